@@ -1,0 +1,46 @@
+# From nothing but Python 3.11+ and a C++ compiler: `make demo`, `make test`.
+PYTHON ?= python3
+TORCH ?= torch>=2.10
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: install demo test check format parity bench clean
+
+install: $(READY)
+
+# torch comes first: the build of our operators needs it, and pip's isolated builds would fetch a second one.
+$(READY): setup.py pyproject.toml $(wildcard csrc/*)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "setuptools>=77" wheel ninja numpy "$(TORCH)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[dev]"
+	touch $(READY)
+
+demo: install
+	$(BIN)/python -m examples.demo $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out demo
+
+test: install
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@mkdir -p build/types && ln -sfn ../../extractors build/types/featx_extractors  # the name it is installed under
+	MYPYPATH=build/types $(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+	@if command -v nvcc >/dev/null; then $(BIN)/python setup.py -q check_cuda; else echo 'no nvcc: .cu files not compiled'; fi
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+parity: install
+	@test -n "$(FIXTURES)" || { echo "usage: make parity FIXTURES=DIR [ONLY=hf,ops]" >&2; exit 2; }
+	$(BIN)/python -m tests.parity "$(FIXTURES)" $(if $(ONLY),--only "$(ONLY)")
+
+bench: install
+	@test -n "$(NAME)" || { $(BIN)/python -m benchmarks; exit 2; }
+	$(BIN)/python -m benchmarks "$(NAME)"
+
+clean:
+	rm -rf build dist *.egg-info featx/*.so demo

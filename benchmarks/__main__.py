@@ -1,0 +1,25 @@
+"""``python -m benchmarks NAME``: a table on the screen, JSON in ``benchmarks/results/``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+NAMES = {
+    "stages": "every stage of the full-size network on one 640x480 photo, against the peers' way",
+    "select": "box selection: select_boxes against the per-class Python loop, maxnms against the demo's",
+    "roipool": "RoIPool against the speed of memory",
+}
+
+
+def main() -> int:
+    """Run one benchmark; without a name, list them."""
+    if len(sys.argv) != 2 or sys.argv[1] not in NAMES:
+        print("usage: make bench NAME=...\n", *(f"  {name:<10}{text}" for name, text in NAMES.items()), sep="\n")
+        return 2
+    import_module(f"benchmarks.{sys.argv[1]}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""Stages of the full-size network on one 640x480 photo: the peers' way, ours, and what the CPU can do.
+
+The limit of a stage is the sum of its bare convolutions (no norm, ReLU or sum), each timed in the same run in the
+faster of NCHW and channels-last; "of limit" is that sum over our time for the stage. Large matrix products are timed
+as well. Operation counts are 2 x multiply-adds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from featx_extractors.conv import Conv
+from featx_extractors.detector import Detector
+from featx_extractors.network import Network
+from featx_extractors.preprocess import Frame, frame_for, to_input
+from featx_extractors.profiles import PROFILES
+from featx_extractors.proposals import anchor_grid
+from featx_extractors.selection import Regression, select
+from featx_extractors.weights import load_weights
+from torch.nn import functional
+
+from benchmarks.peers import Peer, pool
+from benchmarks.timing import Timing, interleaved, measure, save, table
+
+RUNS = 5
+ORDER = ("resize", "stem", "res2", "res3", "res4", "rpn head", "proposals", "RoIPool", "res5", "predictor", "selection")
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Time, print, save."""
+    profile = replace(PROFILES["hf-demo-fixed"], thresholds=tuple(round(0.1 * i, 1) for i in range(3, 10)))
+    weights = load_weights("seeded")
+    detector, peer = Detector(weights, profile), Peer(weights.tensors, weights.header.delta_weights).eval()
+    pixels = photo()
+    frame = frame_for(*pixels.shape[:2], profile)
+    x = to_input(pixels, frame, profile)[None]
+    same_boxes(detector, peer, x, frame)
+    limits = limit_of_stages(detector.network, x)
+    times = stage_times(detector, peer, pixels, frame)
+    whole = interleaved({"peer": lambda: run_peer(peer, detector, pixels, frame), "featx": lambda: run_featx(detector, pixels, frame)}, 3)
+    half = bfloat16(weights, profile, detector, x, frame)
+    report(times, limits, whole, half)
+
+
+def photo() -> Any:
+    """A 640x480 photograph (scikit-image's coffee cup, 600x400, resized)."""
+    import cv2
+    from skimage import data
+
+    return cv2.resize(np.ascontiguousarray(data.coffee()), (640, 480), interpolation=cv2.INTER_AREA)
+
+
+def run_featx(detector: Detector, pixels: Any, frame: Frame) -> Any:
+    return detector.detect(to_input(pixels, frame, detector.profile)[None], [frame])[0]
+
+
+def run_peer(peer: Peer, detector: Detector, pixels: Any, frame: Frame) -> Any:
+    """The demo's whole way, from pixels to 36 boxes."""
+    x = to_input(pixels, frame, detector.profile)[None]
+    res4 = peer.res4(peer.res3(peer.res2(peer.pooled_stem(x))))
+    logits, deltas = peer.head(res4)
+    anchors = anchor_grid(detector.network.proposal_head.cell_anchors, *res4.shape[2:])
+    proposals = peer.propose(logits, deltas, anchors, frame.size)
+    features = peer.res5(pool(res4, proposals)).mean((2, 3))
+    scores, box_deltas, attributes = peer.predict(features)
+    keep, boxes, ids = peer.postprocess(scores, box_deltas, attributes, proposals, frame.size, detector.profile.thresholds)
+    return keep, boxes, ids, features[keep]
+
+
+def same_boxes(detector: Detector, peer: Peer, x: torch.Tensor, frame: Frame) -> None:
+    """Both must find the same 36 boxes and features before a time means anything."""
+    ours = detector.detect(x, [frame])[0]
+    keep, boxes, ids, features = run_peer(peer, detector, photo(), frame)
+    assert torch.equal(ids, ours.object_ids), "the transcription and featx choose different boxes"
+    assert (frame.to_original(boxes) - ours.regressed).abs().max() < 0.05
+    assert (features - ours.features).abs().max() < 1e-3
+
+
+def stage_times(detector: Detector, peer: Peer, pixels: Any, frame: Frame) -> dict[str, dict[str, Timing]]:
+    """Each stage, peer and featx in turn, on the same inputs."""
+    network, profile = detector.network, detector.profile
+    x = to_input(pixels, frame, profile)[None]
+    ours, theirs = [network.trunk.pooled_stem(x)], [peer.pooled_stem(x)]
+    for name in ("res2", "res3", "res4"):
+        ours.append(getattr(network.trunk, name)(ours[-1]))
+        theirs.append(getattr(peer, name)(theirs[-1]))
+    res4, their4 = ours[-1], theirs[-1]
+    anchors = anchor_grid(network.proposal_head.cell_anchors, *res4.shape[2:])
+    logits, deltas = peer.head(their4)
+    proposals = detector.propose(res4, [frame])[0].boxes
+    features = detector.region_features(res4, proposals)
+    out = network.predictor(features)
+    scores, box_deltas, attributes = peer.predict(features)
+    regression = Regression(proposals, out.deltas, detector.delta_weights, frame, profile)
+    their_pooled, our_pooled = pool(their4, proposals), list(detector.pooled(res4, proposals))
+    head_out = network.proposal_head(res4)
+    from featx_extractors.proposals import propose
+
+    pieces: dict[str, dict[str, Any]] = {
+        "resize": {"peer": lambda: to_input(pixels, frame, profile), "featx": lambda: to_input(pixels, frame, profile)},
+        "stem": {"peer": lambda: peer.pooled_stem(x), "featx": lambda: network.trunk.pooled_stem(x)},
+        "res2": {"peer": lambda: peer.res2(theirs[0]), "featx": lambda: network.trunk.res2(ours[0])},
+        "res3": {"peer": lambda: peer.res3(theirs[1]), "featx": lambda: network.trunk.res3(ours[1])},
+        "res4": {"peer": lambda: peer.res4(theirs[2]), "featx": lambda: network.trunk.res4(ours[2])},
+        "rpn head": {"peer": lambda: peer.head(their4), "featx": lambda: network.proposal_head(res4)},
+        "proposals": {
+            "peer": lambda: peer.propose(logits, deltas, anchors, frame.size),
+            "featx": lambda: propose(head_out[0][0], head_out[1][0], anchors, frame, profile),
+        },
+        "RoIPool": {"peer": lambda: pool(their4, proposals), "featx": lambda: list(detector.pooled(res4, proposals))},
+        "res5": {
+            "peer": lambda: peer.res5(their_pooled).mean((2, 3)),
+            "featx": lambda: [network.res5(chunk) for chunk in our_pooled],
+        },
+        "predictor": {"peer": lambda: peer.predict(features), "featx": lambda: network.predictor(features)},
+        "selection": {
+            "peer": lambda: peer.postprocess(scores, box_deltas, attributes, proposals, frame.size, profile.thresholds),
+            "featx": lambda: select(regression, out, proposals),
+        },
+    }
+    return {name: interleaved(piece, RUNS) for name, piece in pieces.items()}
+
+
+def limit_of_stages(network: Network, x: torch.Tensor) -> dict[str, dict[str, float]]:
+    """For each stage of convolutions: operations, and seconds of its bare convolutions in the better layout."""
+    calls: dict[str, list[tuple[Conv, tuple[int, ...]]]] = {}
+    hooks = []
+    parts = {"stem": network.trunk.stem, "res2": network.trunk.res2, "res3": network.trunk.res3,
+             "res4": network.trunk.res4, "rpn head": network.proposal_head, "res5": network.res5.blocks}  # fmt: skip
+    for name, part in parts.items():
+        for module in part.modules():
+            if isinstance(module, Conv):
+                note = lambda m, args, out, name=name: calls.setdefault(name, []).append((m, tuple(args[0].shape)))  # noqa: E731
+                hooks.append(module.register_forward_hook(note))
+    res4 = network.trunk(x)
+    network.proposal_head(res4)
+    network.res5(torch.zeros(300, res4.shape[1], 14, 14).to(memory_format=torch.channels_last))
+    for hook in hooks:
+        hook.remove()
+    known: dict[Any, tuple[float, float]] = {}
+    return {name: _limit(made, known) for name, made in calls.items()}
+
+
+def _limit(made: list[tuple[Conv, tuple[int, ...]]], known: dict[Any, tuple[float, float]]) -> dict[str, float]:
+    total = {"operations": 0.0, "seconds": 0.0}
+    for conv, shape in made:
+        key = (shape, tuple(conv.weight.shape), conv.stride, conv.dilation)
+        if key not in known:
+            known[key] = _bare(conv, shape)
+        operations, seconds = known[key]
+        total["operations"] += operations
+        total["seconds"] += seconds
+    return total
+
+
+def _bare(conv: Conv, shape: tuple[int, ...]) -> tuple[float, float]:
+    geometry = (None, conv.stride, conv.padding, conv.dilation)
+    best = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(shape).to(memory_format=layout)
+        weight = conv.weight.detach().to(memory_format=layout)
+        best.append(measure(lambda x=x, w=weight: functional.conv2d(x, w, *geometry), 3).best)  # type: ignore[misc]
+        out = functional.conv2d(x, weight, *geometry)
+    taps = conv.weight[0].numel()
+    return 2.0 * out.numel() * taps, min(best)
+
+
+def bfloat16(weights: Any, profile: Any, exact: Detector, x: torch.Tensor, frame: Frame) -> dict[str, Any]:
+    """Time of the whole network in bfloat16, and its error at the boxes that float32 chose."""
+    fast = Detector(weights, profile, precision="bfloat16")
+    found = exact.detect(x, [frame])[0]
+    other = fast.describe(x, [frame], [found.proposals])[0]
+    cosine = functional.cosine_similarity(other.features, found.features)
+    error = (other.features - found.features).abs()
+    return {
+        "seconds": measure(lambda: fast.detect(x, [frame]), 3),
+        "features max error": float(error.max()),
+        "features mean error": float(error.mean()),
+        "features mean": float(found.features.mean()),
+        "least cosine": float(cosine.min()),
+        "same object id": float((other.object_ids == found.object_ids).float().mean()),
+    }
+
+
+def matrix_product() -> dict[str, float]:
+    """GFLOP/s of a 4096 x 4096 product, in both precisions."""
+    rates = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.randn(4096, 4096, dtype=dtype)
+        rates[str(dtype).removeprefix("torch.")] = 2 * 4096**3 / measure(lambda a=a: a @ a, 3).best / 1e9  # type: ignore[misc]
+    return rates
+
+
+def report(times: Any, limits: Any, whole: Any, half: Any) -> None:
+    """The table and the file."""
+    rows = [("stage", "peer s", "featx s", "peer/featx", "GFLOP", "GFLOP/s", "of limit", "spread", "others")]
+    for name in ORDER:
+        theirs, ours = times[name]["peer"], times[name]["featx"]
+        limit = limits.get(name)
+        work = (
+            (f"{limit['operations'] / 1e9:.1f}", f"{limit['operations'] / ours.median / 1e9:.0f}", f"{limit['seconds'] / ours.median:.0%}")
+            if limit
+            else ("-", "-", "-")
+        )
+        spread = f"{ours.best:.4f}..{ours.worst:.4f}"
+        rows.append((name, f"{theirs.median:.4f}", f"{ours.median:.4f}", f"{theirs.median / ours.median:.2f}", *work, spread, f"{ours.others:.0%}"))
+    peer, ours = whole["peer"], whole["featx"]
+    rows.append(("whole picture", f"{peer.median:.4f}", f"{ours.median:.4f}", f"{peer.median / ours.median:.2f}", "", "", "", f"{ours.best:.4f}..{ours.worst:.4f}", f"{ours.others:.0%}"))
+    print(table(rows))
+    products = matrix_product()
+    print(f"\n4096 x 4096 matrix product: float32 {products['float32']:.0f}, bfloat16 {products['bfloat16']:.0f} GFLOP/s")
+    print(f"bfloat16: {half['seconds'].median:.3f} s a picture; " + ", ".join(f"{k} {v:.4g}" for k, v in half.items() if k != "seconds"))
+    results = {"stages": times, "limits": limits, "whole": whole, "bfloat16": half, "matrix_product": products}
+    print(f"\nwritten to {save('stages', results)}")

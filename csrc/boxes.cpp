@@ -1,0 +1,2 @@
+// Box arithmetic on the CPU.
+#include "boxes.h"

@@ -1,0 +1,2 @@
+// Box arithmetic on CUDA.
+#include "boxes.h"

@@ -1,0 +1,71 @@
+"""``featx weights import|inspect``, offered to the command line by entry point."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from featx.cli.output import add_json, print_json, table
+
+
+def configure_weights(parser: argparse.ArgumentParser) -> None:
+    """read detector weights of any known layout (inspect, import)."""
+    parser.description = "Read detector weights of any known layout, and write them in featx's own."
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    reader = actions.add_parser("inspect", help="say what a file of weights is and what was detected")
+    reader.add_argument("weights", help="file, folder or hub id")
+    add_json(reader)
+    reader.set_defaults(run=run_inspect)
+    writer = actions.add_parser("import", help="write a .safetensors file in the normal form")
+    writer.add_argument("weights", help="file, folder or hub id: Hugging Face, airsplay, MILVLG, detectron2 or Caffe")
+    writer.add_argument("out", help="file to write, OUT.safetensors")
+    writer.add_argument("--objects", help="vocabulary file, one object name per line")
+    writer.add_argument("--attributes", help="vocabulary file, one attribute name per line")
+    writer.add_argument("--profile", help="parity profile the weights belong to, if not the detected one")
+    writer.add_argument("--expect-sha256", help="refuse the source unless it has this hash")
+    writer.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    add_json(writer)
+    writer.set_defaults(run=run_import)
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    """Report on weights."""
+    from featx_extractors.weights import inspect_weights
+
+    show(inspect_weights(options.weights), options)
+
+
+def run_import(options: argparse.Namespace) -> None:
+    """Convert weights and report."""
+    from featx_extractors.weights import import_weights
+
+    report = import_weights(
+        options.weights, options.out, objects=options.objects, attributes=options.attributes,
+        expect_sha256=options.expect_sha256, profile=options.profile, overwrite=options.overwrite,
+    )  # fmt: skip
+    show(report, options)
+
+
+def show(report: dict[str, Any], options: argparse.Namespace) -> None:
+    """The report, as JSON or as lines."""
+    if options.json:
+        print_json(report)
+        return
+    header, size = report["header"], report["architecture"]
+    file = report.get("file") or {}
+    rows: list[tuple[str, ...]] = [
+        ("file", f"{file.get('path', 'made from a seed')}  {file.get('container', '')}"),
+        ("sha256", str(file.get("sha256", header["sha256"]))),
+        ("layout", f"{header['layout']}, from {header['source']}"),
+        ("network", f"ResNet-{size['depth'] or '?'}-C4, {report['parameters']:,} numbers in {report['tensors']} tensors"),
+        ("classes", f"{header['classes']} objects, {header['attribute_classes']} attributes, {size['dim']}-d features"),
+        ("trained", "yes" if header["trained"] else "NO: labels and boxes mean nothing"),
+        ("anchors", f"{header['anchors']}, {size['anchors']} a cell"),
+        ("box deltas", f"divided by {header['delta_weights']} ({header['delta_weights_from']})"),
+        ("profile", header["profile"]),
+    ]
+    rows += [(f"{name} names", ", ".join(names[:6]) + ", ..." if names else "unknown: give --objects, --attributes")
+             for name, names in report["labels"].items()]  # fmt: skip
+    print(table(rows))
+    for note in header["notes"]:
+        print(f"note: {note}")

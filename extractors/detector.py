@@ -1,0 +1,166 @@
+"""Detector: network plus profile. Inputs of equal shape in, kept regions with features out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from featx import ops
+from featx.errors import UsageError
+
+from featx_extractors.network import STRIDE, Network, Predictions
+from featx_extractors.preprocess import Frame
+from featx_extractors.profiles import Profile
+from featx_extractors.proposals import Proposals, anchor_grid, propose
+from featx_extractors.selection import Regression, Selection, best_class, select
+from featx_extractors.weights import Weights
+
+ROI_CHUNK = 32  # regions that go through res5 together: 13 MB of float32 input, 51 MB of output at 14 x 14
+
+
+@dataclass(frozen=True)
+class Regions:
+    """n regions of one picture, on the CPU, in the order of the profile.
+
+    features ``[n, D]`` float32; proposals, regressed ``[n, 4]`` float32 pixels of the original; object_ids,
+    object_confs, attribute_ids, attribute_confs ``[n]`` (attributes None when the weights have none).
+    """
+
+    features: torch.Tensor
+    proposals: torch.Tensor
+    regressed: torch.Tensor
+    object_ids: torch.Tensor
+    object_confs: torch.Tensor
+    attribute_ids: torch.Tensor | None
+    attribute_confs: torch.Tensor | None
+
+
+class Detector:
+    """A network on a device, run the way a profile says.
+
+    ``precision`` is float32 or bfloat16 (convolutions only). TF32 is never used: it is coarser than the differences
+    between the profiles.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        profile: Profile,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        roi_chunk: int = ROI_CHUNK,
+    ) -> None:
+        if precision not in ("float32", "bfloat16"):
+            raise UsageError(f"precision {precision!r} is unknown", "choose float32 or bfloat16")
+        self.profile, self.device, self.roi_chunk = profile, usable_device(device), roi_chunk
+        self.delta_weights = profile.delta_weights or weights.header.delta_weights
+        self.rpn_delta_weights = weights.header.rpn_delta_weights
+        self.network = Network(weights.tensors, profile).eval()
+        if precision == "bfloat16":
+            self.network.to_bfloat16()
+        self.dtype = getattr(torch, precision)
+        self.network.to(self.device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+    @torch.inference_mode()
+    def detect(self, inputs: torch.Tensor, frames: Sequence[Frame]) -> list[Regions]:
+        """Regions of each picture of ``inputs [B, 3, H, W]``."""
+        res4 = self.trunk(inputs)
+        found = zip(res4.split(1), self.propose(res4, frames), frames, strict=True)
+        return [self._regions(one, proposals, frame) for one, proposals, frame in found]
+
+    @torch.inference_mode()
+    def describe(self, inputs: torch.Tensor, frames: Sequence[Frame], given: Sequence[torch.Tensor]) -> list[Regions]:
+        """Regions at ``given`` boxes, one ``[n, 4]`` float32 in pixels of the original for each picture.
+
+        Fed the boxes that :meth:`detect` pooled from, it returns the same features bit for bit.
+        """
+        res4 = self.trunk(inputs)
+        told = zip(res4.split(1), given, frames, strict=True)
+        return [self._given(one, boxes.to(self.device), frame) for one, boxes, frame in told]
+
+    def trunk(self, inputs: torch.Tensor) -> torch.Tensor:
+        """res4 ``[B, C, h, w]``, channels last."""
+        out: torch.Tensor = self.network.trunk(inputs.to(self.device, self.dtype))
+        return out
+
+    def propose(self, res4: torch.Tensor, frames: Sequence[Frame]) -> list[Proposals]:
+        """Proposals of every picture."""
+        head = self.network.proposal_head
+        logits, deltas = head(res4)
+        anchors = anchor_grid(head.cell_anchors, *res4.shape[2:])
+        return [
+            propose(lo, de, anchors, frame, self.profile, self.rpn_delta_weights)
+            for lo, de, frame in zip(logits, deltas, frames, strict=True)
+        ]
+
+    def region_features(self, res4: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Features ``[R, D]`` float32 of ``boxes [R, 4]`` (input pixels) on one picture's ``res4 [1, C, h, w]``."""
+        if not len(boxes):
+            return torch.zeros(0, self.network.dim, device=res4.device)
+        return torch.cat([self.network.res5(pooled) for pooled in self.pooled(res4, boxes)])
+
+    def pooled(self, res4: torch.Tensor, boxes: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The pooled regions, ``roi_chunk`` at a time, so that memory does not grow with their number."""
+        rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], 1)
+        size, scale = self.profile.resolution, 1 / STRIDE
+        for chunk in rois.split(self.roi_chunk):
+            if self.profile.pooler == "pool":
+                yield ops.roi_pool(res4, chunk, size, scale)
+            else:
+                yield ops.roi_align(res4, chunk, size, scale, sampling_ratio=0, aligned=True)
+
+    def _regions(self, res4: torch.Tensor, proposals: Proposals, frame: Frame) -> Regions:
+        original = frame.to_original(proposals.boxes)
+        # What is stored is what is pooled: the box goes to the original and back before it is used.
+        boxes = frame.to_input(original)
+        predictions: Predictions = self.network.predictor(self.region_features(res4, boxes))
+        regression = Regression(boxes, predictions.deltas, self.delta_weights, frame, self.profile)
+        return self._finish(regression, predictions, original, select(regression, predictions, original))
+
+    def _given(self, res4: torch.Tensor, original: torch.Tensor, frame: Frame) -> Regions:
+        boxes = frame.to_input(original)
+        predictions: Predictions = self.network.predictor(self.region_features(res4, boxes))
+        regression = Regression(boxes, predictions.deltas, self.delta_weights, frame, self.profile)
+        confs, classes = best_class(predictions.probs)
+        every = Selection(torch.arange(len(boxes), device=boxes.device), classes, confs, 0.0)
+        return self._finish(regression, predictions, original, every)
+
+    def _finish(
+        self, regression: Regression, predictions: Predictions, original: torch.Tensor, kept: Selection
+    ) -> Regions:
+        frame = regression.frame
+        regressed = frame.to_original(regression.boxes(kept.rows, kept.classes))
+        if self.profile.final_clip:
+            regressed = ops.clip_boxes(regressed, frame.original, inclusive=False)
+        ids, confs = self._attributes(predictions, kept.rows)
+        values = (predictions.features[kept.rows], original[kept.rows], regressed, kept.classes, kept.confs, ids, confs)
+        return Regions(*(None if v is None else v.cpu() for v in values))  # type: ignore[arg-type]
+
+    def _attributes(
+        self, predictions: Predictions, rows: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        if predictions.attribute_logits is None:
+            return None, None
+        logits = predictions.attribute_logits[rows]
+        if self.profile.attribute_background:
+            probs = logits.softmax(-1)[:, :-1]
+        else:
+            probs = logits[:, :-1].softmax(-1)
+        confs, ids = probs.max(-1)
+        return ids, confs
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called ``name``. Raises UsageError for one that torch does not know or does not find."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"the device {name!r} cannot be used: {reason}", "use --device cpu; `featx doctor` lists the devices"
+        ) from None
+    return device

@@ -1,0 +1,169 @@
+"""The bottom-up-attention Faster R-CNN as an extractor: 36 (or 10 to 100, or given) boxes with 2048-d features."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from featx import record as rec
+from featx.errors import PictureRefused
+from featx.extractor import Extractor, Picture, read_options
+from featx.record import Array, Record, Schema, region_schema
+
+from featx_extractors.given import GivenBoxes, load_given
+from featx_extractors.detector import Detector, Regions
+from featx_extractors.preprocess import Frame, frame_for, to_input
+from featx_extractors.profiles import Profile, get_profile
+from featx_extractors.weights import load_weights
+
+DEFAULT_PROFILE = "lxmert-published"
+
+
+@dataclass(frozen=True)
+class FRCNNConfig:
+    """What a person chooses. ``weights`` is any location ``load_weights`` knows, or ``seeded`` / ``seeded-tiny``."""
+
+    weights: str = "seeded"
+    profile: str | Mapping[str, Any] = DEFAULT_PROFILE
+    boxes: str | int | None = None
+    dtype: str = "float16"
+    device: str = "cpu"
+    precision: str = "float32"
+    given_boxes: str | None = None
+    boxes_only: bool = False
+    expect_sha256: str | None = None
+
+    def resolved_profile(self) -> Profile:
+        """The profile with ``boxes`` applied."""
+        profile = get_profile(self.profile)
+        return profile if self.boxes is None else profile.with_boxes(self.boxes)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture ready for the network: input ``[3, H, W]`` float32, its frame, and given boxes ``[n, 4]`` or None."""
+
+    key: str
+    pixels: torch.Tensor
+    frame: Frame
+    given: torch.Tensor | None = None
+
+
+class FRCNN(Extractor):
+    """The extractor. Loading the weights is the only slow part of construction."""
+
+    name = "frcnn"
+
+    def __init__(self, config: FRCNNConfig | None = None, **changes: Any) -> None:
+        self.config = config or FRCNNConfig(**changes)
+        self.profile = self.config.resolved_profile()
+        self.weights = load_weights(self.config.weights, expect_sha256=self.config.expect_sha256)
+        self.given: GivenBoxes | None = load_given(self.config.given_boxes) if self.config.given_boxes else None
+        self.detector = Detector(
+            self.weights, self.profile, device=self.config.device, precision=self.config.precision
+        )
+        self.schema = self._schema()
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> FRCNN:
+        return cls(read_options(FRCNNConfig, options))
+
+    def _schema(self) -> Schema:
+        kind: rec.BoxKind = "given" if self.given else self.profile.boxes
+        dim = 0 if self.config.boxes_only else self.detector.network.dim
+        return region_schema(
+            dim,
+            self.config.dtype,
+            boxes=kind,
+            pooled="given" if self.given else "proposal",
+            rows=None if self.given else self.profile.rows,
+            attributes=self.detector.network.predictor.has_attributes,
+            other="regressed_boxes" if kind != "regressed" else "proposal_boxes",
+        )
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str] | None]:
+        return {"objects": self.weights.header.objects, "attributes": self.weights.header.attributes}
+
+    def provenance(self) -> dict[str, Any]:
+        header = self.weights.header
+        return {
+            "extractor": self.name,
+            "profile": {"hash": self.profile.fingerprint, **self.profile.to_dict()},
+            "weights": {
+                "sha256": header.sha256,
+                "source": header.source,
+                "trained": header.trained,
+                "anchors": header.anchors,
+                "delta_weights": list(self.detector.delta_weights),
+            },
+            "precision": self.config.precision,
+            "given_boxes": None if self.given is None else self.given.fingerprint,
+        }
+
+    def notes(self) -> list[str]:
+        notes = []
+        if not self.weights.header.trained:
+            notes.append("these weights are seeded, not trained: boxes and names mean nothing (give --weights)")
+        elif self.weights.header.legacy_plus_one != self.profile.plus_one:
+            notes.append(
+                f"the weights have {self.weights.header.anchors} anchors but the profile {self.profile.name!r} is of "
+                f"the other family; their own profile is {self.weights.header.profile!r}"
+            )
+        return notes
+
+    def prepare(self, picture: Picture) -> Prepared:
+        frame = frame_for(*picture.size, self.profile)
+        given = None
+        if self.given is not None:
+            if picture.key not in self.given:
+                raise PictureRefused(
+                    "no-given-boxes", f"{self.config.given_boxes} has no boxes for {picture.key!r}", "add them there"
+                )
+            given = torch.from_numpy(self.given[picture.key])
+        return Prepared(picture.key, to_input(picture.pixels, frame, self.profile), frame, given)
+
+    def group(self, prepared: Prepared) -> Hashable:
+        """Only inputs of exactly the same size share a batch, so nothing is ever padded."""
+        return prepared.frame.size
+
+    def __call__(self, batch: Sequence[Prepared]) -> list[Record]:
+        inputs, frames = torch.stack([p.pixels for p in batch]), [p.frame for p in batch]
+        if self.given is None:
+            found = self.detector.detect(inputs, frames)
+        else:
+            found = self.detector.describe(inputs, frames, [p.given for p in batch if p.given is not None])
+        return [self._record(regions, frame) for regions, frame in zip(found, frames, strict=True)]
+
+    def _record(self, regions: Regions, frame: Frame) -> Record:
+        """Padded to the schema's fixed number of rows, where it has one; ``count`` keeps the true number."""
+        count = len(regions.proposals)
+        rows = count if self.schema.rows is None else self.schema.rows
+        features = regions.features[:, :0] if self.config.boxes_only else regions.features
+        arrays = {
+            "features": features,
+            "boxes": regions.regressed if self.schema.boxes == "regressed" else regions.proposals,
+            "object_ids": regions.object_ids,
+            "object_confs": regions.object_confs,
+            "attribute_ids": regions.attribute_ids,
+            "attribute_confs": regions.attribute_confs,
+            "regressed_boxes": regions.regressed,
+            "proposal_boxes": regions.proposals,
+        }
+        fitted = {f.name: _fit(arrays[f.name], rows, f.memory_dtype, f.dtype) for f in self.schema.fields}
+        boxes, dense = fitted.pop("boxes"), fitted.pop("features")
+        return Record(dense, boxes, frame.original, count, fitted)
+
+
+def _fit(values: torch.Tensor | None, rows: int, dtype: np.dtype[Any], stored: str) -> Array:
+    """As numpy in the field's dtype, with zero rows behind the real ones."""
+    assert values is not None
+    if stored == "bfloat16":
+        values = values.bfloat16().float()
+    array = values.numpy().astype(dtype)
+    padded = np.zeros((rows, *array.shape[1:]), dtype)
+    padded[: len(array)] = array
+    return padded

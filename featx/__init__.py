@@ -1,0 +1,43 @@
+"""featx: region features of photos, exactly as published; extract, store, read back.
+
+>>> store = featx.open_store("photos.featx")
+>>> store["COCO_val2014_000000000042"].features.shape
+(36, 2048)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from featx.errors import FeatxError
+    from featx.extractor import Extractor
+    from featx.jobs import extract
+    from featx.record import Record, RecordBatch, Schema
+    from featx.store import open_store
+
+# Where each public name lives; imported when first used, so that `import featx` costs nothing and loads no torch.
+_HOME = {
+    "open_store": "featx.store",
+    "extract": "featx.jobs",
+    "Record": "featx.record",
+    "RecordBatch": "featx.record",
+    "Schema": "featx.record",
+    "Extractor": "featx.extractor",
+    "FeatxError": "featx.errors",
+}
+
+__all__ = ["Extractor", "FeatxError", "Record", "RecordBatch", "Schema", "__version__", "extract", "open_store"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'featx' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

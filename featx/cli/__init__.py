@@ -1,0 +1,105 @@
+"""The ``featx`` command: one module per subcommand, imported only when it is the one asked for.
+
+Results go to stdout, talk to stderr. Exit codes: 0 done, 1 unexpected error or failed comparison, 2 wrong usage or
+input, 3 finished with more refused pictures than allowed, 4 store damaged or not readable, 5 optional package missing,
+130 interrupted with the state kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from featx import __version__
+from featx.cli.output import fail
+from featx.errors import FeatxError
+
+# name -> one line of help. Kept here so that `featx --help` imports none of the modules behind it.
+COMMANDS = {
+    "extract": "turn pictures into a store of region features",
+    "inspect": "say what a store, or one record of it, holds",
+    "get": "read one record into an .npz file",
+    "draw": "draw a record's boxes and names on its picture",
+    "verify": "check every byte of a store",
+    "convert": "read or write other people's formats (LXMERT TSV)",
+    "plugins": "list extractors, and what is missing to use them",
+    "doctor": "say what is installed, compiled and missing",
+}
+COMMAND_GROUP = "featx.commands"  # entry points through which another package adds a command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((a for a in args if not a.startswith("-")), None)
+    parser = build_parser(chosen)
+    options = parser.parse_args(args)
+    if options.version:
+        print(f"featx {__version__}")
+        return 0
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return 0
+    return guarded(options.run, options)
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser; only the ``chosen`` command's module is imported, the others show their one line."""
+    parser = argparse.ArgumentParser(
+        prog="featx",
+        description="Region features of photos: extract, store, read back.",
+        epilog="`featx COMMAND --help` tells more about a command. Exit codes: " + (__doc__ or "").split("codes: ")[1],
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, text, configure in available():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            sub.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+            configure()(sub)
+    return parser
+
+
+def available() -> list[tuple[str, str, Callable[[], Callable[[argparse.ArgumentParser], None]]]]:
+    """(name, help, loader of its ``configure``) of our own commands and those of other packages."""
+
+    def own(name: str) -> Callable[[], Callable[[argparse.ArgumentParser], None]]:
+        return lambda: import_module(f"featx.cli.{name}").configure
+
+    ours = [(name, text, own(name)) for name, text in COMMANDS.items()]
+    others = [(e.name, summary(e), e.load) for e in entry_points(group=COMMAND_GROUP)]
+    return ours + others
+
+
+def summary(entry: EntryPoint) -> str:
+    """First line of the docstring of another package's ``configure``; a door that jams must not hide the house."""
+    try:
+        return (entry.load().__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    except Exception as error:
+        return f"cannot be loaded: {type(error).__name__}: {error}"
+
+
+def guarded(run: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
+    """Run a command; every error a user can cause becomes a message and its exit code, never a traceback."""
+    try:
+        return run(options) or 0
+    except FeatxError as error:
+        return fail(error, options)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's flush stays quiet
+        return 0
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"featx: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        print("  -> run it again with --debug, and please report what it prints", file=sys.stderr)
+        return 1

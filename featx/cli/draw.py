@@ -1,0 +1,50 @@
+"""``featx draw STORE KEY --images ROOT -o PNG``: a record on its picture."""
+
+from __future__ import annotations
+
+import argparse
+
+from featx.decode import decode
+from featx.draw import draw, save_png
+from featx.errors import UsageError
+from featx.images import list_pictures
+from featx.store import open_store
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("store", help="folder of the store")
+    parser.add_argument("key", help="one picture")
+    parser.add_argument("--images", required=True, help="the pictures: what was given to `featx extract`")
+    parser.add_argument("-o", "--out", required=True, help="PNG file to write")
+    parser.add_argument("--key-rule", help="if the store does not say how its keys were made")
+    parser.add_argument("--root", help="as for `featx extract`")
+    parser.add_argument("--which", default="boxes", choices=("boxes", "proposal", "regressed", "pooled"))
+    parser.add_argument("--top", type=int, default=36, help="at most this many boxes (default 36)")
+    parser.add_argument("--min-conf", type=float, default=0.0, help="only boxes at least this sure")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Find the picture of the key, draw, save."""
+    with open_store(options.store, partial=True) as store:
+        record, labels, manifest = store[options.key], store.labels, store.manifest
+    rule = options.key_rule or manifest.provenance.get("key_rule", "stem")
+    sources = {s.key: s for s in list_pictures(options.images, root=options.root, key_rule=rule)}
+    if options.key not in sources:
+        some = ", ".join(list(sources)[:3])
+        raise UsageError(
+            f"{options.images} has no picture with the key {options.key!r} under the rule {rule!r}; it has {some}, ...",
+            "give the same pictures as for the extraction, or another --key-rule",
+        )
+    pixels = decode(sources[options.key].read())
+    weights = manifest.provenance.get("weights", {})
+    untrained = isinstance(weights, dict) and weights.get("trained") is False
+    note = "untrained network: its labels mean nothing" if untrained else ""
+    canvas = draw(
+        pixels, record, labels,
+        top=options.top, min_conf=options.min_conf, which=options.which, note=note, key=options.key,
+        schema=manifest.schema,
+    )  # fmt: skip
+    save_png(options.out, canvas)
+    print(options.out)

@@ -1,0 +1,142 @@
+"""``featx inspect STORE [KEY]``: what a store, or one record, holds. Loads no torch."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from featx.cli.output import add_json, human_bytes, print_json, table
+from featx.labels import region_name
+from featx.record import Array, Record
+from featx.store import open_store
+from featx.store.base import StoreReader
+
+SHOWN = 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("store", help="folder of the store, finished or not")
+    parser.add_argument("key", nargs="?", help="one picture")
+    parser.add_argument("--failures", action="store_true", help="list every refused picture with its reason")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print facts about the store or the record."""
+    with open_store(options.store, partial=True) as store:
+        if options.key is not None:
+            show_record(store, options)
+        elif options.failures:
+            show_failures(store, options)
+        else:
+            show_store(store, options)
+
+
+def show_store(store: StoreReader, options: argparse.Namespace) -> None:
+    """Manifest, counts, fields, a few keys."""
+    manifest = store.manifest
+    reasons: dict[str, int] = {}
+    for refusal in store.failures():
+        reasons[refusal.reason] = reasons.get(refusal.reason, 0) + 1
+    facts = {
+        "store": options.store,
+        "state": "complete" if manifest.complete else "unfinished",
+        "backend": manifest.backend,
+        "parts": manifest.parts,
+        "records": len(store),
+        "refused": reasons,
+        "digest": manifest.totals.digest if manifest.totals else None,
+        "schema": manifest.schema.to_dict(),
+        "provenance": manifest.provenance,
+        "labels": {name: len(names) if names else 0 for name, names in manifest.labels.items()},
+        "keys": list(islice(store.keys(), 5)),
+    }
+    if options.json:
+        print_json(facts)
+        return
+    print_store(facts, store)
+
+
+def print_store(facts: dict[str, Any], store: StoreReader) -> None:
+    """The same for people. The switches of the profile are many: --json shows them."""
+    schema, provenance = store.schema, dict(store.manifest.provenance)
+    profile = provenance.pop("profile", None)
+    refused = ", ".join(f"{n} {reason}" for reason, n in sorted(facts["refused"].items())) or "none"
+    rows: list[tuple[str, ...]] = [
+        ("store", f"{facts['store']}  ({facts['state']}, {facts['backend']}, parts: {facts['parts']})"),
+        ("records", str(facts["records"])),
+        ("refused", refused),
+        ("first keys", ", ".join(facts["keys"])),
+        ("boxes", f"{schema.boxes}; features pooled from {schema.pooled}"),
+        ("rows", "varying" if schema.rows is None else f"{schema.rows} each"),
+        ("digest", str(facts["digest"])),
+    ]
+    if isinstance(profile, dict):
+        rows.append(("profile", f"{profile.get('name')}  (hash {profile.get('hash')}; --json shows every switch)"))
+    print(table(rows))
+    print("\nfields")
+    shapes = [(f"  {f.name}", f.dtype, "x".join(map(str, f.shape)) or "scalar", f"per {f.per}") for f in schema.fields]
+    print(table(shapes))
+    print("\nprovenance")
+    print(table([(f"  {name}", short(value)) for name, value in flat(provenance)]))
+
+
+def flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Leaves of nested mappings by dotted name."""
+    if not isinstance(value, dict):
+        return [(prefix, value)]
+    return [leaf for k, v in value.items() for leaf in flat(v, f"{prefix}.{k}" if prefix else str(k))]
+
+
+def short(value: Any, width: int = 80) -> str:
+    """One line, cut."""
+    text = str(value)
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def show_failures(store: StoreReader, options: argparse.Namespace) -> None:
+    """Every line of the ledger."""
+    refusals = [r._asdict() for r in store.failures()]
+    if options.json:
+        print_json(refusals)
+    else:
+        print(table([(r["reason"], r["source"], r["message"]) for r in refusals]) or "no picture was refused")
+
+
+def show_record(store: StoreReader, options: argparse.Namespace) -> None:
+    """Shapes, ranges and the regions with their names."""
+    record = store[options.key]
+    regions = [region(record, i, store.labels) for i in range(len(record))]
+    if options.json:
+        fields = {name: facts(record.array(name)) for name in record.names()}
+        print_json({"key": options.key, "size": record.size, "count": record.count, "fields": fields, "regions": regions})
+        return
+    print(f"{options.key}  {record.size[1]} x {record.size[0]} pixels, {record.count} regions, "
+          f"{human_bytes(len(store.stored_bytes(options.key)))}")  # fmt: skip
+    for name in record.names():
+        f = facts(record.array(name))
+        print(f"  {name:<16} {f['dtype']:<8} {f['shape']!s:<12} {f['min']:.4g} to {f['max']:.4g}, {f['zeros']:.0%} zeros")
+    rows = [(str(i), r["name"], f"{r['conf']:.2f}", " ".join(f"{v:.1f}" for v in r["box"])) for i, r in enumerate(regions)]
+    print(table([("row", "name", "conf", "x0 y0 x1 y1"), *rows[:SHOWN]]))
+    if len(rows) > SHOWN:
+        print(f"... and {len(rows) - SHOWN} more (--json lists all)")
+
+
+def facts(array: Array) -> dict[str, Any]:
+    """dtype, shape and range of one array."""
+    values = array.astype(np.float64) if array.size else np.zeros(1)
+    return {
+        "dtype": str(array.dtype), "shape": list(array.shape), "min": float(values.min()), "max": float(values.max()),
+        "mean": float(values.mean()), "zeros": float((values == 0).mean()),
+    }  # fmt: skip
+
+
+def region(record: Record, i: int, labels: Any) -> dict[str, Any]:
+    """One row for people: name, confidence, box."""
+    conf = float(record.object_confs[i]) if "object_confs" in record.extra else 0.0
+    return {"name": region_name(record, i, labels), "conf": conf, "box": [float(v) for v in record.boxes[i]]}

@@ -1,0 +1,55 @@
+"""What every command does alike: JSON or text on stdout, errors on stderr, names and sizes for people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from featx.errors import FeatxError
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The ``--json`` flag of every command that reports."""
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+
+
+def print_json(data: Any) -> None:
+    """One JSON document, keys in their order."""
+    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def fail(error: FeatxError, options: argparse.Namespace) -> int:
+    """Print an error the way ``--json`` asks for and return its exit code."""
+    if getattr(options, "json", False):
+        kind = type(error).__name__
+        print(json.dumps({"error": kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}))
+    print(f"featx: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def human_bytes(count: float) -> str:
+    """1536 -> ``1.5 kB``; decimal units, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def human_time(seconds: float) -> str:
+    """95 -> ``1 min 35 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned to their widest cell."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,0 +1,234 @@
+"""Record <-> bytes. FORMAT.md in code: pure functions over numpy and xxhash, no files.
+
+A stored record is a 48-byte header and a payload, all little-endian::
+
+    0   4s   b"FXRC"
+    4   u16  version (1)
+    6   u16  flags (0)
+    8   u32  rows      N, rows of every per-region array
+    12  u32  count     how many of the rows are real
+    16  u32  height    of the upright original, pixels
+    20  u32  width
+    24  u64  ordinal   position of the picture in the source list
+    32  8x   zeros
+    40  u64  checksum  xxh3_64 of bytes 0..40 and the payload, seeded by xxh3_64 of the key
+    48       the schema's arrays in its order, each padded with zeros to a multiple of 16 bytes
+
+The length follows from (schema, rows), so nothing in a record says where anything is, and nothing
+can lie about it. The seed ties the bytes to their key: a record filed under another key is found out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+
+from featx.errors import RecordError, StoreDamaged, StoreError, UsageError
+from featx.record import Array, Field, Record, Schema
+
+MAGIC = b"FXRC"
+VERSION = 1
+ALIGN = 16
+KEY_LIMIT = 400  # bytes; LMDB ends at 511 and a shortened key needs room for its 65 bytes of hash
+HEADER = struct.Struct("<4sHHIIIIQ8x")
+CHECKSUM = struct.Struct("<Q")
+HEADER_SIZE = HEADER.size + CHECKSUM.size
+
+STORED_DTYPE: dict[str, np.dtype[Any]] = {
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+    "bfloat16": np.dtype("<u2"),  # the upper half of a float32
+    "int32": np.dtype("<i4"),
+    "int64": np.dtype("<i8"),
+    "uint8": np.dtype("u1"),
+}
+_REPAIR = "run `featx verify` on the store; delete the damaged part and run the extraction again"
+
+
+class Header(NamedTuple):
+    """The numbers at the front of a stored record (see the module docstring)."""
+
+    rows: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
+    height: int
+    width: int
+    ordinal: int
+    checksum: int
+
+
+class Slot(NamedTuple):
+    """Where one array of the schema lies in a stored record."""
+
+    field: Field
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+
+@lru_cache(maxsize=1024)
+def layout(schema: Schema, rows: int) -> tuple[tuple[Slot, ...], int]:
+    """Slots of the schema's arrays in a record of ``rows`` rows, and the length of that record."""
+    slots, offset = [], HEADER_SIZE
+    for field in schema.fields:
+        dtype, shape, size = STORED_DTYPE[field.dtype], field.shape_for(rows), 1
+        for extent in shape:
+            size *= extent
+        size *= dtype.itemsize
+        slots.append(Slot(field, dtype, shape, offset, size))
+        offset += size + -size % ALIGN
+    return tuple(slots), offset
+
+
+def encode(record: Record, schema: Schema, key: bytes, ordinal: int) -> bytes:
+    """Bytes of ``record`` under ``key`` (see :func:`store_key`). The record must have passed its check."""
+    height, width = record.size
+    if not (0 <= height < 2**32 and 0 <= width < 2**32 and 0 <= ordinal < 2**64):
+        raise RecordError(
+            f"size {record.size} or ordinal {ordinal} does not fit an unsigned 32 or 64 bit number",
+            "give the size of the upright original in pixels, and the position in the source list",
+        )
+    arrays = [_to_stored(record.array(field.name), field) for field in schema.fields]
+    head = Header(len(record.features), record.count, height, width, ordinal, 0)
+    return pack(head._replace(checksum=_checksum(key, _front(head), _padded(arrays))), arrays)
+
+
+def decode(buffer: Any, schema: Schema, key: bytes, *, verify: bool = True, copy: bool = False) -> Record:
+    """The record in ``buffer``; its arrays are read-only views of it, or own their memory with ``copy``.
+
+    Raises StoreDamaged, naming the key and what differs, for bytes that :func:`encode` did not write
+    under this key. ``verify=False`` leaves out the checksum, never the structure.
+    """
+    head, stored = unpack(buffer, schema, key, verify=verify)
+    arrays = {f.name: _from_stored(array, f, copy) for f, array in zip(schema.fields, stored, strict=True)}
+    return Record(arrays.pop("features"), arrays.pop("boxes"), (head.height, head.width), head.count, arrays)
+
+
+def pack(head: Header, arrays: Iterable[Array]) -> bytes:
+    """Bytes of a record from its header and its arrays in stored dtype and schema order."""
+    return b"".join((_front(head), CHECKSUM.pack(head.checksum), *_padded(arrays)))
+
+
+def unpack(buffer: Any, schema: Schema, key: bytes, *, verify: bool = True) -> tuple[Header, list[Array]]:
+    """Inverse of :func:`pack`: the header and views of the arrays, in stored dtype and schema order."""
+    head = examine(buffer, schema, key)
+    if verify:
+        found = checksum(buffer, key)
+        if found != head.checksum:
+            raise _damaged(key, f"the bytes have checksum {found:016x}, the header says {head.checksum:016x}")
+    slots = layout(schema, head.rows)[0]
+    return head, [np.ndarray(slot.shape, slot.dtype, buffer, slot.offset) for slot in slots]
+
+
+def peek(buffer: Any, key: bytes = b"") -> Header:
+    """The header of a stored record. Raises StoreDamaged (or StoreError for a newer version)."""
+    if len(buffer) < HEADER_SIZE:
+        raise _damaged(key, f"{len(buffer)} bytes are shorter than a header of {HEADER_SIZE}")
+    magic, version, flags, *numbers = HEADER.unpack_from(buffer)
+    if magic != MAGIC:
+        raise _damaged(key, f"it begins with {magic!r}, expected {MAGIC!r}")
+    if version > VERSION:
+        raise StoreError(
+            f"record {text(key)!r} has format {version}, this featx reads up to {VERSION}", "upgrade featx"
+        )
+    if version != VERSION or flags:
+        raise _damaged(key, f"it has version {version} and flags {flags}, expected {VERSION} and 0")
+    return Header(*numbers, *CHECKSUM.unpack_from(buffer, HEADER.size))
+
+
+def examine(buffer: Any, schema: Schema, key: bytes) -> Header:
+    """The header, after checking it against the schema and the length; reads nothing behind the header."""
+    head = peek(buffer, key)
+    expected = layout(schema, head.rows)[1]
+    if len(buffer) != expected:
+        raise _damaged(key, f"it is {len(buffer)} bytes long, its {head.rows} rows make {expected}")
+    if schema.rows not in (None, head.rows):
+        raise _damaged(key, f"it has {head.rows} rows, the schema fixes {schema.rows}")
+    if head.count > head.rows:
+        raise _damaged(key, f"it counts {head.count} regions in {head.rows} rows")
+    return head
+
+
+def checksum(buffer: Any, key: bytes) -> int:
+    """The checksum that a record with these bytes must carry under ``key``."""
+    view = memoryview(buffer)
+    return _checksum(key, view[: HEADER.size], [view[HEADER_SIZE:]])
+
+
+def store_key(name: str) -> bytes:
+    """The key under which the picture ``name`` is stored: its NFC form as UTF-8.
+
+    A name of more than 400 bytes becomes its first 400 (cut between characters), ``~`` and the sha256 of
+    the whole: longer than any key that is kept as it is, so the two kinds cannot meet. Raises UsageError
+    for an empty name and for control characters, line breaks included.
+    """
+    if name.isascii() and name.isprintable() and 0 < len(name) <= KEY_LIMIT:
+        return name.encode()
+    name = unicodedata.normalize("NFC", name)
+    bad = next((c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")), None)
+    if not name or bad is not None:
+        found = "an empty key" if not name else f"key {name[:80]!r} holds the character {bad!r}"
+        raise UsageError(f"{found}; a key is text without control characters", "rename the picture or its entry")
+    key = name.encode()
+    if len(key) <= KEY_LIMIT:
+        return key
+    front = key[:KEY_LIMIT].decode(errors="ignore").encode()
+    return front + b"~" + hashlib.sha256(key).hexdigest().encode()
+
+
+def text(key: bytes) -> str:
+    """A stored key as text; never fails, so that damaged keys can be reported."""
+    return key.decode(errors="backslashreplace")
+
+
+def _front(head: Header) -> bytes:
+    return HEADER.pack(MAGIC, VERSION, 0, head.rows, head.count, head.height, head.width, head.ordinal)
+
+
+def _padded(arrays: Iterable[Array]) -> Iterator[Any]:
+    for array in arrays:
+        yield array
+        yield bytes(-array.nbytes % ALIGN)
+
+
+def _checksum(key: bytes, front: Any, payload: Iterable[Any]) -> int:
+    state = xxhash.xxh3_64(front, seed=xxhash.xxh3_64_intdigest(key))
+    for piece in payload:
+        state.update(piece)
+    return state.intdigest()
+
+
+def _to_stored(array: Array, field: Field) -> Array:
+    if field.dtype == "bfloat16":
+        return _to_bfloat16(array, field.name)
+    stored: Array = np.ascontiguousarray(array, STORED_DTYPE[field.dtype])
+    return stored
+
+
+def _from_stored(array: Array, field: Field, copy: bool) -> Array:
+    if field.dtype == "bfloat16":  # widening is exact
+        array = (array.astype("<u4") << 16).view("<f4")
+    elif copy:
+        array = array.copy()
+    array.flags.writeable = copy
+    return array
+
+
+def _to_bfloat16(array: Array, name: str) -> Array:
+    """Round float32 to the nearest bfloat16, ties to even."""
+    bits = np.ascontiguousarray(array, "<f4").view("<u4")
+    out: Array = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2")
+    if ((out & 0x7F80) == 0x7F80).any():
+        raise RecordError(f"field {name!r} holds a value beyond the range of bfloat16 (3.39e38)", "store it as float32")
+    return out
+
+
+def _damaged(key: bytes, what: str) -> StoreDamaged:
+    return StoreDamaged(f"record {text(key)!r} is damaged: {what}", _REPAIR)

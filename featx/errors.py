@@ -1,0 +1,85 @@
+"""The one exception tree of featx. Each branch has an exit code and a hint.
+
+Every message says three things: what was found, what was expected, what to do next.
+The command line prints ``message`` and ``hint`` on stderr, without a traceback, and exits with
+``exit_code``; a program catches :class:`FeatxError` or one of its branches.
+"""
+
+from __future__ import annotations
+
+
+class FeatxError(Exception):
+    """Base of every error featx raises on purpose (exit code 1)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
+
+
+class UsageError(FeatxError):
+    """A wrong argument, configuration, key or input file (exit code 2)."""
+
+    exit_code = 2
+
+
+class WeightsError(UsageError):
+    """Weights that cannot be found, trusted or understood (exit code 2)."""
+
+
+class RecordError(UsageError):
+    """A record that breaks the contract: shape, dtype, finiteness or boxes (exit code 2)."""
+
+
+class KeyNotFound(UsageError, KeyError):
+    """A key the store does not hold (exit code 2)."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return FeatxError.__str__(self)
+
+
+class TooManyRefused(FeatxError):
+    """The run finished, but refused more pictures than allowed (exit code 3)."""
+
+    exit_code = 3
+
+
+class StoreError(FeatxError):
+    """A store that is absent, unfinished, of another version, or of another make (exit code 4)."""
+
+    exit_code = 4
+
+
+class StoreDamaged(StoreError):
+    """Bytes of a store are not what was written: structure, size or checksum (exit code 4)."""
+
+
+class MissingDependency(FeatxError):
+    """An optional package is needed and absent; the hint is the line that installs it (exit code 5)."""
+
+    exit_code = 5
+
+
+class Interrupted(FeatxError):
+    """The user stopped the run; its state is kept and the hint says how to resume (exit code 130)."""
+
+    exit_code = 130
+
+
+class PictureRefused(FeatxError):
+    """One picture that cannot be used. It becomes a line of the ledger and the run goes on.
+
+    ``reason`` is a short stable word for counting and filtering (``empty``, ``truncated``, ...);
+    the message is for people.
+    """
+
+    exit_code = 3
+
+    def __init__(self, reason: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.reason = reason

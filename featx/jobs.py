@@ -1,0 +1,197 @@
+"""A job: pictures, an extractor and a store, put together from a configuration; run it, or estimate it."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+from featx import __version__
+from featx.codec import encode, store_key
+from featx.config import ExtractConfig
+from featx.decode import Policy, decode
+from featx.errors import PictureRefused, StoreError, UsageError
+from featx.extractor import Extractor, Picture
+from featx.images import Listing, Source, list_pictures, part
+from featx.progress import Progress, Summary
+from featx.registry import load
+from featx.runner import Runner
+from featx.store import create_store, open_part, open_store
+
+LIBRARIES = ("torch", "numpy", "opencv-python", "opencv-python-headless", "h5py", "lmdb", "pillow")
+SAMPLE = 3  # pictures a dry run really extracts
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run needs. ``sources`` are those of this part; ``of`` is (part counted from 1, parts)."""
+
+    store: str
+    config: ExtractConfig
+    extractor: Extractor
+    sources: Sequence[Source]
+    listing: Listing
+    of: tuple[int, int]
+    retry_refused: bool = False
+
+    @property
+    def policy(self) -> Policy:
+        """The decoding policy of the configuration."""
+        limit = self.config.max_pixels
+        return Policy(**({} if limit is None else {"max_pixels": limit}), salvage_tail=bool(self.config.salvage))
+
+    def provenance(self) -> dict[str, Any]:
+        """What decides the content of the store: equal provenance and pictures, equal records."""
+        return {
+            **self.extractor.provenance(),
+            "decoder": self.policy.describe(),
+            "key_rule": self.config.key_rule,
+        }
+
+
+def plan(
+    source: str | Sequence[str],
+    store: str,
+    config: ExtractConfig,
+    *,
+    part_of: tuple[int, int] = (1, 1),
+    stdin: Iterable[str] | None = None,
+    retry_refused: bool = False,
+) -> Job:
+    """List the pictures and build the extractor. Nothing is written. Raises UsageError, WeightsError, ..."""
+    listing = list_pictures(
+        source, root=config.root, key_rule=config.key_rule, stdin=stdin, image_name=config.image_name
+    )
+    extractor = cast(Extractor, load("featx.extractors", config.extractor).from_options(config.options))
+    return Job(store, config, extractor, part(listing, *part_of), listing, part_of, retry_refused)
+
+
+def run(
+    job: Job,
+    *,
+    quiet: bool = False,
+    json_lines: bool = False,
+    on_note: Callable[[str], None] = lambda text: None,
+    resume_hint: str = "run the same command again to go on",
+) -> Summary:
+    """Extract what the part still lacks. Raises Interrupted when stopped, StoreError, UsageError."""
+    for sentence in job.extractor.notes():
+        on_note(sentence)
+    k, n = job.of
+    create_store(job.store, job.config.backend, job.extractor.schema, job.provenance(), job.extractor.labels, parts=n)
+    with open_part(job.store, k - 1, retry_refused=job.retry_refused, about=about()) as writer:
+        if writer.finished is not None:
+            _refuse_newcomers(job)
+        done = sum(source.key in writer.done for source in job.sources)
+        progress = Progress(len(job.sources), done_before=done, json=json_lines, quiet=quiet)
+        try:
+            Runner(
+                job.extractor, writer, progress,
+                batch=job.config.batch, workers=job.config.workers, policy=job.policy, on_note=on_note,
+            ).run(job.sources, resume_hint)  # fmt: skip
+        finally:
+            summary = progress.close()
+    return summary
+
+
+def _refuse_newcomers(job: Job) -> None:
+    """A finished part is immutable; pictures that it never saw must not be passed over in silence."""
+    with open_store(job.store, partial=True) as store:
+        known = {refusal.key for refusal in store.failures()}
+        new = [s.key for s in job.sources if s.key not in store and s.key not in known]
+    if new:
+        raise UsageError(
+            f"{job.store} is finished and does not hold {len(new)} of these pictures, {new[0]!r} for one",
+            "a finished store does not grow: extract the new pictures into a store of their own",
+        )
+
+
+def about() -> dict[str, Any]:
+    """Who wrote a part, with which libraries; kept with the part, compared by nobody."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "featx": __version__,
+        "python": platform.python_version(),
+        "libraries": versions,
+        "host": socket.gethostname(),
+        "command": sys.argv[1:] if Path(sys.argv[0]).name == "featx" else [],
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a dry run found. bytes and seconds are for the pictures that are still to be done."""
+
+    pictures: int
+    done: int
+    tried: str
+    bytes_per_record: int
+    seconds_per_picture: float
+    bytes: int
+    seconds: float
+    skipped: Mapping[str, int]
+    refused: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+def estimate(job: Job) -> Estimate:
+    """Extract a few pictures, evenly spaced, without writing anything, and extrapolate."""
+    step = max(1, len(job.sources) // SAMPLE)
+    sizes, times, refused = [], [], []
+    for source in list(job.sources[::step])[:SAMPLE]:
+        begin = time.perf_counter()
+        try:
+            prepared = job.extractor.prepare(Picture(source.key, decode(source.read(), job.policy)))
+            record = job.extractor([prepared])[0]
+        except PictureRefused as refusal:
+            refused.append(f"{source.location}: {refusal.reason}")
+            continue
+        times.append(time.perf_counter() - begin)
+        sizes.append(len(encode(record, job.extractor.schema, store_key(source.key), source.ordinal)))
+    done, size, seconds = _done(job), _mean(sizes), min(times, default=0.0)  # the first picture warms up
+    todo = len(job.sources) - done
+    tried = f"{len(times)} picture{'s' * (len(times) != 1)} tried"
+    return Estimate(
+        len(job.sources), done, tried, int(size), seconds, int(size * todo), seconds * todo,
+        job.listing.skipped, refused,
+    )  # fmt: skip
+
+
+def _done(job: Job) -> int:
+    try:
+        with open_store(job.store, partial=True) as store:
+            return sum(source.key in store for source in job.sources)
+    except StoreError:
+        return 0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def extract(source: str | Sequence[str], store: str, **settings: Any) -> Summary:
+    """Extract pictures into a store from Python; ``settings`` are the keys of a configuration file.
+
+    ``featx.extract("photos", "photos.featx", profile="caffe-36", weights="weights.safetensors")``. Returns counts and
+    times. Raises FeatxError: UsageError, WeightsError, StoreError, Interrupted.
+    """
+    from featx.config import load_config
+
+    path = settings.pop("config", None)
+    return run(plan(source, store, load_config(path, settings)), quiet=settings.pop("quiet", True))

@@ -1,0 +1,185 @@
+"""How a run is doing: pictures per second, time left, refusals, and where the time goes.
+
+On a terminal this is a bar; elsewhere a plain line now and then; with ``json`` one JSON object per line on
+stdout. No colours, so NO_COLOR holds. Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+_LINE_SECONDS = 30.0  # between plain lines: a log of a night stays readable
+_JSON_SECONDS = 1.0
+_BAR_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did. pictures: records made by this run; refused: lines it added to the ledger; seconds: wall
+    time; rate: pictures, made or refused, per second; shares: busy time of each stage over that of all."""
+
+    pictures: int
+    refused: int
+    seconds: float
+    rate: float
+    shares: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        pictures = f"{self.pictures:,} picture{'' if self.pictures == 1 else 's'}"
+        text = f"{pictures} in {_duration(self.seconds)} ({self.rate:.3g}/s), {self.refused:,} refused"
+        return f"{text}; {percentages(self.shares)}" if self.shares else text
+
+
+def percentages(shares: Mapping[str, float]) -> str:
+    """``decode 3% network 95% write 2%``."""
+    return " ".join(f"{stage} {share:.0%}" for stage, share in shares.items())
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    monitor_interval = 0  # tqdm's watching thread would not survive a fork
+
+
+class Progress:
+    """Counts pictures and busy time of one run.
+
+    total: pictures of this part; done_before: those that an earlier run finished, which count as done but not
+    for the rate. ``time("decode")`` measures a stage; stages run in several threads at once, so the shares
+    are of busy time: the seconds all threads spent in a stage, over the seconds they spent in any.
+    quiet: show nothing (but ``json``, being asked for, is still written). clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        done_before: int = 0,
+        stream: TextIO | None = None,
+        json: bool = False,
+        quiet: bool = False,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._before = total, done_before
+        self._stream = (sys.stdout if json else sys.stderr) if stream is None else stream
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._busy: dict[str, float] = {}
+        self._finished = self._refused = 0
+        self._begin = self._shown = clock()
+        self._summary: Summary | None = None
+        self._bar: _Bar | None = None
+        self._show: Callable[[], None] = lambda: None
+        self._every = _LINE_SECONDS
+        if quiet and not json:
+            return
+        if json:
+            self._show, self._every = self._show_json, _JSON_SECONDS
+        elif self._stream.isatty():
+            self._bar = _Bar(
+                total=total, initial=done_before, file=self._stream, unit=" pictures", bar_format=_BAR,
+                dynamic_ncols=True, mininterval=_BAR_SECONDS,
+            )  # fmt: skip
+            self._show, self._every = self._show_bar, _BAR_SECONDS
+        else:
+            self._show = self._show_line
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Measure the body as busy time of ``stage``, also when it raises."""
+        begin = self._clock()
+        try:
+            yield
+        finally:
+            self.add(stage, self._clock() - begin)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add busy time measured elsewhere."""
+        with self._lock:
+            self._busy[stage] = self._busy.get(stage, 0.0) + seconds
+
+    def advance(self, n: int = 1, refused: int = 0) -> None:
+        """``n`` more pictures are finished, ``refused`` of them because they were refused."""
+        with self._lock:
+            self._finished += n
+            self._refused += refused
+            if self._bar is not None:
+                self._bar.n += n
+            if self._clock() - self._shown >= self._every:
+                self._shown = self._clock()
+                self._show()
+
+    def summary(self) -> Summary:
+        """How it stands now."""
+        with self._lock:
+            seconds, busy = self._clock() - self._begin, sum(self._busy.values())
+            shares = {stage: spent / busy for stage, spent in sorted(self._busy.items())} if busy else {}
+            rate = self._finished / seconds if seconds else 0.0
+            return Summary(self._finished - self._refused, self._refused, seconds, rate, shares)
+
+    def close(self) -> Summary:
+        """Show the last state and stop. Calling it again returns the same summary."""
+        with self._lock:
+            if self._summary is None:
+                self._summary = self.summary()
+                self._show()
+                if self._bar is not None:
+                    self._bar.close()
+            return self._summary
+
+    def _seconds_left(self, rate: float) -> float | None:
+        left = self._total - self._before - self._finished
+        return left / rate if rate else None
+
+    def _show_bar(self) -> None:
+        assert self._bar is not None
+        summary = self.summary()
+        refused = f"{summary.refused:,} refused, " if summary.refused else ""
+        self._bar.set_postfix_str(refused + percentages(summary.shares), refresh=False)
+        self._bar.refresh()
+
+    def _show_line(self) -> None:
+        summary = self._summary or self.summary()
+        left = self._seconds_left(summary.rate)
+        eta = "unknown" if left is None else _duration(left)
+        print(
+            f"{self._before + self._finished:,}/{self._total:,} pictures, {summary.rate:.3g}/s, ETA {eta}, "
+            f"{summary.refused:,} refused; {percentages(summary.shares)}",
+            file=self._stream,
+            flush=True,
+        )
+
+    def _show_json(self) -> None:
+        summary = self._summary or self.summary()
+        state = {
+            "event": "progress" if self._summary is None else "summary",
+            "done": self._before + self._finished,
+            "total": self._total,
+            "seconds_left": self._seconds_left(summary.rate),
+            **summary.to_dict(),
+        }
+        print(json.dumps(state), file=self._stream, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,128 @@
+"""A store on disk, for reading: the parts of a folder as one mapping."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from featx.codec import store_key, text
+from featx.errors import StoreDamaged, StoreError, UsageError
+from featx.store.base import Order, Shard, StoreReader, backend
+from featx.store.ledger import Refusal, read_ledger, read_lines
+from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
+
+
+class FolderStore(StoreReader):
+    """Reads the store in a folder.
+
+    Opening checks the manifest, every part's manifest, and the size and frame of every file; a record's own
+    bytes are checked when it is read. Each process has handles of its own: a forked child opens its own on
+    first use, and a pickle holds the path alone.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], partial: bool = False) -> None:
+        self.path = Path(path).absolute()
+        self.partial = partial
+        self.manifest = Manifest.load(self.path)
+        count = self.manifest.parts
+        self._folders = [part_folder(self.path, part, count) for part in range(count)]
+        if not (self.manifest.complete or partial):
+            raise _unfinished(self.path, self._folders)
+        self._open()
+
+    def _open(self) -> None:
+        make, parts = backend(self.manifest.backend), [PartManifest.load(folder) for folder in self._folders]
+        aliases: dict[bytes, str] = {}
+        shards: list[Shard] = []
+        for folder, part in zip(self._folders, parts, strict=True):
+            if part is not None:
+                part.check_files(folder)
+                aliases |= {k.encode(): name for k, name in part.aliases.items()}
+            elif folder.is_dir():
+                aliases |= {store_key(row["key"]): row["key"] for row in read_lines(folder / "aliases.jsonl")}
+            if folder.is_dir():
+                shards += make.open_shards(folder, self.schema, sealed=part is not None)
+        if self.manifest.totals and not self.partial:
+            found = sum((part.totals for part in parts if part is not None), Totals())
+            _check_totals(self.path, self.manifest.totals, found)
+        self._aliases, self._own = aliases, shards
+        self._pid: int | None = os.getpid()
+
+    @property
+    def _shards(self) -> list[Shard]:
+        if self._pid != os.getpid():
+            self._open()
+        return self._own
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shards))
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False
+        try:
+            stored = store_key(key)
+        except UsageError:
+            return False
+        return any(stored in shard for shard in self._shards)
+
+    def find(self, key: bytes) -> bytes | None:
+        shards = self._shards
+        for place, shard in enumerate(shards):
+            found = shard.get(key)
+            if found is not None:
+                if place:  # the next key is likely to be near
+                    self._own = [shard, *shards[:place], *shards[place + 1 :]]
+                return found
+        return None
+
+    def keys(self, order: Order = "key") -> Iterator[str]:
+        if order == "source":
+            headers = chain.from_iterable(shard.headers() for shard in self._shards)
+            found = (key for _, key in sorted((header.ordinal, key) for key, header in headers))
+        elif order == "key":
+            found = heapq.merge(*self._shards)
+        else:
+            raise UsageError(f"there is no order {order!r}", "ask for 'key' or 'source'")
+        return (self._aliases.get(key) or text(key) for key in found)
+
+    def failures(self) -> Iterator[Refusal]:
+        return chain.from_iterable(read_ledger(folder / "ledger.jsonl") for folder in self._folders)
+
+    def close(self) -> None:
+        own, self._own, self._pid = self._own, [], None
+        for shard in own:
+            shard.close()
+
+    def __reduce__(self) -> tuple[type[FolderStore], tuple[str, bool]]:
+        return FolderStore, (str(self.path), self.partial)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(
+            f"{f.name} {f.dtype}{['N', *f.shape] if f.per == 'region' else list(f.shape)}" for f in self.schema.fields
+        )
+        return f"FolderStore({str(self.path)!r}, {self.manifest.backend}, {len(self)} records: {fields})"
+
+
+def _unfinished(path: Path, folders: list[Path]) -> StoreError:
+    finished = sum((folder / "part.json").exists() for folder in folders)
+    if finished == len(folders):
+        return StoreError(
+            f"all {finished} parts of {path} are finished, but its last writer died before it said so",
+            "run the command of any part again (it computes nothing), or open it with partial=True",
+        )
+    return StoreError(
+        f"{path} is unfinished: {finished} of {len(folders)} parts are done",
+        "run the same command again to resume, or open it with partial=True to read what is there",
+    )
+
+
+def _check_totals(path: Path, said: Totals, found: Totals) -> None:
+    if said != found:
+        raise StoreDamaged(
+            f"{path} does not hold what its manifest says: {found} in its parts, {said} in manifest.json",
+            "a part was lost or replaced: restore it, or delete it and run its command again",
+        )

@@ -1,0 +1,245 @@
+"""HDF5 backend: immutable files that anybody with h5py can read.
+
+HDF5 promises nothing to a writer that is killed. So an open part is an LMDB journal, ``journal-00000.lmdb``,
+which is sealed into ``records-00000.h5`` when the part is finished or the journal has grown large: written
+under a temporary name, synced, renamed; then the journal is removed. Where both exist the sealed one wins, so a
+crash between any two steps is harmless.
+
+A sealed file holds contiguous, uncompressed arrays. ``keys`` is sorted; record ``i`` has the rows
+``start[i]:start[i + 1]`` of every per-region array and row ``i`` of every other. The reader asks HDF5 for the
+place of each array once, and then maps the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from featx.codec import STORED_DTYPE, Header, pack, text, unpack
+from featx.errors import StoreDamaged
+from featx.record import Array, Schema
+from featx.store import disk
+from featx.store.base import Log, Shard
+from featx.store.lmdb_file import read_meta
+from featx.store.lmdb_store import LmdbLog, LmdbShard
+
+SEGMENT_BYTES = 4 << 30  # a journal is sealed when it reaches this length
+_GROUP = 64  # records written to HDF5 at a time
+_README = (
+    "featx region features. Record i belongs to the picture keys[i] (sorted UTF-8); its regions are the rows "
+    "start[i]:start[i+1] of features, boxes and the other per-region arrays; count[i] of them are real. boxes are "
+    "x0 y0 x1 y1 in pixels of the upright original, whose (height, width) is size[i]. ordinal is the position in the "
+    "source list, checksum the xxh3_64 of the record as FORMAT.md has it. dtype bfloat16 is held as its uint16 bits."
+)
+
+
+def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
+    """The sealed files of the part, and the journal while there is one."""
+    shards: list[Shard] = [Hdf5Shard(path, schema) for path in _segments(folder)]
+    journal = _journal(folder, len(shards))
+    if not sealed and read_meta(journal):
+        return [*shards, LmdbShard(journal, schema, sealed=False)]
+    if len(_segments(folder)) > len(shards):  # a writer has just sealed its journal
+        return open_shards(folder, schema, sealed=sealed)
+    return shards
+
+
+def open_log(folder: Path, schema: Schema) -> Hdf5Log:
+    """The part for appending."""
+    return Hdf5Log(folder, schema)
+
+
+def structure(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Nothing: HDF5 checks its own structures when a file is opened."""
+    return iter(())
+
+
+class Hdf5Shard(Shard):
+    """Reads one sealed file by mapping it."""
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.path, self.schema = path, schema
+        try:
+            self._map()
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise _damaged(path, str(error)) from error
+
+    def _map(self) -> None:
+        wanted = {**_index(0), **{f.name: STORED_DTYPE[f.dtype] for f in self.schema.fields}}
+        whole = np.memmap(self.path, np.uint8, "r")
+        with h5py.File(self.path, "r", locking=False) as file:
+            self._arrays = {name: _place(whole, file[name], dtype) for name, dtype in wanted.items()}
+        self._keys, self._start = self._arrays["keys"], self._arrays["start"]
+        count, rows = len(self._keys), int(self._start[-1])
+        shapes = {"keys": (count,), "start": (count + 1,), "size": (count, 2)}
+        shapes |= {f.name: (rows if f.per == "region" else count, *f.shape) for f in self.schema.fields}
+        for name, array in self._arrays.items():
+            if array.shape != shapes.get(name, (count,)):
+                raise ValueError(f"{name} has shape {array.shape}, expected {shapes.get(name, (count,))}")
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes) and self._find(key) is not None
+
+    def get(self, key: bytes) -> bytes | None:
+        place = self._find(key)
+        if place is None:
+            return None
+        first, last = int(self._start[place]), int(self._start[place + 1])
+        if not 0 <= first <= last <= self._start[-1]:
+            raise _damaged(self.path, f"record {text(key)!r} has the rows {first} to {last}")
+        parts = [slice(first, last) if f.per == "region" else place for f in self.schema.fields]
+        return pack(
+            self._header(place), [self._arrays[f.name][p] for f, p in zip(self.schema.fields, parts, strict=True)]
+        )
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(bytes, self._keys)
+
+    def headers(self) -> Iterator[tuple[bytes, Header]]:
+        return ((bytes(key), self._header(place)) for place, key in enumerate(self._keys))
+
+    def close(self) -> None:
+        self._arrays, self._keys, self._start = {}, np.empty(0, "S1"), np.zeros(1, np.int64)
+
+    def _find(self, key: bytes) -> int | None:
+        if len(key) > self._keys.itemsize:  # numpy would widen, that is copy, all keys to compare
+            return None
+        place = int(np.searchsorted(self._keys, np.array(key, self._keys.dtype)))
+        return place if place < len(self._keys) and self._keys[place] == key else None
+
+    def _header(self, place: int) -> Header:
+        size, rows = self._arrays["size"][place], int(self._start[place + 1]) - int(self._start[place])
+        count, ordinal, checksum = (int(self._arrays[name][place]) for name in ("count", "ordinal", "checksum"))
+        return Header(rows, count, int(size[0]), int(size[1]), ordinal, checksum)
+
+
+class Hdf5Log(Log):
+    """Appends to the journal, and seals it."""
+
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self.folder, self.schema = folder, schema
+        self._sealed = [Hdf5Shard(path, schema) for path in _segments(folder)]
+        current = _journal(folder, len(self._sealed))
+        for left in (*folder.glob(".records-*.tmp"), *folder.glob("journal-*")):
+            if not left.name.startswith(current.name):
+                disk.remove(left)
+        self._journal = LmdbLog(current, schema)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._journal or any(key in shard for shard in self._sealed)
+
+    def append(self, group: Mapping[bytes, bytes]) -> None:
+        self._journal.append(group)
+        meta = read_meta(self._journal.path)
+        if meta and meta.used >= SEGMENT_BYTES:
+            self._seal_journal()
+            self._journal = LmdbLog(_journal(self.folder, len(self._sealed)), self.schema)
+
+    def seal(self) -> list[Path]:
+        if len(self._journal.shard):
+            self._seal_journal()
+        self._journal.close()
+        _drop(self._journal.path)
+        return [shard.path for shard in self._sealed]
+
+    def close(self) -> None:
+        self._journal.close()
+        for shard in self._sealed:
+            shard.close()
+
+    def _seal_journal(self) -> None:
+        path = self.folder / f"records-{len(self._sealed):05d}.h5"
+        _write(disk.temporary(path), self._journal.shard, self.schema)
+        disk.settle(path)
+        self._sealed.append(Hdf5Shard(path, self.schema))
+        self._journal.close()
+        _drop(self._journal.path)
+
+
+def _segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("records-*.h5"))
+
+
+def _journal(folder: Path, number: int) -> Path:
+    return folder / f"journal-{number:05d}.lmdb"
+
+
+def _drop(journal: Path) -> None:
+    disk.remove(journal)
+    disk.remove(journal.with_name(journal.name + "-lock"))
+
+
+def _index(width: int) -> dict[str, Any]:
+    """dtypes of the arrays that are not fields of the schema."""
+    return {
+        "keys": np.dtype(f"S{width}"),
+        "start": np.dtype("<i8"),
+        "count": np.dtype("<u4"),
+        "size": np.dtype("<u4"),
+        "ordinal": np.dtype("<u8"),
+        "checksum": np.dtype("<u8"),
+    }
+
+
+def _write(path: Path, journal: LmdbShard, schema: Schema) -> None:
+    """Write all records of ``journal``, verifying each, as one HDF5 file."""
+    keys, heads = zip(*journal.headers(), strict=True)
+    start = np.cumsum([0, *(head.rows for head in heads)], dtype=np.int64)
+    dtypes = _index(max(map(len, keys)))
+    # From version 1.10 on HDF5 protects its own structures by checksums; alignment is for those who map the file.
+    with h5py.File(path, "w", libver="v110", alignment_threshold=64, alignment_interval=64) as file:
+        file.attrs.update({"format": "featx", "version": 1, "readme": _README, "schema": json.dumps(schema.to_dict())})
+        columns = {
+            "keys": np.array(keys, dtypes["keys"]).astype(h5py.string_dtype("utf-8", dtypes["keys"].itemsize)),
+            "start": start,
+            "size": np.array([(head.height, head.width) for head in heads], dtypes["size"]),
+        }
+        columns |= {n: np.array([getattr(h, n) for h in heads], dtypes[n]) for n in ("count", "ordinal", "checksum")}
+        for name, column in columns.items():
+            file.create_dataset(name, data=column)
+        for field in schema.fields:
+            length = int(start[-1]) if field.per == "region" else len(keys)
+            made = file.create_dataset(field.name, (length, *field.shape), STORED_DTYPE[field.dtype])
+            made.attrs.update({"dtype": field.dtype, "per": field.per})
+        _fill(file, journal, schema, keys, start)
+
+
+def _fill(file: Any, journal: LmdbShard, schema: Schema, keys: tuple[bytes, ...], start: Array) -> None:
+    """Copy the payloads, a group of records at a time."""
+    waiting = iter(keys)
+    done = 0
+    while group := list(islice(waiting, _GROUP)):
+        records = [unpack(journal.get(key), schema, key)[1] for key in group]
+        first, last = int(start[done]), int(start[done + len(group)])
+        for place, field in enumerate(schema.fields):
+            arrays = [record[place] for record in records]
+            if field.per == "region":
+                file[field.name][first:last] = np.concatenate(arrays)
+            else:
+                file[field.name][done : done + len(group)] = np.stack(arrays)
+        done += len(group)
+
+
+def _place(whole: Array, dataset: Any, dtype: np.dtype[Any]) -> Array:
+    """The array of a contiguous dataset as a view of the mapped file."""
+    if dataset.dtype.kind != dtype.kind or (dtype.itemsize and dataset.dtype != dtype):
+        raise ValueError(f"{dataset.name} has dtype {dataset.dtype}, expected {dtype}")
+    if not dataset.size:  # HDF5 gives no place to an empty array
+        return np.empty(dataset.shape, dataset.dtype)
+    offset = dataset.id.get_offset()
+    if offset is None or offset + dataset.nbytes > len(whole):
+        raise ValueError(f"{dataset.name} is not contiguous, or ends behind the end of the file")
+    return np.ndarray(dataset.shape, dataset.dtype.str, whole, offset)
+
+
+def _damaged(path: Path, what: str) -> StoreDamaged:
+    return StoreDamaged(f"{path} is damaged: {what}", "run `featx verify` on the store")

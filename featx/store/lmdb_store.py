@@ -1,0 +1,218 @@
+"""LMDB backend: one environment per part, one write transaction per group commit, default sync.
+
+LMDB wants a file opened once per process and never across a fork. So the environments of this process
+are kept in one table, shared by every reader and writer, and a forked child begins with an empty one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from featx.codec import Header, examine, text
+from featx.errors import StoreDamaged, StoreError, UsageError
+from featx.record import Schema
+from featx.store import disk
+from featx.store.base import Log, Shard
+from featx.store.lmdb_file import TAIL, read_meta
+
+FILE = "records.lmdb"
+FIRST_MAP = 64 << 20  # bytes; the map grows when it is full
+_PAGE = 1024  # keys read per transaction while iterating: no transaction outlives a step
+
+T = TypeVar("T")
+_table: weakref.WeakValueDictionary[tuple[int, int], lmdb.Environment] = weakref.WeakValueDictionary()
+_guard = threading.Lock()
+
+
+def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
+    """The one file of the part, if anything was committed to it."""
+    path = folder / FILE
+    return [LmdbShard(path, schema, sealed=sealed)] if read_meta(path) else []
+
+
+def open_log(folder: Path, schema: Schema) -> LmdbLog:
+    """The part for appending."""
+    return LmdbLog(folder / FILE, schema)
+
+
+def structure(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Problems of the B-trees, from a walk by ordinary reads. py-lmdb before 3.0 cannot do it; then there are none."""
+    try:
+        walker = import_module("lmdb.verify")
+    except ModuleNotFoundError:
+        return
+    for path in sorted(folder.glob("*.lmdb")):
+        try:
+            yield from ((path, problem) for problem in walker.verify(path, subdir=False))
+        except walker.VerifyError as error:
+            yield path, str(error)
+
+
+class LmdbShard(Shard):
+    """Reads the records of one LMDB file. A sealed one is opened without lock: it never changes."""
+
+    def __init__(self, path: Path, schema: Schema, *, sealed: bool) -> None:
+        self.path, self.schema = path, schema
+        read_meta(path)
+        self._env: lmdb.Environment | None = _environment(path, readonly=True, lock=not sealed)
+
+    def __len__(self) -> int:
+        return int(self._opened.stat()["entries"])
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes) and self._read(key, lambda _: True) is True
+
+    def get(self, key: bytes) -> bytes | None:
+        def copy(value: memoryview) -> bytes:
+            # The length comes first: LMDB's own is not to be trusted, and reading too far is deadly.
+            examine(value, self.schema, key)
+            return bytes(value)
+
+        return self._read(key, copy)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._walk(lambda cursor: [bytes(k) for k in islice(cursor.iternext(True, False), _PAGE)], bytes)
+
+    def headers(self) -> Iterator[tuple[bytes, Header]]:
+        def page(cursor: lmdb.Cursor[Any]) -> list[tuple[bytes, Header]]:
+            items = islice(cursor.iternext(), _PAGE)
+            return [(bytes(k), examine(v, self.schema, bytes(k))) for k, v in items]
+
+        return self._walk(page, lambda row: row[0])
+
+    def close(self) -> None:
+        self._env = None  # the table closes it when nobody else has it
+
+    @property
+    def _opened(self) -> lmdb.Environment:
+        if self._env is None:
+            raise StoreError(f"{self.path} was closed", "open the store again")
+        return self._env
+
+    def _read(self, key: bytes, use: Callable[[memoryview], T]) -> T | None:
+        with _reading(self._opened, self.path, key) as txn:
+            value = txn.get(key)
+            return None if value is None else use(value)
+
+    def _walk(self, page: Callable[[Any], list[T]], key_of: Callable[[T], bytes]) -> Iterator[T]:
+        start = b""
+        while True:
+            with _reading(self._opened, self.path, start) as txn, txn.cursor() as cursor:
+                rows = page(cursor) if cursor.set_range(start) else []
+            if not rows:
+                return
+            yield from rows
+            start = key_of(rows[-1]) + b"\0"
+
+
+class LmdbLog(Log):
+    """Appends groups of records to one LMDB file."""
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.path = path
+        meta = read_meta(path)
+        self._env: lmdb.Environment | None = _environment(path, map_size=max(FIRST_MAP, meta.used if meta else 0))
+        self.shard = LmdbShard(path, schema, sealed=False)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.shard
+
+    def append(self, group: Mapping[bytes, bytes]) -> None:
+        while not self._append(group):
+            size = self._opened.info()["map_size"] * 2 + 2 * sum(map(len, group.values()))
+            self._opened.set_mapsize(size - size % TAIL)
+
+    def _append(self, group: Mapping[bytes, bytes]) -> bool:
+        """One transaction. False when the map is too small for it; then nothing happened."""
+        try:
+            with self._opened.begin(write=True) as txn:
+                for key in sorted(group):
+                    if not txn.put(key, group[key], overwrite=False):
+                        raise UsageError(f"{text(key)!r} is in the store already", "give every picture one key")
+            return True
+        except lmdb.MapFullError:
+            return False
+        except lmdb.Error as error:
+            raise OSError(f"{sum(map(len, group.values())):,} bytes for {self.path.name}: {error}") from error
+
+    def seal(self) -> list[Path]:
+        self.close()
+        meta = read_meta(self.path)
+        if meta is None:
+            raise StoreDamaged(f"{self.path} has vanished", "run the extraction again")
+        disk.resize(self.path, meta.used + TAIL)
+        disk.sync(self.path)
+        disk.remove(self.path.with_name(self.path.name + "-lock"))
+        return [self.path]
+
+    def close(self) -> None:
+        self.shard.close()
+        self._env = None
+
+    @property
+    def _opened(self) -> lmdb.Environment:
+        if self._env is None:
+            raise StoreError(f"{self.path} was closed", "open the part again")
+        return self._env
+
+
+def _environment(path: Path, *, readonly: bool = False, lock: bool = True, map_size: int = 0) -> lmdb.Environment:
+    """This process's environment of the file: the one in the table, or a new one."""
+    with _guard:
+        env = _table.get(_identity(path))
+        if env is None:
+            try:
+                env = lmdb.open(os.fspath(path), map_size, subdir=False, readonly=readonly, lock=lock)
+            except lmdb.Error as error:
+                raise StoreError(f"{path} cannot be opened: {error}", "run `featx verify` on the store") from error
+            _table[_identity(path)] = env
+        elif env.flags()["readonly"] and not readonly:
+            raise UsageError(f"this process already reads {path}", "close that reader before writing")
+        return env
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return (-1, -1)
+    return (status.st_dev, status.st_ino)
+
+
+@contextmanager
+def _reading(env: lmdb.Environment, path: Path, key: bytes) -> Iterator[Any]:
+    """A read transaction whose values are views of the map. Raises StoreDamaged for what LMDB stumbles over."""
+    try:
+        try:
+            txn = env.begin(buffers=True)
+        except lmdb.MapResizedError:  # another process made the file grow
+            env.set_mapsize(0)
+            txn = env.begin(buffers=True)
+        with txn:
+            yield txn
+    except lmdb.Error as error:
+        raise StoreDamaged(
+            f"{path} is damaged at record {text(key)!r}: {error}", "run `featx verify` on the store"
+        ) from error
+
+
+def _start_anew() -> None:
+    """A forked child must not use the parent's environments; closing its copies leaves the parent's alone."""
+    global _guard
+    _guard = threading.Lock()
+    for env in list(_table.values()):
+        env.close()
+    _table.clear()
+
+
+os.register_at_fork(after_in_child=_start_anew)

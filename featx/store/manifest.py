@@ -1,0 +1,236 @@
+"""What a store says about itself: ``manifest.json`` for the whole, ``part.json`` for each finished part.
+
+Both are JSON with a checksum of their own, published by atomic rename. A part exists for readers from
+the instant its ``part.json`` does; the store is complete from the instant its manifest says so. Dates and
+hosts may stand in a part's ``about``, which nothing compares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
+from featx.record import Schema
+from featx.store import disk
+
+FORMAT = 1
+_AGREED = ("backend", "parts", "schema", "labels", "provenance")
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts of a part or a store, and the digest of its content.
+
+    digest: the sum, modulo 2**128, of ``xxh3_128(key, 0, checksum as u64 little-endian)`` over all
+    records, as 32 hexadecimal digits. A sum does not depend on order, so equal content has an equal digest
+    however it was parted and in whatever backend it lies, and the digest of a store is the sum of its parts.
+    """
+
+    records: int = 0
+    refused: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    digest: str = "0" * 32
+
+    @classmethod
+    def of(cls, content: Iterable[tuple[bytes, int]], reasons: Iterable[str] = ()) -> Totals:
+        """Totals of (key, checksum) pairs and the reasons of the refusals."""
+        records, total = 0, 0
+        for key, checksum in content:
+            records += 1
+            total += xxhash.xxh3_128_intdigest(key + b"\0" + checksum.to_bytes(8, "little"))
+        counts = dict(sorted(Counter(reasons).items()))
+        return cls(records, sum(counts.values()), counts, f"{total % 2**128:032x}")
+
+    def __add__(self, other: Totals) -> Totals:
+        reasons = dict(sorted((Counter(self.reasons) + Counter(other.reasons)).items()))
+        digest = (int(self.digest, 16) + int(other.digest, 16)) % 2**128
+        return Totals(self.records + other.records, self.refused + other.refused, reasons, f"{digest:032x}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``: how a store was made, what its records hold, and whether it is complete.
+
+    provenance: profile, weights, configuration, decoder, ...: JSON given by whoever made the store.
+    labels: names of the classes, ``{"objects": [...], "attributes": [...]}``.
+    totals: of the whole store once it is complete.
+    """
+
+    backend: str
+    parts: int
+    schema: Schema
+    provenance: Mapping[str, Any]
+    labels: Mapping[str, Any]
+    featx: str = ""
+    totals: Totals | None = None
+    format: int = FORMAT
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part was finished."""
+        return self.totals is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "format": self.format,
+            "featx": self.featx,
+            "complete": self.complete,
+            "totals": asdict(self.totals) if self.totals else None,
+            "backend": self.backend,
+            "parts": self.parts,
+            "schema": self.schema.to_dict(),
+            "provenance": self.provenance,
+            "labels": self.labels,
+        }
+
+    def save(self, store: Path) -> None:
+        """Publish as the manifest of ``store``."""
+        disk.publish(store / "manifest.json", _dump(self.to_dict()))
+
+    @classmethod
+    def load(cls, store: Path) -> Manifest:
+        """The manifest of ``store``. Raises StoreError for what is not a store, StoreDamaged for a bad file."""
+        if not store.exists():
+            raise StoreError(f"there is no store at {store}", "check the path")
+        if not store.is_dir():
+            raise StoreError(f"{store} is a file, a store is a folder", "`featx convert` reads foreign files")
+        path = store / "manifest.json"
+        data = _load(path, f"{store} is not a featx store: it has no manifest.json")
+        with _Readable(path):
+            totals = Totals(**data["totals"]) if data["complete"] else None
+            schema = Schema.from_dict(data["schema"])
+            return cls(
+                data["backend"], data["parts"], schema, data["provenance"], data["labels"], data["featx"], totals
+            )
+
+    def agree(self, other: Manifest) -> None:
+        """Raise UsageError, naming each field that differs, unless ``other`` would write into this store."""
+        mine, theirs = (dict(_flat({k: m.to_dict()[k] for k in _AGREED})) for m in (self, other))
+        lines = [
+            f"{name}: the store has {mine.get(name, 'nothing')!r}, this run {theirs.get(name, 'nothing')!r}"
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name) or (name in mine) != (name in theirs)
+        ]
+        if lines:
+            more = [f"... and {len(lines) - 12} more"] if len(lines) > 12 else []
+            raise UsageError(
+                "this run does not match the store:\n  " + "\n  ".join(lines[:12] + more),
+                "run with the store's settings, or write to another folder",
+            )
+
+
+@dataclass(frozen=True)
+class PartManifest:
+    """``part.json``: the content of one finished part.
+
+    files: size in bytes of each file of the part, by name.
+    aliases: the original of every key too long to be stored as it is, by stored key.
+    about: whatever its writer wanted noted (dates, host, library versions); compared by nobody.
+    """
+
+    part: int
+    parts: int
+    totals: Totals
+    files: Mapping[str, int]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Publish as the manifest of the part in ``folder``: the part is finished."""
+        disk.publish(folder / "part.json", _dump({"format": FORMAT, **asdict(self)}))
+
+    @classmethod
+    def load(cls, folder: Path) -> PartManifest | None:
+        """The manifest of the part in ``folder``, None while the part is not finished."""
+        path = folder / "part.json"
+        if not path.exists():
+            return None
+        data = _load(path, f"{folder} has no part.json")
+        with _Readable(path):
+            del data["format"]
+            return cls(**{**data, "totals": Totals(**data["totals"])})
+
+    def check_files(self, folder: Path) -> None:
+        """Raise StoreDamaged unless every file of the part is there in its full length.
+
+        This comes before any file is mapped: reading past the end of a mapped file kills the process.
+        """
+        for name, expected in self.files.items():
+            path = folder / name
+            found = path.stat().st_size if path.exists() else None
+            if found != expected:
+                state = "is missing" if found is None else f"has {found} bytes"
+                raise StoreDamaged(
+                    f"{path} {state}, its part.json says {expected}",
+                    f"delete {folder} and run the extraction again: it makes only that part",
+                )
+
+
+def part_folder(store: Path, part: int, parts: int) -> Path:
+    """Folder of one part; parts count from 0."""
+    return store / "parts" / f"{part:05d}-of-{parts:05d}"
+
+
+class _Readable:
+    """Turns whatever goes wrong while taking a document apart into StoreDamaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (KeyError, TypeError, ValueError, FeatxError)):
+            raise _bad(self.path, f"it lacks or misuses {error}") from error
+
+
+def _dump(data: dict[str, Any]) -> bytes:
+    return json.dumps({**data, "checksum": _sum(data)}, indent=1, allow_nan=False).encode()
+
+
+def _load(path: Path, absent: str) -> dict[str, Any]:
+    """The checked JSON object in ``path``; a newer format is told before its checksum is looked at."""
+    try:
+        data = json.loads(path.read_bytes())
+        found = data.pop("checksum", None)
+        version = data["format"]
+    except FileNotFoundError:
+        raise StoreError(absent, "check the path; an extraction writes the manifest first") from None
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _bad(path, f"it is not a JSON object with a format ({error})") from None
+    if isinstance(version, int) and version > FORMAT:
+        raise StoreError(
+            f"{path} was written by store format {version}, this featx reads up to {FORMAT}", "upgrade featx"
+        )
+    if version != FORMAT or found != _sum(data):
+        raise _bad(path, f"its checksum is {found}, its content makes {_sum(data)}")
+    return dict(data)
+
+
+def _sum(data: dict[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+def _bad(path: Path, what: str) -> StoreDamaged:
+    return StoreDamaged(f"{path} is damaged: {what}", "restore the file from a copy, or extract again")
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested JSON by dotted name."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = list(enumerate(value))
+    if not items:
+        yield name, value
+    for key, inner in items:
+        yield from _flat(inner, f"{name}.{key}" if name else str(key))

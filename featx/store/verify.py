@@ -1,0 +1,136 @@
+"""Check a store from its manifest down to every byte of every record. Reads only, in bounded memory."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from pathlib import Path
+
+from featx.codec import decode, peek, store_key, text
+from featx.errors import FeatxError, StoreDamaged
+from featx.record import Schema
+from featx.store.base import Backend, Shard, backend
+from featx.store.ledger import Refusal, read_ledger
+from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: in which file, with which record (None: the file itself), and what."""
+
+    path: Path
+    key: str | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {'' if self.key is None else repr(self.key) + ': '}{self.message}"
+
+
+@dataclass
+class Report:
+    """What :func:`verify` found.
+
+    totals: of the records that are sound and of the refusals, whatever the manifests say.
+    finished: number of finished parts, of ``parts``.
+    """
+
+    path: Path
+    parts: int
+    finished: int = 0
+    totals: Totals = field(default_factory=Totals)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong. An unfinished store without problems is ok."""
+        return not self.problems
+
+
+def verify(path: str | os.PathLike[str]) -> Report:
+    """Check structure, sizes, schema, counts and checksums of the store in the folder ``path``.
+
+    Everything wrong becomes a line of the report. Raises StoreError only for what is not a readable store at all.
+    """
+    store = Path(path)
+    manifest = Manifest.load(store)
+    make, report = backend(manifest.backend), Report(store, manifest.parts)
+    shards: list[Shard] = []
+    for number in range(manifest.parts):
+        folder = part_folder(store, number, manifest.parts)
+        if folder.is_dir():
+            shards += _verify_part(report, make, folder, manifest.schema)
+    for first, second in pairwise(heapq.merge(*(_names(shard) for shard in shards))):
+        if first[0] == second[0]:
+            report.problems.append(Problem(second[1], text(second[0]), f"is in {first[1]} too"))
+    if manifest.totals not in (None, report.totals):
+        report.problems.append(
+            Problem(store / "manifest.json", None, f"it says {manifest.totals}, the parts hold {report.totals}")
+        )
+    return report
+
+
+def _verify_part(report: Report, make: Backend, folder: Path, schema: Schema) -> list[Shard]:
+    """Check one part; the shards that could be read are returned for comparison with the other parts."""
+    manifest, shards, refusals = None, [], []
+    before = len(report.problems)
+    try:
+        manifest = PartManifest.load(folder)
+        if manifest:
+            manifest.check_files(folder)
+            report.problems += [Problem(path, None, what) for path, what in make.structure(folder)]
+        refusals = read_ledger(folder / "ledger.jsonl")
+        if len(report.problems) == before:  # a broken B-tree is not worth a crash
+            shards = make.open_shards(folder, schema, sealed=manifest is not None)
+    except FeatxError as error:
+        report.problems.append(Problem(folder, None, error.message))
+    sound = chain.from_iterable(_sound(report, shard, schema) for shard in shards)
+    totals = Totals.of(sound, (refusal.reason for refusal in refusals))
+    report.totals += totals
+    report.finished += manifest is not None
+    report.problems += _contradictions(folder, manifest, totals, shards, refusals)
+    return shards
+
+
+def _sound(report: Report, shard: Shard, schema: Schema) -> Iterator[tuple[bytes, int]]:
+    """The (key, checksum) of each record that is as it was written; the others become problems."""
+    try:
+        for key in shard:
+            try:
+                yield key, _check(shard, key, schema)
+            except FeatxError as error:
+                report.problems.append(Problem(shard.path, text(key), error.message))
+    except StoreDamaged as error:
+        report.problems.append(Problem(shard.path, None, error.message))
+
+
+def _check(shard: Shard, key: bytes, schema: Schema) -> int:
+    stored = shard.get(key)
+    if stored is None:
+        raise StoreDamaged(f"record {text(key)!r} is listed but cannot be found: the keys are out of order")
+    decode(stored, schema, key).check(schema)
+    return peek(stored).checksum
+
+
+def _contradictions(
+    folder: Path, manifest: PartManifest | None, totals: Totals, shards: list[Shard], refusals: list[Refusal]
+) -> Iterator[Problem]:
+    """Where the files of a part contradict each other."""
+    if manifest and manifest.totals != totals:
+        yield Problem(folder / "part.json", None, f"it says {manifest.totals}, sound are {totals}")
+    for refusal in refusals:
+        if any(store_key(refusal.key) in shard for shard in shards):
+            yield Problem(folder / "ledger.jsonl", refusal.key, "was refused, and has a record")
+    for stored, name in (manifest.aliases if manifest else {}).items():
+        if store_key(name) != stored.encode():
+            yield Problem(folder / "part.json", name, f"is not the original of {stored!r}")
+
+
+def _names(shard: Shard) -> Iterator[tuple[bytes, Path]]:
+    try:
+        for key in shard:
+            yield key, shard.path
+    except StoreDamaged:
+        return  # it is among the problems already

@@ -1,0 +1,272 @@
+"""Writing a store: create it, open a part, put records, finish the part.
+
+Killed at any moment, the same calls resume: what was committed is in ``done``, what was not is computed
+again, and the content ends up the same. Parts may be written by different processes at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from featx.codec import KEY_LIMIT, encode, store_key, text
+from featx.errors import UsageError
+from featx.record import Record, Schema
+from featx.store import disk
+from featx.store.base import Log, Shard, backend
+from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
+from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
+
+RESERVED = {"keys", "start", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file besides the fields
+GROUP_BYTES = 64 << 20  # a group commits itself when it reaches this many bytes
+
+
+def create_store(
+    path: str | os.PathLike[str],
+    backend_name: str,
+    schema: Schema,
+    provenance: Mapping[str, Any],
+    labels: Mapping[str, Any] | None = None,
+    *,
+    parts: int = 1,
+) -> Manifest:
+    """Create the store in the folder ``path``, or check that the one that is there was made the same way.
+
+    The first process to arrive writes the manifest; every later one must agree with it about backend, number of parts,
+    schema, labels and provenance. Raises UsageError that names each difference with both values.
+    """
+    backend(backend_name)
+    _check_request(schema, parts)
+    store = Path(path)
+    facts = json.loads(json.dumps({"provenance": provenance, "labels": labels or {}}, allow_nan=False))
+    manifest = Manifest(backend_name, parts, schema, featx=_version(), **facts)
+    if store.exists() and not (store / ".lock").exists() and (store.is_file() or any(store.iterdir())):
+        Manifest.load(store)  # somebody else's file or folder: refuse rather than move in
+    store.mkdir(parents=True, exist_ok=True)
+    with _store_lock(store):
+        if (store / "manifest.json").exists():
+            present = Manifest.load(store)
+            present.agree(manifest)
+            return present
+        manifest.save(store)
+        disk.sync(store.absolute().parent)
+    return manifest
+
+
+def open_part(
+    path: str | os.PathLike[str],
+    part: int = 0,
+    *,
+    retry_refused: bool = False,
+    about: Mapping[str, Any] | None = None,
+) -> PartWriter:
+    """Open part ``part`` (from 0) of a store for writing, where its last writer left it.
+
+    ``retry_refused`` forgets the refusals of earlier runs, so that those pictures are not ``done``. ``about`` is
+    kept in ``part.json`` and compared by nobody: dates, host, library versions. Raises StoreError when another
+    process writes the part.
+    """
+    return PartWriter(Path(path), part, retry_refused, about or {})
+
+
+class PartWriter:
+    """Writes one part. As a context manager it commits at the end, unless an error came first."""
+
+    def __init__(self, store: Path, part: int, retry_refused: bool, about: Mapping[str, Any]) -> None:
+        self.store, self.part, self.about = store, part, about
+        self.manifest = Manifest.load(store)
+        if not 0 <= part < self.manifest.parts:
+            raise UsageError(f"{store} has {self.manifest.parts} parts, there is no part {part}", "parts count from 0")
+        self.schema = self.manifest.schema
+        self.folder = part_folder(store, part, self.manifest.parts)
+        self._records: dict[bytes, bytes] = {}
+        self._refusals: dict[bytes, Refusal] = {}
+        self._aliases: dict[bytes, str] = {}
+        self._bytes = 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        disk.sync(self.folder.parent)
+        self._lock = disk.Lock(self.folder / ".lock", f"part {part} of {self.manifest.parts} of {store}")
+        try:
+            self._open(retry_refused)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, retry_refused: bool) -> None:
+        """Take up where the last writer of the part left off."""
+        ledger = self.folder / "ledger.jsonl"
+        if retry_refused and read_ledger(ledger):
+            _unfinish(self.store, self.folder)
+            disk.publish(ledger, b"")
+        self.finished = PartManifest.load(self.folder)
+        self._log: Log | None = None
+        self._shards: list[Shard] = []
+        if self.finished:
+            self.finished.check_files(self.folder)
+            self._shards = self._sealed()
+        else:
+            mend(ledger)
+            mend(self.folder / "aliases.jsonl")
+            self._log = backend(self.manifest.backend).open_log(self.folder, self.schema)
+        self._refused = {store_key(refusal.key) for refusal in read_ledger(ledger)}
+
+    @property
+    def done(self) -> Container[str]:
+        """The pictures that are committed or refused: ``key in writer.done``."""
+        return _Done(self)
+
+    def put(self, key: str, record: Record, ordinal: int) -> None:
+        """Add the record of a picture to the group; ``ordinal`` is its position in the source list.
+
+        Raises RecordError for a record that breaks the contract or the schema (nothing of it reaches the
+        disk), UsageError for a bad key or one that the part already has.
+        """
+        stored = self._fresh(key)
+        record.check(self.schema)
+        self._records[stored] = encode(record, self.schema, stored, ordinal)
+        if len(stored) > KEY_LIMIT:
+            self._aliases[stored] = key
+        self._bytes += len(self._records[stored])
+        if self._bytes >= GROUP_BYTES:
+            self.commit()
+
+    def refuse(self, key: str, ordinal: int, source: str, reason: str, message: str) -> None:
+        """Note that a picture cannot be used; goes to the ledger with the next commit."""
+        self._refusals[self._fresh(key)] = Refusal(key, ordinal, source, reason, message)
+
+    def commit(self) -> None:
+        """Make everything put and refused so far durable. Raises FeatxError when the disk is full."""
+        with disk.room(self.folder):
+            if self._records:
+                # Names first: a name without its record does no harm, a record without its name would.
+                append_lines(self.folder / "aliases.jsonl", [{"key": name} for name in self._aliases.values()])
+                self._writable.append(self._records)
+                self._records, self._aliases, self._bytes = {}, {}, 0
+            append_lines(self.folder / "ledger.jsonl", [r._asdict() for r in self._refusals.values()])
+            self._refused |= self._refusals.keys()
+            self._refusals = {}
+
+    def finish(self) -> PartManifest:
+        """Commit, seal the files and publish the part; the last part to finish completes the store.
+
+        Finishing a finished part changes nothing, but completes the store if its last writer died before that.
+        """
+        self.commit()
+        with disk.room(self.folder):
+            if self.finished is None:
+                self.finished = self._seal()
+                self.finished.save(self.folder)
+                disk.remove(self.folder / "aliases.jsonl")
+            self.close()
+            _complete(self.store)
+        return self.finished
+
+    def _seal(self) -> PartManifest:
+        files = self._writable.seal()
+        self._log, self._shards = None, self._sealed()
+        ledger, aliases = self.folder / "ledger.jsonl", read_lines(self.folder / "aliases.jsonl")
+        headers = chain.from_iterable(shard.headers() for shard in self._shards)
+        names = {store_key(row["key"]): row["key"] for row in aliases}
+        return PartManifest(
+            self.part,
+            self.manifest.parts,
+            Totals.of(((key, head.checksum) for key, head in headers), (r.reason for r in read_ledger(ledger))),
+            {path.name: path.stat().st_size for path in (*files, *([ledger] if ledger.exists() else []))},
+            {text(key): name for key, name in names.items() if self._holds(key)},
+            self.about,
+        )
+
+    def close(self) -> None:
+        """Let go of the part without committing; its state stays for the next writer. Closing twice is harmless."""
+        for owned in (self._log, *self._shards):
+            if owned is not None:
+                owned.close()
+        self._log, self._shards = None, []
+        self._lock.release()
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self.commit()
+        self.close()
+
+    @property
+    def _writable(self) -> Log:
+        if self._log is None:
+            raise UsageError(f"part {self.part} of {self.store} is finished or closed", "open it again")
+        return self._log
+
+    def _sealed(self) -> list[Shard]:
+        return backend(self.manifest.backend).open_shards(self.folder, self.schema, sealed=True)
+
+    def _holds(self, key: bytes) -> bool:
+        return (self._log is not None and key in self._log) or any(key in shard for shard in self._shards)
+
+    def _fresh(self, key: str) -> bytes:
+        """The stored form of a key that this part must not have yet."""
+        stored = store_key(key)
+        if stored in self._records or stored in self._refusals or stored in self._refused or stored in self._writable:
+            raise UsageError(
+                f"part {self.part} has {key!r} already", "skip what is in `writer.done`, and give every picture one key"
+            )
+        return stored
+
+
+class _Done:
+    """Membership of the pictures a writer need not be given again; a look-up in the part, not a set in memory."""
+
+    def __init__(self, writer: PartWriter) -> None:
+        self._writer = writer
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False
+        stored = store_key(key)
+        return stored in self._writer._refused or self._writer._holds(stored)
+
+
+def _complete(store: Path) -> None:
+    """Mark the store complete if every part is finished."""
+    with _store_lock(store):
+        manifest = Manifest.load(store)
+        folders = [part_folder(store, part, manifest.parts) for part in range(manifest.parts)]
+        parts = [part for part in map(PartManifest.load, folders) if part is not None]
+        if manifest.totals is None and len(parts) == manifest.parts:
+            replace(manifest, totals=sum((part.totals for part in parts), Totals())).save(store)
+
+
+def _unfinish(store: Path, folder: Path) -> None:
+    """Open a finished part again. The manifest goes first: it must never promise a part that is not whole."""
+    with _store_lock(store):
+        manifest = Manifest.load(store)
+        if manifest.totals is not None:
+            replace(manifest, totals=None).save(store)
+        disk.remove(folder / "part.json")
+        disk.sync(folder)
+
+
+def _check_request(schema: Schema, parts: int) -> None:
+    if parts < 1:
+        raise UsageError(f"a store of {parts} parts cannot be", "give at least 1 part")
+    taken = sorted(RESERVED & {field.name for field in schema.fields})
+    if taken:
+        raise UsageError(f"a field cannot be called {', '.join(taken)}: a store uses that name", "call it otherwise")
+
+
+def _store_lock(store: Path) -> disk.Lock:
+    return disk.Lock(store / ".lock", f"the manifest of {store}", wait=True)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("featx")
+    except metadata.PackageNotFoundError:
+        return "unknown"

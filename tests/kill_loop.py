@@ -1,0 +1,109 @@
+"""Kill an extraction with SIGKILL at random moments, resume it, and compare with an undisturbed run.
+
+``python -m tests.kill_loop PICTURES... --out DIR [--config configs/tiny.yaml] [--backend lmdb] [--kills 20] [--seed 0]``
+
+The child is the real command's own code with one addition: it logs the keys of every network call, so that work done
+twice can be counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from featx import jobs
+from featx.config import load_config
+from featx.record import Record
+from featx.store.verify import verify
+
+
+def child(pictures: list[str], store: str, settings: dict[str, Any], log: str) -> None:
+    """Run the job, noting what reaches the network."""
+    path = settings.pop("config", None)
+    job = jobs.plan(pictures, store, load_config(path, settings))
+
+    class Logged(type(job.extractor)):  # type: ignore[misc]
+        def __call__(self, batch: Sequence[Any]) -> list[Record]:
+            with Path(log).open("a") as file:
+                file.write("".join(f"{prepared.key}\n" for prepared in batch))
+            return super().__call__(batch)  # type: ignore[no-any-return]
+
+    job.extractor.__class__ = Logged
+    jobs.run(replace(job), quiet=True)
+
+
+def start(pictures: list[str], store: Path, settings: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
+    """The child as a process of its own."""
+    arguments = json.dumps([pictures, str(store), settings, str(log)])
+    code = "import json, sys; from tests.kill_loop import child; child(*json.loads(sys.argv[1]))"
+    return subprocess.Popen([sys.executable, "-c", code, arguments])
+
+
+def undisturbed(pictures: list[str], store: Path, settings: dict[str, Any]) -> tuple[str, float]:
+    """Digest of a run that nobody kills, and its seconds."""
+    begin = time.perf_counter()
+    assert start(pictures, store, settings, store.with_suffix(".log")).wait() == 0
+    return verify(store).totals.digest, time.perf_counter() - begin
+
+
+def killed(
+    pictures: list[str], store: Path, settings: dict[str, Any], kills: int, length: float, seed: int
+) -> tuple[Counter[str], int]:
+    """Kill ``kills`` times at random moments, then let it finish. Returns calls per key, and kills that hit."""
+    moments, log, hits = random.Random(seed), store.with_suffix(".log"), 0
+    for _ in range(kills):
+        process = start(pictures, store, settings, log)
+        try:
+            process.wait(moments.uniform(0, length))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            hits += 1
+        process.wait()
+        if (store / "manifest.json").exists():
+            problems = verify(store).problems
+            assert not problems, f"after kill {hits}: {problems}"
+    assert start(pictures, store, settings, log).wait() == 0
+    return Counter(log.read_text().split("\n")[:-1]), hits
+
+
+def main() -> int:
+    """The loop, for people; prints what it saw."""
+    parser = argparse.ArgumentParser(prog="kill_loop", description=__doc__)
+    parser.add_argument("pictures", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config")
+    parser.add_argument("--backend", default="lmdb")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--longest", type=float, help="kill within this many seconds of each start")
+    parser.add_argument("--digest", help="of an undisturbed run, if there was one already")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    settings = {"config": options.config, "backend": options.backend, "key_rule": "stem"}
+    digest, seconds = options.digest, options.longest
+    if digest is None:
+        digest, seconds = undisturbed(options.pictures, options.out / f"whole-{options.backend}", settings)
+        print(f"undisturbed: {digest} in {seconds:.1f} s")
+    store = options.out / f"killed-{options.backend}"
+    calls, hits = killed(options.pictures, store, settings, options.kills, options.longest or seconds, options.seed)
+    report = verify(store)
+    twice = {key: n for key, n in calls.items() if n > 1}
+    print(f"killed {hits} times: {report.totals.digest}, {len(report.problems)} problems, {report.totals.records} records")
+    print(f"{sum(calls.values())} network calls for {len(calls)} pictures, {len(twice)} of them more than once")
+    good = report.totals.digest == digest and report.ok and sum(calls.values()) - len(calls) <= hits
+    print("same content, nothing twice beyond the open batch" if good else "FAILED")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,7 +19,7 @@ from typing import Any
 
 from setuptools import Command, Extension, find_packages, setup
 
-CSRC = Path("csrc")
+CSRC = Path(__file__).resolve().parent / "csrc"
 EXTRACTORS = ["featx_extractors", *(f"featx_extractors.{name}" for name in find_packages("extractors"))]
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # the stable ABI of torch 2.10: one binary for it and later
 CXX_FLAGS = ["-O3", "-std=c++20", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", TORCH_TARGET]
@@ -53,6 +53,11 @@ def why_not() -> str:
     return ""
 
 
+def relative(paths: list[Path]) -> list[str]:
+    """Sorted, as setuptools wants them: relative to this file."""
+    return sorted(str(path.relative_to(CSRC.parent)) for path in paths)
+
+
 def native() -> dict[str, Any]:
     """Arguments of setup() that build featx._native."""
     import torch
@@ -60,11 +65,12 @@ def native() -> dict[str, Any]:
 
     cuda = torch.version.cuda is not None and cpp_extension.CUDA_HOME is not None
     make = cpp_extension.CUDAExtension if cuda else cpp_extension.CppExtension
-    sources = [*CSRC.glob("*.cpp"), *(CSRC.glob("*.cu") if cuda else [])]
+    sources = [*CSRC.glob("*.cpp"), *(CSRC.glob("cuda/*.cu") if cuda else [])]
     extension: Extension = make(
         "featx._native",
-        sorted(map(str, sources)),
-        depends=sorted(map(str, CSRC.glob("*.*h"))),
+        relative(sources),
+        depends=relative([*CSRC.glob("**/*.h"), *CSRC.glob("**/*.cuh")]),
+        include_dirs=[str(CSRC)],
         extra_compile_args={"cxx": [*CXX_FLAGS, *(["-DFEATX_CUDA"] if cuda else [])], "nvcc": NVCC_FLAGS},
         py_limited_api=True,
     )
@@ -102,13 +108,13 @@ class CheckCuda(Command):
 
         nvcc = shutil.which("nvcc") or sys.exit("check_cuda: no nvcc in PATH")
         flags = [*cpp_extension.COMMON_NVCC_FLAGS, *NVCC_FLAGS, "-arch=sm_90", "--Werror", "all-warnings"]
-        include = [option for path in cpp_extension.include_paths() for option in ("-isystem", path)]
+        include = [f"-I{CSRC}", *(flag for path in cpp_extension.include_paths() for flag in ("-isystem", path))]
         with tempfile.TemporaryDirectory() as folder:
             running = {
                 source: subprocess.Popen([nvcc, "-c", source, "-o", f"{folder}/{source.stem}.o", *flags, *include])
-                for source in sorted(CSRC.glob("*.cu"))
+                for source in sorted(CSRC.glob("cuda/*.cu"))
             }
-            failed = [str(source) for source, process in running.items() if process.wait()]
+            failed = [source.name for source, process in running.items() if process.wait()]
         if failed:
             sys.exit(f"check_cuda: {', '.join(failed)} did not compile")
         print(f"check_cuda: {len(running)} files compile for sm_90")

@@ -6,7 +6,7 @@
 #include "tensor.h"
 
 #ifdef __CUDACC__
-#include "stream.cuh"
+#include "cuda/stream.cuh"
 #define FEATX_DEVICE cuda
 #else
 #define FEATX_DEVICE cpu

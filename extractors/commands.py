@@ -22,6 +22,8 @@ def configure_weights(parser: argparse.ArgumentParser) -> None:
     writer.add_argument("--objects", help="vocabulary file, one object name per line")
     writer.add_argument("--attributes", help="vocabulary file, one attribute name per line")
     writer.add_argument("--profile", help="parity profile the weights belong to, if not the detected one")
+    writer.add_argument("--anchors", choices=("caffe", "detectron2"), help="anchors of a file that has none")
+    writer.add_argument("--delta-weights", type=float, nargs=4, metavar="W", help="of the box deltas, if known better")
     writer.add_argument("--expect-sha256", help="refuse the source unless it has this hash")
     writer.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     add_json(writer)
@@ -42,6 +44,7 @@ def run_import(options: argparse.Namespace) -> None:
     report = import_weights(
         options.weights, options.out, objects=options.objects, attributes=options.attributes,
         expect_sha256=options.expect_sha256, profile=options.profile, overwrite=options.overwrite,
+        anchors=options.anchors, delta_weights=tuple(options.delta_weights) if options.delta_weights else None,
     )  # fmt: skip
     show(report, options)
 
@@ -57,7 +60,7 @@ def show(report: dict[str, Any], options: argparse.Namespace) -> None:
         ("file", f"{file.get('path', 'made from a seed')}  {file.get('container', '')}"),
         ("sha256", str(file.get("sha256", header["sha256"]))),
         ("layout", f"{header['layout']}, from {header['source']}"),
-        ("network", f"ResNet-{size['depth'] or '?'}-C4, {report['parameters']:,} numbers in {report['tensors']} tensors"),
+        ("network", f"ResNet-{size['depth'] or '?'}-C4, {report['parameters']:,} numbers, {report['tensors']} tensors"),
         ("classes", f"{header['classes']} objects, {header['attribute_classes']} attributes, {size['dim']}-d features"),
         ("trained", "yes" if header["trained"] else "NO: labels and boxes mean nothing"),
         ("anchors", f"{header['anchors']}, {size['anchors']} a cell"),

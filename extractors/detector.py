@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+
 from featx import ops
 from featx.errors import UsageError
-
 from featx_extractors.network import STRIDE, Network, Predictions
 from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import Profile

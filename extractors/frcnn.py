@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from featx import record as rec
 from featx.errors import PictureRefused
 from featx.extractor import Extractor, Picture, read_options
 from featx.record import Array, Record, Schema, region_schema
-
-from featx_extractors.given import GivenBoxes, load_given
 from featx_extractors.detector import Detector, Regions
+from featx_extractors.given import GivenBoxes, load_given
 from featx_extractors.preprocess import Frame, frame_for, to_input
 from featx_extractors.profiles import Profile, get_profile
 from featx_extractors.weights import load_weights

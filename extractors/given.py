@@ -1,4 +1,4 @@
-"""Boxes that a person gives: from a store, a JSON object or an npz file, each ``key -> [n, 4]`` pixels of the original."""
+"""Boxes that a person gives, ``key -> [n, 4]`` pixels of the original: from a store, a JSON object or an npz file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from featx.errors import UsageError
 from featx.record import Array
 from featx.store import open_store

@@ -48,7 +48,7 @@ class Trunk(nn.Module):
 
 
 class ProposalHead(nn.Module):
-    """``[B, C, h, w]`` -> objectness logits ``[B, h*w*A]`` and deltas ``[B, h*w*A, 4]``, rows in (y, x, anchor) order."""
+    """``[B, C, h, w]`` -> objectness logits ``[B, hwA]`` and deltas ``[B, hwA, 4]``, rows in (y, x, anchor) order."""
 
     def __init__(self, tensors: Tensors) -> None:
         super().__init__()

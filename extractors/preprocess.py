@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from featx.record import Array
 
+from featx.record import Array
 from featx_extractors.profiles import Profile
 
 

@@ -150,7 +150,7 @@ PROFILES: dict[str, Profile] = {
         _MILVLG,
         replace(_MILVLG, name="milvlg-36", about="MILVLG's Caffe mode, 36 boxes", min_boxes=36, max_boxes=36),
         replace(
-            _AIRSPLAY, name="detectron2-c4", about="detectron2's R-101-C4 3x: RoIAlign, res5 with stride, no attributes",
+            _AIRSPLAY, name="detectron2-c4", about="detectron2's R-101-C4: RoIAlign, res5 with stride, no attributes",
             pixel_mean=DETECTRON2_MEAN, short_side=800, long_side=1333, stem_pool="padded", pooler="align",
             res5="strided", select="multilabel", thresholds=(0.5,), score_threshold=0.05, post_nms=1000,
             min_boxes=1, max_boxes=100,

@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import torch
-from featx import ops
 
+from featx import ops
 from featx_extractors.anchors import grid
 from featx_extractors.network import STRIDE
 from featx_extractors.preprocess import Frame
@@ -18,7 +18,7 @@ CLAMP = math.log(1000 / 16)  # detectron2's limit of dw and dh: no box grows mor
 
 
 class Proposals(NamedTuple):
-    """boxes ``[P, 4]`` float32 input pixels, by falling logit; logits ``[P]``; anchors ``[P]`` int64 rows of the grid."""
+    """boxes ``[P, 4]`` float32 input pixels, by falling logit; logits ``[P]``; anchors ``[P]`` int64, their grid rows."""
 
     boxes: torch.Tensor
     logits: torch.Tensor

@@ -11,16 +11,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from featx import ops
 
+from featx import ops
 from featx_extractors.network import Predictions
 from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import Profile
 from featx_extractors.proposals import CLAMP
 from featx_extractors.weights.checkpoint import Weights4
 
+
 class Selection(NamedTuple):
-    """n kept regions: rows ``[n]`` int64 of the proposals, classes ``[n]`` int64, confs ``[n]`` float32, threshold used."""
+    """n kept regions: rows ``[n]`` int64 of the proposals, classes ``[n]`` int64, confs ``[n]``, NMS threshold used."""
 
     rows: torch.Tensor
     classes: torch.Tensor
@@ -29,7 +30,7 @@ class Selection(NamedTuple):
 
 
 class Regression(NamedTuple):
-    """What turns a region and a class into a box: regions ``[R, 4]`` input pixels, deltas ``[R, 4C]``, their weights."""
+    """What makes a box of a region and a class: regions ``[R, 4]`` input pixels, deltas ``[R, 4C]``, their weights."""
 
     regions: torch.Tensor
     deltas: torch.Tensor

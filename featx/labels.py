@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Labels = str | Path | Sequence[str]
 
+ATTRIBUTE_CONF = 0.1  # below it an attribute is not named, as in the demo of bottom-up attention
+
 
 def read_labels(source: Labels, what: str, count: int | None = None) -> tuple[str, ...]:
     """The names of a vocabulary file (UTF-8, a byte order mark and CRLF are fine) or of a sequence of lines.
@@ -46,16 +48,24 @@ def _lines(path: Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def class_name(labels: Mapping[str, Any], kind: str, number: int) -> str:
-    """Name of a class of ``objects`` or ``attributes``, or "object 17" where no names are known."""
-    names = labels.get(kind)
-    return str(names[number]) if names and 0 <= number < len(names) else f"{kind.removesuffix('s')} {number}"
+def region_name(record: Record, row: int, labels: Mapping[str, Any] | None) -> str:
+    """What a region is called: ``red car``, or ``object 17`` without names, or ``region 3`` without ids.
+
+    The attribute is named when its confidence is at least 0.1.
+    """
+    if "object_ids" not in record.extra:
+        return f"region {row}"
+    number = int(record.object_ids[row])
+    name = _class_name(labels, "objects", number) or f"object {number}"
+    if "attribute_ids" not in record.extra:
+        return name
+    confs = record.extra.get("attribute_confs")
+    if confs is not None and confs[row] < ATTRIBUTE_CONF:
+        return name
+    return f"{_class_name(labels, 'attributes', int(record.attribute_ids[row]))} {name}".strip()
 
 
-def region_name(record: Record, row: int, labels: Mapping[str, Any]) -> str:
-    """Attribute and object name of one region, as far as the record has them: ``red car``."""
-    words = []
-    for field, kind in (("attribute_ids", "attributes"), ("object_ids", "objects")):
-        if field in record.extra:
-            words.append(class_name(labels, kind, int(record.extra[field][row])))
-    return " ".join(words) or f"region {row}"
+def _class_name(labels: Mapping[str, Any] | None, kind: str, number: int) -> str:
+    """The first synonym of a class, empty when it has no name."""
+    names = (labels or {}).get(kind) or ()
+    return str(names[number]).split(",")[0] if 0 <= number < len(names) else ""

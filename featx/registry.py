@@ -58,8 +58,10 @@ def load(group: str, name: str) -> Any:
                 return entry.load()
             except ModuleNotFoundError as error:
                 missing = (error.name or "?").partition(".")[0]
-                hint = INSTALL_HINTS.get(missing, f"pip install {missing}")
-                raise MissingDependency(f"{name!r} needs the package {missing!r}, which is not installed", hint) from None
+                raise MissingDependency(
+                    f"{name!r} needs the package {missing!r}, which is not installed",
+                    INSTALL_HINTS.get(missing, f"pip install {missing}"),
+                ) from None
     known = ", ".join(e.name for e in plugins(group)) or "none: is the package installed? (make install)"
     raise UsageError(f"{group} has no {name!r}", f"known: {known}; `featx plugins` tells more")
 

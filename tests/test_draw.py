@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from featx.decode import decode
-from featx.draw import draw, region_name, save_png
+from featx.draw import draw, save_png
 from featx.draw.plates import area, leader, place
 from featx.errors import UsageError
+from featx.labels import region_name
 from featx.record import Field, Record, Schema, region_schema
 
 RNG = np.random.default_rng(3)

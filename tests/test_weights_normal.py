@@ -152,10 +152,10 @@ def test_import_adds_labels_and_keeps_the_rest(stored: Path, tiny: Weights, tmp_
 
 
 def test_the_published_vocabulary_is_read_whole(shared: Path):
-    from featx_extractors.weights.labels import read_labels
+    from featx.labels import read_labels
 
-    objects = read_labels(shared / "vocab/vg_objects_vocab.txt", 1600, "objects")
-    attributes = read_labels(shared / "vocab/vg_attributes_vocab.txt", 400, "attributes")
+    objects = read_labels(shared / "vocab/vg_objects_vocab.txt", "objects", 1600)
+    attributes = read_labels(shared / "vocab/vg_attributes_vocab.txt", "attributes", 400)
     assert (objects[0], len(objects), len(attributes)) == ("yolk", 1600, 400)
     assert not [name for name in objects + attributes if "," in name or name != name.strip()]
 
@@ -163,7 +163,7 @@ def test_the_published_vocabulary_is_read_whole(shared: Path):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"a\nb\n", "has 2 entries, but the weights know 40 objects"),
+        (b"a\nb\n", "has 2 entries, but 40 objects are known"),
         (b"\n".join([b"x"] * 20 + [b""] + [b"y"] * 19), "no name in line 21"),
         (b"\xff\xfe" + b"x\n" * 40, "cannot be read"),
         (None, "cannot be read"),
@@ -173,7 +173,7 @@ def test_a_vocabulary_that_does_not_fit(stored: Path, tmp_path: Path, data: byte
     path = tmp_path / "objects.txt"
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(WeightsError, match=words) as caught:
+    with pytest.raises(UsageError, match=words) as caught:
         load_weights(stored, labels={"objects": path})
     assert str(path) in caught.value.message
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import WeightsError
+from featx.labels import Labels, read_labels
 from featx_extractors.anchors import Generator, family
 from featx_extractors.profiles import get_profile
 from featx_extractors.weights import airsplay, caffe, hf, milvlg
@@ -16,7 +17,6 @@ from featx_extractors.weights.architecture import CELL_ANCHORS, Architecture
 from featx_extractors.weights.checkpoint import UNIT, Checkpoint, Weights4, weights4
 from featx_extractors.weights.container import Container, check_sha256, container, file_sha256
 from featx_extractors.weights.hub import Place, locate
-from featx_extractors.weights.labels import Labels, read_labels
 from featx_extractors.weights.normal import (
     KEY,
     Header,
@@ -219,9 +219,10 @@ def _restated(weights: Weights, anchors: Generator | None, given: Weights4 | Non
 
 
 def _labelled(weights: Weights, labels: Mapping[str, Labels | None]) -> Weights:
+    """The weights with names. Raises UsageError for a vocabulary that does not fit."""
     unknown = set(labels) - {"objects", "attributes"}
     if unknown:
         raise WeightsError(f"labels of {', '.join(sorted(unknown))} are unknown", "give objects and attributes")
     counts = {"objects": weights.header.classes, "attributes": weights.header.attribute_classes}
-    read = {name: read_labels(source, counts[name], name) for name, source in labels.items() if source is not None}
+    read = {name: read_labels(source, name, counts[name]) for name, source in labels.items() if source is not None}
     return weights.with_labels(read.get("objects"), read.get("attributes"))

@@ -69,9 +69,13 @@ def package(name: str, advice: str, otherwise: str) -> Finding:
 
 def opencv() -> Finding:
     """OpenCV, which must be recent enough to refuse truncated JPEGs."""
-    from featx.decode import opencv as load
 
-    return guarded("opencv", lambda: Finding("opencv", "ok", str(load().__version__)), "pip install 'opencv-python>=4.11'")
+    def look() -> Finding:
+        from featx.decode import opencv as load
+
+        return Finding("opencv", "ok", str(load().__version__))
+
+    return guarded("opencv", look, "pip install 'opencv-python>=4.11'")
 
 
 def torch() -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from featx.decode import decode
+from featx.decode import Policy, decode
 from featx.draw import draw, save_png
 from featx.errors import UsageError
 from featx.images import list_pictures
@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, help="PNG file to write")
     parser.add_argument("--key-rule", help="if the store does not say how its keys were made")
     parser.add_argument("--root", help="as for `featx extract`")
+    parser.add_argument("--image-name", help="as for `featx extract`")
     parser.add_argument("--which", default="boxes", choices=("boxes", "proposal", "regressed", "pooled"))
     parser.add_argument("--top", type=int, default=36, help="at most this many boxes (default 36)")
     parser.add_argument("--min-conf", type=float, default=0.0, help="only boxes at least this sure")
@@ -30,14 +31,16 @@ def run(options: argparse.Namespace) -> None:
     with open_store(options.store, partial=True) as store:
         record, labels, manifest = store[options.key], store.labels, store.manifest
     rule = options.key_rule or manifest.provenance.get("key_rule", "stem")
-    sources = {s.key: s for s in list_pictures(options.images, root=options.root, key_rule=rule)}
+    listing = list_pictures(options.images, root=options.root, key_rule=rule, image_name=options.image_name)
+    sources = {s.key: s for s in listing}
     if options.key not in sources:
         some = ", ".join(list(sources)[:3])
         raise UsageError(
             f"{options.images} has no picture with the key {options.key!r} under the rule {rule!r}; it has {some}, ...",
             "give the same pictures as for the extraction, or another --key-rule",
         )
-    pixels = decode(sources[options.key].read())
+    decoder = manifest.provenance.get("decoder", {})
+    pixels = decode(sources[options.key].read(), Policy(salvage_tail=bool(decoder.get("salvage_tail"))))
     weights = manifest.provenance.get("weights", {})
     untrained = isinstance(weights, dict) and weights.get("trained") is False
     note = "untrained network: its labels mean nothing" if untrained else ""

@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="pictures per network call (default 1)")
     parser.add_argument("--workers", type=int, help="decoding threads (default 2)")
     parser.add_argument("--root", help="folder of the pictures that a JSON file or list names")
-    parser.add_argument("--key-rule", help="how a picture gets its key: path (default), stem, name, coco-id, sha256")
+    parser.add_argument("--key-rule", help="path (default), stem, name, coco-id, id, shard or sha256")
     parser.add_argument("--image-name", help="template of file names for VQAv2 questions")
     parser.add_argument("--salvage", action="store_true", default=None, help="accept JPEGs that lack only their end")
     parser.add_argument("--max-pixels", type=int, help="refuse larger pictures")
@@ -102,7 +102,8 @@ def show_estimate(estimate: Any, options: argparse.Namespace) -> int:
         return 0
     print(f"{estimate.pictures} pictures, {estimate.done} of them already in {options.store}")
     print(f"size  about {human_bytes(estimate.bytes)}  ({human_bytes(estimate.bytes_per_record)} a record)")
-    print(f"time  about {human_time(estimate.seconds)}  ({estimate.seconds_per_picture:.2f} s a picture, from {estimate.tried})")
+    each = f"{estimate.seconds_per_picture:.2f} s a picture, {estimate.tried}"
+    print(f"time  about {human_time(estimate.seconds)}  ({each})")
     if estimate.skipped:
         print(f"skipped files: {json.dumps(estimate.skipped)}")
     for line in estimate.refused:

@@ -114,17 +114,21 @@ def show_record(store: StoreReader, options: argparse.Namespace) -> None:
     regions = [region(record, i, store.labels) for i in range(len(record))]
     if options.json:
         fields = {name: facts(record.array(name)) for name in record.names()}
-        print_json({"key": options.key, "size": record.size, "count": record.count, "fields": fields, "regions": regions})
+        known = {"key": options.key, "size": record.size, "count": record.count}
+        print_json({**known, "fields": fields, "regions": regions})
         return
     print(f"{options.key}  {record.size[1]} x {record.size[0]} pixels, {record.count} regions, "
           f"{human_bytes(len(store.stored_bytes(options.key)))}")  # fmt: skip
     for name in record.names():
         f = facts(record.array(name))
-        print(f"  {name:<16} {f['dtype']:<8} {f['shape']!s:<12} {f['min']:.4g} to {f['max']:.4g}, {f['zeros']:.0%} zeros")
-    rows = [(str(i), r["name"], f"{r['conf']:.2f}", " ".join(f"{v:.1f}" for v in r["box"])) for i, r in enumerate(regions)]
-    print(table([("row", "name", "conf", "x0 y0 x1 y1"), *rows[:SHOWN]]))
-    if len(rows) > SHOWN:
-        print(f"... and {len(rows) - SHOWN} more (--json lists all)")
+        values = f"{f['min']:.4g} to {f['max']:.4g}, {f['zeros']:.0%} zeros"
+        print(f"  {name:<16} {f['dtype']:<8} {f['shape']!s:<12} {values}")
+    rows = [("row", "name", "conf", "x0", "y0", "x1", "y1")]
+    for i, r in enumerate(regions[:SHOWN]):
+        rows.append((str(i), r["name"], f"{r['conf']:.2f}", *(f"{v:.1f}" for v in r["box"])))
+    print(table(rows))
+    if len(regions) > SHOWN:
+        print(f"... and {len(regions) - SHOWN} more (--json lists all)")
 
 
 def facts(array: Array) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"featx: {problem}", file=sys.stderr)
     if len(report.problems) > SHOWN:
         print(f"featx: ... and {len(report.problems) - SHOWN} more (--json lists all)", file=sys.stderr)
-    totals, state = report.totals, f"{report.finished} of {report.parts} parts finished"
-    print(f"{totals.records} records sound, {totals.refused} pictures refused, {len(report.problems)} problems; {state}")
+    totals, problems = report.totals, len(report.problems)
+    print(f"{totals.records} records sound, {totals.refused} pictures refused, {problems} problems")
+    print(f"{report.finished} of {report.parts} parts finished")
     print(f"digest {totals.digest}")
     return 0 if report.ok else 4

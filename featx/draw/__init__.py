@@ -15,15 +15,15 @@ import numpy as np
 from featx.decode import opencv
 from featx.draw.plates import area, leader, place
 from featx.errors import UsageError
+from featx.labels import region_name
 from featx.record import Record, Schema
 
-__all__ = ["draw", "region_name", "save_png"]
+__all__ = ["draw", "save_png"]
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 Labels = Mapping[str, Sequence[str]]
 Colour = tuple[int, int, int]
 
-ATTRIBUTE_CONF = 0.1  # below it an attribute is not named, as in the demo of bottom-up attention
 _LONG_SIDE, _MOST_ZOOM = 1280, 8  # small photos are enlarged up to this, so that text has room
 _LEAST_TEXT = 16  # pixels
 _BLACK: Colour = (0, 0, 0)
@@ -68,22 +68,6 @@ def draw(
     return sheet.with_footer("  |  ".join(filter(None, facts)), note)
 
 
-def region_name(record: Record, row: int, labels: Labels | None) -> str:
-    """What a region is called: ``red car``, or ``object 17`` without names, or ``region 3`` without ids.
-
-    The attribute is named when its confidence is at least 0.1.
-    """
-    if "object_ids" not in record.extra:
-        return f"region {row}"
-    name = _name(labels, "objects", int(record.object_ids[row])) or f"object {int(record.object_ids[row])}"
-    if "attribute_ids" not in record.extra:
-        return name
-    confs = record.extra.get("attribute_confs")
-    if confs is not None and confs[row] < ATTRIBUTE_CONF:
-        return name
-    return f"{_name(labels, 'attributes', int(record.attribute_ids[row]))} {name}".strip()
-
-
 def save_png(path: str | os.PathLike[str], pixels: Pixels) -> None:
     """Write uint8 RGB as a PNG that appears whole or not at all. Raises UsageError when it cannot be written."""
     cv2 = opencv()
@@ -126,12 +110,6 @@ def _label(record: Record, row: int, labels: Labels | None) -> str:
     confs = record.extra.get("object_confs")
     name = region_name(record, row, labels)
     return name if confs is None else f"{name} {confs[row]:.2f}"
-
-
-def _name(labels: Labels | None, kind: str, number: int) -> str:
-    """The first synonym of a class, empty when it has no name."""
-    names = (labels or {}).get(kind) or ()
-    return names[number].split(",")[0] if 0 <= number < len(names) else ""
 
 
 def _colour(i: int) -> Colour:

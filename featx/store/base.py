@@ -104,7 +104,7 @@ class StoreReader(ABC):
                 "mend the picture and extract again with --retry-refused",
             )
         some = list(islice(self.keys(), 2000))
-        close = [k for k in some if key in k or k in key][:3] or get_close_matches(key, some, 3)
+        close = get_close_matches(key, some, 3) or [k for k in some if key in k or k in key][:3]
         hint = f"did you mean {', '.join(map(repr, close))}?" if close else "`store.keys()` lists what there is"
         return KeyNotFound(f"{key!r} is not among the {len(self)} records of the store", hint)
 

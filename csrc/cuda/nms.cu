@@ -1,7 +1,7 @@
 // Greedy NMS on CUDA: all pairs at once as bits, then one block walks the boxes in the order of visit.
 #include "aten.h"
 #include "kernels.h"
-#include "suppression.cuh"
+#include "cuda/suppression.cuh"
 
 namespace featx::cuda {
 namespace {

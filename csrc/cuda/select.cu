@@ -2,7 +2,7 @@
 // final choice.
 #include "aten.h"
 #include "kernels.h"
-#include "suppression.cuh"
+#include "cuda/suppression.cuh"
 
 namespace featx::cuda {
 namespace {

@@ -1,0 +1,285 @@
+"""The command line as a stranger uses it: what works, what is mistyped, what is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from featx import __version__
+from featx.cli import COMMANDS, main
+
+TINY = str(Path(__file__).resolve().parent.parent / "configs" / "tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures and one file that is none."""
+    folder = tmp_path_factory.mktemp("photos")
+    noise = np.random.default_rng(5)
+    for name in ("a", "b", "sub/c", "d.e"):
+        path = folder / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), cv2.resize(noise.integers(0, 255, (9, 12, 3), np.uint8), (160, 120)))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished store of them."""
+    path = tmp_path_factory.mktemp("stores") / "store"
+    assert main(["extract", str(photos), str(path), "--config", TINY, "--quiet"]) == 0
+    return path
+
+
+def output(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> str:
+    """stdout of a command that ends with ``code``."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == code
+    return capsys.readouterr().out
+
+
+def report(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> Any:
+    return json.loads(output(capsys, *words, "--json", code=code))
+
+
+def test_extract_stores_every_picture_and_names_what_it_refused(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = report(capsys, "inspect", store)
+    assert (facts["state"], facts["records"], facts["backend"]) == ("complete", 4, "lmdb")
+    assert facts["keys"] == ["a", "b", "d.e", "sub/c"]
+    assert sum(facts["refused"].values()) == 1
+    assert facts["provenance"]["profile"]["name"] == "tiny"
+    refusals = report(capsys, "inspect", store, "--failures")
+    assert [r["key"] for r in refusals] == ["broken"]
+    assert refusals[0]["message"]
+
+
+def test_inspect_prints_for_people_too(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "4" in output(capsys, "inspect", store)
+    text = output(capsys, "inspect", store, "sub/c")
+    assert "160 x 120 pixels, 36 regions" in text
+    assert re.search(r"features +float16 +\[36, 256\]", text)
+
+
+def test_both_backends_hold_the_same_content(store: Path, photos: Path, tmp_path: Path, capsys: Any) -> None:
+    other = tmp_path / "hdf5"
+    output(capsys, "extract", photos, other, "--config", TINY, "--backend", "hdf5", "--quiet")
+    first, second = report(capsys, "verify", store), report(capsys, "verify", other)
+    assert first["totals"] == second["totals"]
+    assert first["ok"]
+    assert second["ok"]
+
+
+def test_parts_in_any_order_make_the_same_store(store: Path, photos: Path, tmp_path: Path, capsys: Any) -> None:
+    parts = tmp_path / "parts"
+    for k in (2, 3, 1):
+        output(capsys, "extract", photos, parts, "--config", TINY, "--quiet", "--part", f"{k}/3")
+    assert report(capsys, "verify", parts)["totals"] == report(capsys, "verify", store)["totals"]
+
+
+def test_the_same_command_again_does_nothing(store: Path, photos: Path, capsys: Any) -> None:
+    lines = output(capsys, "extract", photos, store, "--config", TINY, "--json").splitlines()
+    assert json.loads(lines[-1])["pictures"] == 0
+
+
+def test_another_configuration_is_refused_with_both_values(store: Path, photos: Path, capsys: Any) -> None:
+    assert main(["extract", str(photos), str(store), "--config", TINY, "--boxes", "20", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "schema.rows: the store has 36, this run 20" in said
+    assert "provenance.profile.min_boxes: the store has 36, this run 20" in said
+
+
+def test_new_pictures_for_a_finished_store_are_not_passed_over_in_silence(
+    store: Path, photos: Path, tmp_path: Path, capsys: Any
+) -> None:
+    more = tmp_path / "photos"
+    shutil.copytree(photos, more)
+    shutil.copy(photos / "a.png", more / "new.png")
+    assert main(["extract", str(more), str(store), "--config", TINY, "--quiet"]) == 2
+    assert "'new'" in capsys.readouterr().err
+
+
+def test_get_writes_plain_numpy(store: Path, tmp_path: Path, capsys: Any) -> None:
+    output(capsys, "get", store, "a", "-o", tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert arrays["features"].shape == (36, 256)
+        assert arrays["size"].tolist() == [120, 160]
+    assert len(report(capsys, "get", store, "a")["boxes"]) == 36
+
+
+def test_draw_makes_a_picture_that_says_it_is_untrained(store: Path, photos: Path, tmp_path: Path, capsys: Any) -> None:
+    output(capsys, "draw", store, "sub/c", "--images", photos, "-o", tmp_path / "c.png")
+    drawn = cv2.imread(str(tmp_path / "c.png"))
+    assert drawn.shape[0] >= 240, "a small photo is enlarged"
+    assert drawn.std() > 10
+
+
+def test_convert_writes_and_reads_the_tsv_of_lxmert(store: Path, tmp_path: Path, capsys: Any) -> None:
+    output(capsys, "convert", store, tmp_path / "s.tsv")
+    output(capsys, "convert", tmp_path / "s.tsv", tmp_path / "again", "--backend", "hdf5")
+    output(capsys, "convert", tmp_path / "again", tmp_path / "t.tsv")
+    assert (tmp_path / "s.tsv").read_bytes() == (tmp_path / "t.tsv").read_bytes()
+    assert main(["convert", str(store), str(tmp_path / "s.tsv")]) == 2, "it must not overwrite unasked"
+
+
+def test_the_golden_file_of_lxmert_comes_back_byte_for_byte(shared: Path, tmp_path: Path, capsys: Any) -> None:
+    golden = shared / "golden/train2014_obj36.tsv"
+    for backend in ("lmdb", "hdf5"):
+        output(capsys, "convert", golden, tmp_path / backend, "--backend", backend)
+        output(capsys, "convert", tmp_path / backend, tmp_path / f"{backend}.tsv")
+        assert (tmp_path / f"{backend}.tsv").read_bytes() == golden.read_bytes()
+
+
+def test_dry_run_estimates_and_writes_nothing(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    store = tmp_path / "store"
+    facts = report(capsys, "extract", photos, store, "--config", TINY, "--dry-run")
+    assert facts["pictures"] == 5
+    assert 15_000 < facts["bytes_per_record"] < 25_000
+    assert not store.exists()
+
+
+def test_verify_finds_a_flipped_bit_and_exits_with_4(store: Path, tmp_path: Path, capsys: Any) -> None:
+    damaged = tmp_path / "store"
+    shutil.copytree(store, damaged)
+    data = next(p for p in damaged.rglob("*") if p.is_file() and p.stat().st_size > 50_000)
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    facts = report(capsys, "verify", damaged, code=4)
+    assert not facts["ok"]
+    assert facts["problems"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["extract", "{photos}/nothing", "{out}"], 2, "nothing"),
+        (["extract", "{photos}", "{out}", "--profile", "lxmrt"], 2, "lxmert-published"),
+        (["extract", "{photos}", "{out}", "--config", "/nowhere.yaml"], 2, "/nowhere.yaml"),
+        (["extract", "{photos}", "{out}", "--config", TINY, "--part", "5/4"], 2, "5/4"),
+        (["extract", "{photos}", "{out}", "--config", TINY, "--weights", "/no/w.bin"], 2, "/no/w.bin"),
+        (["extract", "{photos}", "{out}", "--config", TINY, "--boxes", "x"], 2, "--boxes 36"),
+        (["extract", "{photos}", "{out}", "--config", TINY, "--batch", "0"], 2, "batch"),
+        (["extract", "{photos}", "{out}", "--extractor", "clipp"], 2, "frcnn"),
+        (["extract", "{photos}", "{photos}", "--config", TINY], 4, "not a featx store"),
+        (["inspect", "/nowhere"], 4, "/nowhere"),
+        (["inspect", "{photos}"], 4, "manifest"),
+        (["inspect", "{store}", "aa"], 2, "aa"),
+        (["get", "{store}", "sub/d", "-o", "{out}"], 2, "sub/c"),
+        (["draw", "{store}", "a", "--images", "{photos}/sub", "-o", "{out}"], 2, "key"),
+        (["convert", "/nowhere.tsv", "{out}"], 2, "/nowhere.tsv"),
+        (["weights", "inspect", "{photos}/a.png"], 2, "a.png"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_a_code_never_a_traceback(
+    words: list[str], code: int, said: str, store: Path, photos: Path, tmp_path: Path, capsys: Any
+) -> None:
+    filled = [w.format(store=store, photos=photos, out=tmp_path / "out") for w in words]
+    assert main(filled) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+    assert "->" in captured.err, "no advice"
+    assert captured.out == ""
+
+
+def test_more_refusals_than_allowed_end_with_3(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["extract", photos, tmp_path / "s", "--config", TINY, "--quiet", "--max-refused"]
+    output(capsys, *words, "0", code=3)
+    output(capsys, *words, "1", code=0)
+
+
+def test_json_errors_are_json(capsys: Any) -> None:
+    capsys.readouterr()
+    assert main(["verify", "/nowhere", "--json"]) == 4
+    error = json.loads(capsys.readouterr().out)
+    assert error["error"] == "StoreError"
+    assert error["exit_code"] == 4
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "weights"])
+def test_every_command_explains_itself(command: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "usage: featx " + command in capsys.readouterr().out
+
+
+def test_version_and_unknown_commands(capsys: Any) -> None:
+    assert output(capsys, "--version").strip() == f"featx {__version__}"
+    with pytest.raises(SystemExit) as stop:
+        main(["exctract"])
+    assert stop.value.code == 2
+    assert "extract" in capsys.readouterr().err
+
+
+def test_doctor_and_plugins_report(capsys: Any) -> None:
+    findings = {f["part"]: f for f in report(capsys, "doctor")}
+    assert findings["opencv"]["state"] == "ok"
+    assert "compiled operators" in findings
+    names = {p["name"]: p["problem"] for p in report(capsys, "plugins")}
+    assert names["frcnn"] == ""
+    assert "detectron2" in names
+
+
+def test_weights_are_imported_and_used(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "objects.txt").write_text("".join(f"thing{i},alias\n" for i in range(40)))
+    out = tmp_path / "w.safetensors"
+    output(capsys, "weights", "import", "seeded-tiny:3", out, "--objects", tmp_path / "objects.txt")
+    assert report(capsys, "weights", "inspect", out)["labels"]["objects"][7] == "thing7"
+    store = tmp_path / "store"
+    output(capsys, "extract", photos / "a.png", store, "--config", TINY, "--weights", out, "--quiet")
+    assert "thing" in output(capsys, "inspect", store, "a")
+
+
+def test_an_unexpected_error_is_one_line_unless_debugging(monkeypatch: Any, store: Path, capsys: Any) -> None:
+    def broken(path: str) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr("featx.cli.verify.verify", broken)
+    assert main(["verify", str(store)]) == 1
+    assert "Traceback" not in (text := capsys.readouterr().err)
+    assert "--debug" in text
+    assert main(["verify", str(store), "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_finishes_the_batch_and_says_how_to_resume(tmp_path: Path) -> None:
+    photos, store = tmp_path / "photos", tmp_path / "store"
+    photos.mkdir()
+    for i in range(60):
+        noise = np.random.default_rng(i).integers(0, 255, (9, 12, 3), np.uint8)
+        cv2.imwrite(str(photos / f"{i}.png"), cv2.resize(noise, (160, 120)))
+    command = [sys.executable, "-m", "featx", "extract", str(photos), str(store), "--config", TINY]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if list(store.glob("parts/*/*.lmdb")):
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "resume with: featx extract" in said
+    assert "Traceback" not in said
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    done = subprocess.run([sys.executable, "-m", "featx", "verify", str(store)], capture_output=True, text=True, check=False)
+    assert "60 records sound" in done.stdout
+
+
+def test_pictures_can_come_from_a_pipe(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "featx", "extract", "-", str(tmp_path / "s"), "--config", TINY, "--root", str(photos)]
+    done = subprocess.run([*command, "--json"], input="a.png\nsub/c.png\n", text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["pictures"] == 2

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from featx import ops
 
-MODULES = [import_module(f"featx.ops.{name}") for name in ("boxes", "nms", "roi", "select")]
+MODULES = [import_module(f"featx.ops.{name}") for name in ("boxes", "nms", "roi_reference", "select")]
 
 
 def boxes(n: int, seed: int = 0) -> Tensor:

@@ -59,7 +59,7 @@ def test_everything_holds_without_compiled_operators() -> None:
     files = [str(TESTS / f"test_ops_{name}.py") for name in ("boxes", "nms", "roi", "select")]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files],
-        env={**os.environ, "FEATX_NATIVE": "0", "FEATX_REQUIRE_NATIVE": "0"},
+        env={**os.environ, "FEATX_NATIVE": "0", "FEATX_REQUIRE_NATIVE": "0", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -54,7 +54,7 @@ def test_classes_do_not_suppress_each_other(arrays: dict[str, np.ndarray], case:
 
 def test_moving_classes_apart_in_float32_is_not_exact_but_comparing_classes_is(arrays: dict[str, np.ndarray]) -> None:
     """The peers add class * (largest coordinate + 1) to the boxes; far from the origin that rounds coordinates."""
-    differs = {case: False for case in BATCHED}
+    differs = dict.fromkeys(BATCHED, False)
     for case in BATCHED:
         boxes, scores, classes = tensors(arrays, case, "boxes", "scores", "classes")
         for threshold, kept in recorded(arrays, f"{case}_keep_offset_").items():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from featx import ops
 from featx.errors import UsageError
-from featx.ops import roi as reference
+from featx.ops import roi_reference as reference
 
 SCALE = 1 / 16
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -146,7 +146,7 @@ def test_compiled_roi_pool_equals_its_reference(
         found = torch.ops.featx.roi_pool(y, rois, *shape, SCALE)
         expected = reference.roi_pool_reference(y, rois, *shape, SCALE)
         assert torch.equal(found, expected)
-        assert found.is_contiguous(memory_format=reference._in_format_of(y))
+        assert found.is_contiguous(memory_format=reference.in_format_of(y))
     grad = torch.randn(expected.shape)
     y = y.float()
     torch.testing.assert_close(
@@ -173,7 +173,7 @@ def test_compiled_roi_align_equals_its_reference(
     found = torch.ops.featx.roi_align(y, rois.double(), *how)
     expected = reference.roi_align_reference(y, rois.double(), *how)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    assert found.is_contiguous(memory_format=reference._in_format_of(y))
+    assert found.is_contiguous(memory_format=reference.in_format_of(y))
     grad = torch.randn(expected.shape, dtype=torch.float64)
     torch.testing.assert_close(
         torch.ops.featx.roi_align_backward(grad, y, rois.double(), *how),

@@ -23,9 +23,9 @@ def run(options: argparse.Namespace) -> int:
     """Report; 4 when anything is wrong."""
     report = verify(options.store)
     if options.json:
-        problems = [{"file": str(p.path), "key": p.key, "message": p.message} for p in report.problems]
+        found = [{"file": str(p.path), "key": p.key, "message": p.message} for p in report.problems]
         facts = {"parts": report.parts, "finished": report.finished, "totals": asdict(report.totals)}
-        print_json({"ok": report.ok, **facts, "problems": problems})
+        print_json({"ok": report.ok, **facts, "problems": found})
         return 0 if report.ok else 4
     for problem in report.problems[:SHOWN]:
         print(f"featx: {problem}", file=sys.stderr)

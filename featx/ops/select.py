@@ -24,8 +24,9 @@ def select_boxes(
     inclusive: bool = True,
     plus_one: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Rows of the kept proposals (int64 [n]) and the score that kept them (float32 [n]), by the rule of bottom-up-attention.
+    """Rows of the kept proposals (int64 [n]) and the scores that kept them (float32 [n]).
 
+    The rule of bottom-up-attention (Anderson et al. 2018, its ``generate_tsv.py``).
     Each class runs its own NMS over all proposals; the score of a proposal is its best probability among the classes
     in which it survives, 0 if there is none. Kept are the proposals with a score >= ``score_threshold``, in row order;
     if they are fewer than ``min_boxes`` (more than ``max_boxes``), the best ``min_boxes`` (``max_boxes``) instead, by

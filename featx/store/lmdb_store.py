@@ -29,6 +29,8 @@ FILE = "records.lmdb"
 FIRST_MAP = 64 << 20  # bytes; the map grows when it is full
 _PAGE = 1024  # keys read per transaction while iterating: no transaction outlives a step
 
+_VERIFY = "run `featx verify` on the store"
+
 T = TypeVar("T")
 _table: weakref.WeakValueDictionary[tuple[int, int], lmdb.Environment] = weakref.WeakValueDictionary()
 _guard = threading.Lock()
@@ -111,6 +113,8 @@ class LmdbShard(Shard):
                 rows = page(cursor) if cursor.set_range(start) else []
             if not rows:
                 return
+            if key_of(rows[-1]) < start:  # a damaged tree can lead around in a circle
+                raise StoreDamaged(f"{self.path} is damaged: its keys are out of order", _VERIFY)
             yield from rows
             start = key_of(rows[-1]) + b"\0"
 
@@ -174,7 +178,7 @@ def _environment(path: Path, *, readonly: bool = False, lock: bool = True, map_s
             try:
                 env = lmdb.open(os.fspath(path), map_size, subdir=False, readonly=readonly, lock=lock)
             except lmdb.Error as error:
-                raise StoreError(f"{path} cannot be opened: {error}", "run `featx verify` on the store") from error
+                raise StoreError(f"{path} cannot be opened: {error}", _VERIFY) from error
             _table[_identity(path)] = env
         elif env.flags()["readonly"] and not readonly:
             raise UsageError(f"this process already reads {path}", "close that reader before writing")
@@ -201,9 +205,7 @@ def _reading(env: lmdb.Environment, path: Path, key: bytes) -> Iterator[Any]:
         with txn:
             yield txn
     except lmdb.Error as error:
-        raise StoreDamaged(
-            f"{path} is damaged at record {text(key)!r}: {error}", "run `featx verify` on the store"
-        ) from error
+        raise StoreDamaged(f"{path} is damaged at record {text(key)!r}: {error}", _VERIFY) from error
 
 
 def _start_anew() -> None:

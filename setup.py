@@ -22,7 +22,8 @@ from setuptools import Command, Extension, find_packages, setup
 CSRC = Path(__file__).resolve().parent / "csrc"
 EXTRACTORS = ["featx_extractors", *(f"featx_extractors.{name}" for name in find_packages("extractors"))]
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # the stable ABI of torch 2.10: one binary for it and later
-CXX_FLAGS = ["-O3", "-std=c++20", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", TORCH_TARGET]
+CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden", "-Wall"]
+CXX_FLAGS += [TORCH_TARGET]
 NVCC_FLAGS = ["-O3", "-std=c++20", "-fmad=false", "-DUSE_CUDA", TORCH_TARGET]  # no fused multiply-add: as on the CPU
 
 
@@ -69,7 +70,7 @@ def native() -> dict[str, Any]:
     extension: Extension = make(
         "featx._native",
         relative(sources),
-        depends=relative([*CSRC.glob("**/*.h"), *CSRC.glob("**/*.cuh")]),
+        depends=relative([path for path in CSRC.rglob("*") if path.is_file()]),  # so that all of it is in an sdist
         include_dirs=[str(CSRC)],
         extra_compile_args={"cxx": [*CXX_FLAGS, *(["-DFEATX_CUDA"] if cuda else [])], "nvcc": NVCC_FLAGS},
         py_limited_api=True,

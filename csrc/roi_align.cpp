@@ -82,7 +82,7 @@ template <typename T, typename A>
 void align(const Tensor& features, const MapShape& map, const Grid<A>& grid, const Tensor& out) {
   const T* in = features.const_data_ptr<T>();
   T* to = out.mutable_data_ptr<T>();
-  parallel_for(0, grid.total(), 16, [&](int64_t begin, int64_t end) {
+  parallel_for(0, grid.total(), grain_of(map), [&](int64_t begin, int64_t end) {
     std::vector<A> sum(map.channels);
     for (int64_t i = begin; i < end; ++i) {
       std::fill(sum.begin(), sum.end(), grid.is_there(i) ? A(0) : A(NAN));

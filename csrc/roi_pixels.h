@@ -21,6 +21,9 @@ struct MapShape {
   int64_t pixels() const { return height * width; }
 };
 
+// Bins that are worth a thread.
+inline int64_t grain_of(const MapShape& map) { return 1 + (1 << 16) / map.channels; }
+
 inline Tensor empty_pixels(const std::vector<int64_t>& shape, const Tensor& like) {
   return empty(shape, like, std::nullopt, MemoryFormat::ChannelsLast);
 }

@@ -64,7 +64,7 @@ template <typename T>
 void pool(const Tensor& features, const MapShape& map, const Bins& bins, const Tensor& out) {
   const T* in = features.const_data_ptr<T>();
   T* to = out.mutable_data_ptr<T>();
-  parallel_for(0, bins.total(), 16, [&](int64_t begin, int64_t end) {
+  parallel_for(0, bins.total(), grain_of(map), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       T* best = to + i * map.channels;
       bool first = true;

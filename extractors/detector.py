@@ -114,30 +114,44 @@ class Detector:
 
     def _regions(self, res4: torch.Tensor, proposals: Proposals, frame: Frame) -> Regions:
         original = frame.to_original(proposals.boxes)
-        # What is stored is what is pooled: the box goes to the original and back before it is used.
-        boxes = frame.to_input(original)
-        predictions: Predictions = self.network.predictor(self.region_features(res4, boxes))
-        regression = Regression(boxes, predictions.deltas, self.delta_weights, frame, self.profile)
-        return self._finish(regression, predictions, original, select(regression, predictions, original))
+        regression, predictions = self._look(res4, original, frame)
+        kept = select(regression, predictions, original)
+        if self.profile.drop_empty:
+            # Features go with their boxes here; airsplay's fork drops the boxes alone, which shifts its rows.
+            boxes = self._regressed(regression, kept)
+            kept = kept.where(((boxes[:, 2:] - boxes[:, :2]) > 0).all(1))
+        return self._describe(regression, predictions, original, kept)
 
     def _given(self, res4: torch.Tensor, original: torch.Tensor, frame: Frame) -> Regions:
+        regression, predictions = self._look(res4, original, frame)
+        confs, classes = best_class(predictions.probs)
+        every = Selection(torch.arange(len(original), device=original.device), classes, confs, 0.0)
+        return self._describe(regression, predictions, original, every)
+
+    def _look(self, res4: torch.Tensor, original: torch.Tensor, frame: Frame) -> tuple[Regression, Predictions]:
+        """What the head says at ``original`` boxes. They, mapped to the input, are pooled: what is stored is what was seen."""
         boxes = frame.to_input(original)
         predictions: Predictions = self.network.predictor(self.region_features(res4, boxes))
-        regression = Regression(boxes, predictions.deltas, self.delta_weights, frame, self.profile)
-        confs, classes = best_class(predictions.probs)
-        every = Selection(torch.arange(len(boxes), device=boxes.device), classes, confs, 0.0)
-        return self._finish(regression, predictions, original, every)
+        return Regression(boxes, predictions.deltas, self.delta_weights, frame, self.profile), predictions
 
-    def _finish(
+    def _regressed(self, regression: Regression, kept: Selection) -> torch.Tensor:
+        """Regressed boxes ``[n, 4]`` of the kept regions, in pixels of the original."""
+        boxes = regression.frame.to_original(regression.boxes(kept.rows, kept.classes))
+        return ops.clip_boxes(boxes, regression.frame.original) if self.profile.final_clip else boxes
+
+    def _describe(
         self, regression: Regression, predictions: Predictions, original: torch.Tensor, kept: Selection
     ) -> Regions:
-        frame = regression.frame
-        regressed = frame.to_original(regression.boxes(kept.rows, kept.classes))
-        if self.profile.final_clip:
-            regressed = ops.clip_boxes(regressed, frame.original, inclusive=False)
         ids, confs = self._attributes(predictions, kept.rows)
-        values = (predictions.features[kept.rows], original[kept.rows], regressed, kept.classes, kept.confs, ids, confs)
-        return Regions(*(None if v is None else v.cpu() for v in values))  # type: ignore[arg-type]
+        return Regions(
+            predictions.features[kept.rows].cpu(),
+            original[kept.rows].cpu(),
+            self._regressed(regression, kept).cpu(),
+            kept.classes.cpu(),
+            kept.confs.cpu(),
+            None if ids is None else ids.cpu(),
+            None if confs is None else confs.cpu(),
+        )
 
     def _attributes(
         self, predictions: Predictions, rows: torch.Tensor

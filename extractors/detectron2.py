@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from featx.errors import MissingDependency, PictureRefused, WeightsError
 from featx.extractor import Extractor, Picture, read_options
-from featx.record import Array, Field, Record, region_schema
+from featx.record import Record, region_schema
 from featx.registry import INSTALL_HINTS
 from featx_extractors.detector import ROI_CHUNK
 from featx_extractors.detectron2_model import ZOO, Detectron2Config, limits, load_into, read_config
+from featx_extractors.records import record_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +137,8 @@ class Detectron2(Extractor):
             "object_confs": found.scores,
             "proposal_boxes": boxes.tensor[found.rows] * scale.to(features),
         }
-        rows = len(found) if self.schema.rows is None else self.schema.rows
-        fitted = {f.name: _fit(arrays[f.name].cpu(), f, rows) for f in self.schema.fields}
-        return Record(fitted.pop("features"), fitted.pop("boxes"), original, len(found), fitted)
+        on_cpu = {name: values.cpu() for name, values in arrays.items()}
+        return record_of(on_cpu, self.schema, original, len(found))
 
     def _features(self, res4: torch.Tensor, boxes: Any) -> torch.Tensor:
         """``[R, D]``: Res5ROIHeads' own transform, a few regions at a time, so that memory does not grow with them."""
@@ -147,9 +146,3 @@ class Detectron2(Extractor):
         starts = range(0, max(len(boxes), 1), ROI_CHUNK)
         return torch.cat([transform([res4], [boxes[at : at + ROI_CHUNK]]).mean((2, 3)) for at in starts])
 
-
-def _fit(values: torch.Tensor, field: Field, rows: int) -> Array:
-    """As numpy in the field's dtype, with zero rows behind the real ones."""
-    padded = np.zeros(field.shape_for(rows), field.memory_dtype)
-    padded[: len(values)] = (values.bfloat16().float() if field.dtype == "bfloat16" else values).numpy()
-    return padded

@@ -6,17 +6,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from featx import record as rec
 from featx.errors import PictureRefused
 from featx.extractor import Extractor, Picture, read_options
-from featx.record import Array, Record, Schema, region_schema
+from featx.record import Record, Schema, region_schema
 from featx_extractors.detector import Detector, Regions
 from featx_extractors.given import GivenBoxes, load_given
 from featx_extractors.preprocess import Frame, frame_for, to_input
 from featx_extractors.profiles import Profile, get_profile
+from featx_extractors.records import record_of
 from featx_extractors.weights import load_weights
 
 DEFAULT_PROFILE = "lxmert-published"
@@ -139,12 +139,8 @@ class FRCNN(Extractor):
         return [self._record(regions, frame) for regions, frame in zip(found, frames, strict=True)]
 
     def _record(self, regions: Regions, frame: Frame) -> Record:
-        """Padded to the schema's fixed number of rows, where it has one; ``count`` keeps the true number."""
-        count = len(regions.proposals)
-        rows = count if self.schema.rows is None else self.schema.rows
-        features = regions.features[:, :0] if self.config.boxes_only else regions.features
         arrays = {
-            "features": features,
+            "features": regions.features[:, :0] if self.config.boxes_only else regions.features,
             "boxes": regions.regressed if self.schema.boxes == "regressed" else regions.proposals,
             "object_ids": regions.object_ids,
             "object_confs": regions.object_confs,
@@ -153,17 +149,4 @@ class FRCNN(Extractor):
             "regressed_boxes": regions.regressed,
             "proposal_boxes": regions.proposals,
         }
-        fitted = {f.name: _fit(arrays[f.name], rows, f.memory_dtype, f.dtype) for f in self.schema.fields}
-        boxes, dense = fitted.pop("boxes"), fitted.pop("features")
-        return Record(dense, boxes, frame.original, count, fitted)
-
-
-def _fit(values: torch.Tensor | None, rows: int, dtype: np.dtype[Any], stored: str) -> Array:
-    """As numpy in the field's dtype, with zero rows behind the real ones."""
-    assert values is not None
-    if stored == "bfloat16":
-        values = values.bfloat16().float()
-    array = values.numpy().astype(dtype)
-    padded = np.zeros((rows, *array.shape[1:]), dtype)
-    padded[: len(array)] = array
-    return padded
+        return record_of(arrays, self.schema, frame.original, len(regions.proposals))

@@ -70,6 +70,7 @@ class Profile:
     max_boxes: int = 36
     boxes: Literal["proposal", "regressed"] = "proposal"  # which box is written as *the* box
     final_clip: bool = False  # clip written boxes to the original picture
+    drop_empty: bool = False  # drop regions whose regressed box has no area (detector_postprocess of detectron2)
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -126,7 +127,7 @@ _HF = replace(
 _AIRSPLAY = replace(
     _DETECTRON2_STYLE, name="airsplay-maxnms",
     about="airsplay's COCO script: class-agnostic NMS on regressed boxes, threshold raised from 0.3 until 36 survive",
-    resize="pil", select="maxnms", final_clip=True, thresholds=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    resize="pil", select="maxnms", final_clip=True, drop_empty=True, thresholds=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
 )  # fmt: skip
 _MILVLG = replace(
     _CAFFE, name="milvlg-10-100", about="MILVLG's Caffe mode, adaptive", clamp=True, min_size_strict=True,

@@ -18,7 +18,7 @@ CLAMP = math.log(1000 / 16)  # detectron2's limit of dw and dh: no box grows mor
 
 
 class Proposals(NamedTuple):
-    """boxes ``[P, 4]`` float32 input pixels, by falling logit; logits ``[P]``; anchors ``[P]`` int64, their grid rows."""
+    """boxes ``[P, 4]`` float32 input pixels, by falling logit; logits ``[P]``; anchors ``[P]``: rows of the grid."""
 
     boxes: torch.Tensor
     logits: torch.Tensor

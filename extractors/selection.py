@@ -28,6 +28,10 @@ class Selection(NamedTuple):
     confs: torch.Tensor
     threshold: float
 
+    def where(self, mask: torch.Tensor) -> Selection:
+        """Only the regions for which ``mask [n]`` is True."""
+        return self._replace(rows=self.rows[mask], classes=self.classes[mask], confs=self.confs[mask])
+
 
 class Regression(NamedTuple):
     """What makes a box of a region and a class: regions ``[R, 4]`` input pixels, deltas ``[R, 4C]``, their weights."""

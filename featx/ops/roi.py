@@ -65,11 +65,10 @@ def _check(features: Tensor, rois: Tensor, output_size: int | tuple[int, int]) -
     if height < 1 or width < 1:
         raise UsageError(f"output_size is {height} x {width}, expected at least 1 x 1")
     if rois.is_cpu and len(rois) and not torch.compiler.is_compiling():
-        low, high = (int(picture) for picture in rois[:, 0].aminmax())
-        if low < 0 or high >= len(features):
-            raise UsageError(
-                f"rois name pictures {low} to {high}, features has {len(features)}", "column 0 is the picture, from 0"
-            )
+        low, high = (float(picture) for picture in rois[:, 0].aminmax())
+        if not 0 <= low <= high < len(features):
+            found = f"{low:g} to {high:g}, features has {len(features)}"
+            raise UsageError(f"rois name pictures {found}", "column 0 is the picture, from 0")
     return height, width
 
 

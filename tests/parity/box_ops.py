@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from featx import ops
-from featx.ops.roi import round_half_away
+from featx.ops.roi_reference import round_half_away
 from featx_extractors.anchors import caffe_anchors, detectron2_anchors, grid
 from featx_extractors.preprocess import frame_for, to_input
 from featx_extractors.profiles import PROFILES, Profile

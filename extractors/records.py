@@ -1,0 +1,31 @@
+"""Tensors of one picture -> a record that fits the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from featx.record import Array, Field, Record, Schema
+
+
+def record_of(
+    arrays: Mapping[str, torch.Tensor | None], schema: Schema, size: tuple[int, int], count: int
+) -> Record:
+    """The record of ``count`` regions: the schema's fields out of ``arrays`` (CPU tensors ``[count, ...]`` by name).
+
+    Where the schema fixes the number of rows, zero rows are added behind the real ones. ``size`` is (height, width) of
+    the original.
+    """
+    rows = count if schema.rows is None else schema.rows
+    fitted = {field.name: _fit(arrays[field.name], field, rows) for field in schema.fields}
+    return Record(fitted.pop("features"), fitted.pop("boxes"), size, count, fitted)
+
+
+def _fit(values: torch.Tensor | None, field: Field, rows: int) -> Array:
+    if values is None:
+        raise TypeError(f"no values for the field {field.name!r} of the schema")
+    padded = np.zeros(field.shape_for(rows), field.memory_dtype)
+    padded[: len(values)] = (values.bfloat16().float() if field.dtype == "bfloat16" else values).numpy()
+    return padded

@@ -13,6 +13,12 @@ from benchmarks.select import case
 from benchmarks.timing import interleaved, save, table
 
 
+def pool_and_forget(x: torch.Tensor, chunks: tuple[torch.Tensor, ...]) -> None:
+    """Chunk after chunk, keeping none, as the detector does."""
+    for chunk in chunks:
+        ops.roi_pool(x, chunk, 14, 1 / 16)
+
+
 @torch.inference_mode()
 def main() -> None:
     """Time, print, save."""
@@ -26,7 +32,7 @@ def main() -> None:
     times = interleaved(
         {
             "copy of the same bytes": lambda: target.copy_(source),
-            "channels last, in chunks of 32": lambda: [ops.roi_pool(x, chunk, 14, 1 / 16) for chunk in chunks],
+            "channels last, in chunks of 32": lambda: pool_and_forget(x, chunks),
             "channels last, all at once": lambda: ops.roi_pool(x, rois, 14, 1 / 16),
             "NCHW, all at once": lambda c=x.contiguous(): ops.roi_pool(c, rois, 14, 1 / 16),
         },

@@ -19,7 +19,7 @@ struct SizeOfRow {
 
   FEATX_HD const T* operator()(int64_t row) const {
     int64_t low = 0, high = pictures - 1;
-    if (!ends) return sizes + 2 * (row / each);
+    if (!ends) return sizes + 2 * (row / each < high ? row / each : high);
     while (low < high) {
       const int64_t middle = (low + high) / 2;
       if (row < ends[middle]) high = middle;
@@ -35,7 +35,7 @@ SizeOfRow<T> size_of_row(const Tensor& sizes, const std::optional<Tensor>& ends,
   const int64_t pictures = sizes.size(0);
   STD_TORCH_CHECK(pictures > 0 || rows == 0, rows, " boxes of no picture");
   return {sizes.const_data_ptr<T>(), ends ? ends->const_data_ptr<int64_t>() : nullptr, pictures,
-          pictures ? rows / pictures : 0};
+          rows > pictures ? rows / pictures : 1};
 }
 
 std::optional<Tensor> running_sum(const std::optional<Tensor>& counts) {
@@ -81,7 +81,9 @@ struct Decode {
   DeltaRule<T> rule;
   int64_t classes;
   T* out;
-  FEATX_HD void operator()(int64_t i) const { decode_delta(deltas + 4 * i, boxes + i / classes * 4, rule, out + 4 * i); }
+  FEATX_HD void operator()(int64_t i) const {
+    decode_delta(deltas + 4 * i, boxes + i / classes * 4, rule, out + 4 * i);
+  }
 };
 
 template <typename T>

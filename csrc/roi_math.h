@@ -63,7 +63,7 @@ FEATX_HD AlignAxis<T> align_axis(T low, T high, T scale, int64_t bins, int64_t s
   return {start, step, samples > 0 ? samples : 0};
 }
 
-// One sample on one axis: two neighbours and their weights, divided by the number of samples. Outside the map both are 0.
+// One sample on one axis: two neighbours and their weights, divided by the number of samples; 0 outside the map.
 template <typename T>
 struct AxisSample {
   int64_t low, high;

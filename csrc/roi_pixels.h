@@ -1,5 +1,5 @@
-// What the CPU kernels of RoIPool and RoIAlign share for maps of many channels: they work on channels_last maps, a whole
-// pixel at a time and vectorised over its channels; other maps are converted before and after.
+// What the CPU kernels of RoIPool and RoIAlign share for maps of many channels: they work on channels_last maps, a
+// whole pixel at a time and vectorised over its channels; other maps are converted before and after.
 #pragma once
 
 #include <algorithm>

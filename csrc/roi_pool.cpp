@@ -43,7 +43,7 @@ FEATX_BODY void raise_to(const T* pixel, int64_t channels, T* best) {
   for (int64_t c = 0; c < channels; ++c) best[c] = replaces(pixel[c], best[c]) ? pixel[c] : best[c];
 }
 
-// Half precision is compared as integers that rise with the number, NaN highest: no conversion, twice the lanes.
+// Half precision is compared as integers that rise with the number, NaN highest: cheaper than converting it.
 template <typename T>
 FEATX_BODY void raise_half(const T* pixel, int64_t channels, T* best, int infinity) {
   const auto key = [infinity](uint16_t bits) {
@@ -105,7 +105,9 @@ void scatter(const Tensor& grad, const Tensor& features, const MapShape& map, co
         first = false;
       });
       const T* share = from + i * map.channels + channel;
-      for (int64_t c = 0; filled && c < count; ++c) to[place[c] * map.channels + channel + c] += static_cast<A>(share[c]);
+      for (int64_t c = 0; filled && c < count; ++c) {
+        to[place[c] * map.channels + channel + c] += static_cast<A>(share[c]);
+      }
     }
   });
 }

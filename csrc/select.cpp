@@ -1,5 +1,6 @@
 // Region selection on the CPU: one suppression matrix, one greedy pass per class, all classes in parallel.
-#include <cmath>
+#include <algorithm>
+#include <limits>
 
 #include "box_math.h"
 #include "kernels.h"
@@ -97,8 +98,8 @@ void greedy(uint64_t* begin, uint64_t* end, const SuppressionMatrix& matrix, std
   }
 }
 
-// Best probability of each row among the classes it survives, exact where that is at least `floor`, otherwise 0: whether
-// an entry survives depends on larger entries only, so entries below the floor need not be looked at.
+// Best probability of each row among the classes it survives, exact where that is at least `floor`, otherwise 0:
+// whether an entry survives depends on larger entries only, so entries below the floor need not be looked at.
 std::vector<float> survivor_scores(const float* probs, int64_t rows, int64_t columns, float floor,
                                    const SuppressionMatrix& matrix) {
   Buckets buckets = bucket_by_class(entries_from(probs, rows, columns, floor), columns - 1);
@@ -122,40 +123,50 @@ std::vector<float> survivor_scores(const float* probs, int64_t rows, int64_t col
   return best;
 }
 
+// Survivor scores that are exact for every row that can be chosen: the floor falls until enough rows reach it.
+std::vector<float> scores_to_choose_from(const float* probs, int64_t rows, int64_t columns, float wanted,
+                                         int64_t min_boxes, const SuppressionMatrix& matrix) {
+  constexpr float kStep = 1.0f / 16, kLowest = std::numeric_limits<float>::denorm_min();  // all that is above 0
+  float floor = wanted > 0 ? std::clamp(wanted, kLowest, 1.0f) : kLowest;
+  while (true) {
+    std::vector<float> scores = survivor_scores(probs, rows, columns, floor, matrix);
+    const auto reach = std::count_if(scores.begin(), scores.end(), [&](float score) { return score >= floor; });
+    if (floor == kLowest || reach >= min_boxes) return scores;
+    floor = std::max(floor * kStep, kLowest);
+  }
+}
+
+std::vector<int64_t> choose_rows(const std::vector<float>& scores, float wanted, int64_t min_boxes, int64_t max_boxes) {
+  std::vector<int64_t> rows;
+  for (int64_t row = 0; row < std::ssize(scores); ++row) {
+    if (scores[row] >= wanted) rows.push_back(row);
+  }
+  const int64_t passing = std::ssize(rows);
+  if (passing >= min_boxes && passing <= max_boxes) return rows;
+  const std::vector<uint64_t> ranked = visit_order(scores.data(), std::ssize(scores));
+  rows.resize(std::min<int64_t>(std::ssize(ranked), passing < min_boxes ? min_boxes : max_boxes));
+  std::transform(ranked.begin(), ranked.begin() + std::ssize(rows), rows.begin(), index_of);
+  return rows;
+}
+
 }  // namespace
 
 std::tuple<Tensor, Tensor> select_boxes(const Tensor& boxes, const Tensor& probs, double nms_threshold,
                                         double score_threshold, int64_t min_boxes, int64_t max_boxes, bool inclusive,
                                         bool plus_one) {
   const Tensor corners = dense(boxes), table = dense(probs);
-  const int64_t n = boxes.size(0), columns = probs.size(1);
+  const int64_t n = boxes.size(0);
+  const float wanted = static_cast<float>(score_threshold);
   const auto matrix =
       suppression_matrix(corners.const_data_ptr<float>(), n, nms_rule(nms_threshold, inclusive, plus_one));
-
-  // Lower the floor until it lets enough rows through; the smallest float lets every probability above 0 through.
-  constexpr float kLowest = std::numeric_limits<float>::denorm_min(), kStep = 1.0f / 16;
-  const float wanted = static_cast<float>(score_threshold);
-  std::vector<float> scores;
-  std::vector<int64_t> rows;
-  for (float floor = std::clamp(wanted, kLowest, 1.0f);; floor = std::max(floor * kStep, kLowest)) {
-    scores = survivor_scores(table.const_data_ptr<float>(), n, columns, floor, matrix);
-    const auto found = std::count_if(scores.begin(), scores.end(), [&](float s) { return s >= floor; });
-    if (floor == kLowest || (found >= min_boxes && wanted > 0)) break;
-  }
-  for (int64_t row = 0; row < n; ++row) {
-    if (scores[row] >= wanted) rows.push_back(row);
-  }
-  const int64_t kept = std::ssize(rows);
-  if (kept < min_boxes || kept > max_boxes) {
-    const std::vector<uint64_t> keys = visit_order(scores.data(), n);
-    rows.resize(n);
-    std::transform(keys.begin(), keys.end(), rows.begin(), index_of);
-    rows.resize(std::min(n, kept < min_boxes ? min_boxes : max_boxes));
-  }
-  Tensor row_out = empty({std::ssize(rows)}, boxes, ScalarType::Long), score_out = empty({std::ssize(rows)}, boxes);
-  int64_t* row_at = row_out.mutable_data_ptr<int64_t>();
-  float* score_at = score_out.mutable_data_ptr<float>();
-  for (int64_t row : rows) *row_at++ = row, *score_at++ = scores[row];
+  const auto scores =
+      scores_to_choose_from(table.const_data_ptr<float>(), n, probs.size(1), wanted, min_boxes, matrix);
+  const auto rows = choose_rows(scores, wanted, min_boxes, max_boxes);
+  const int64_t count = std::ssize(rows);
+  const Tensor row_out = empty({count}, boxes, ScalarType::Long), score_out = empty({count}, boxes);
+  std::copy(rows.begin(), rows.end(), row_out.mutable_data_ptr<int64_t>());
+  float* to = score_out.mutable_data_ptr<float>();
+  for (int64_t row : rows) *to++ = scores[row];
   return {row_out, score_out};
 }
 

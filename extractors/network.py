@@ -157,8 +157,9 @@ class Network(nn.Module):
         return self.predictor.cls_score.in_features
 
     def to_bfloat16(self) -> Network:
-        """Run the convolutions in bfloat16 (float32 sums); proposals and the predictor stay float32."""
-        for part in (self.trunk, self.res5):
-            part.to(torch.bfloat16)
-        self.proposal_head.to(torch.bfloat16)
+        """Run the convolutions in bfloat16 (float32 sums); anchors, proposals and the predictor stay float32."""
+        for part in (self.trunk, self.res5, self.proposal_head):
+            for module in part.modules():
+                if isinstance(module, Conv):
+                    module.to(torch.bfloat16)
         return self

@@ -180,6 +180,7 @@ def test_bfloat16_convolutions_stay_close() -> None:
     b = fast.detector.describe(inputs, [prepared.frame], boxes)[0].features
     assert torch.nn.functional.cosine_similarity(a, b).min() > 0.995
     assert not torch.equal(a, b)
+    assert one(fast, picture()).count == 36
 
 
 def test_the_way_to_the_original_and_back_keeps_border_boxes_exactly() -> None:

@@ -77,7 +77,7 @@ def proposals(seed: int, n: int, classes: int, sharp: float) -> tuple[Tensor, Te
 
 RULES = st.tuples(
     st.sampled_from([0.0, 0.3, 0.5, 1 / 3]),
-    st.sampled_from([-1.0, 0.0, 1e-6, 0.05, 0.125, 0.2, 0.7, 2.0, float("inf")]),
+    st.sampled_from([-1.0, 0.0, 1e-6, 0.05, 0.125, 0.2, 0.7, 2.0, float("inf"), float("nan")]),
     st.integers(0, 12),
     st.integers(1, 20),
     st.booleans(),

@@ -24,7 +24,7 @@ from featx.store import create_store, disk, hdf5_store, open_part, open_store, v
 from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
 ROOT = Path(__file__).resolve().parent.parent
-COUNT = 14
+COUNT = 10
 LONG = 200  # pictures in the runs that are killed at random moments
 ROUNDS = 6
 STEPS = ("write", "sync", "rename", "remove", "resize")
@@ -133,7 +133,7 @@ def killed_at(number: int, when: str, work: Callable[[], object]) -> bool:
 def test_killed_at_every_step_of_the_disk_a_run_resumes_to_the_same_end(
     tmp_path: Path, backend: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 30_000)  # several seals per part
+    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 15_000)  # several seals per part
     write_store(tmp_path / "calm", backend)
     number = 1
     while killed_at(number, when, lambda path=tmp_path / str(number): write_store(path, backend)):  # type: ignore[misc]
@@ -150,7 +150,7 @@ def test_killed_at_every_step_of_the_disk_a_run_resumes_to_the_same_end(
 def test_killed_at_step_after_step_of_one_run_it_still_ends_the_same(
     tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 30_000)
+    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 15_000)
     write_store(tmp_path / "calm", backend)
     deaths = 0
     while killed_at(3 + deaths, "after", lambda: write_store(tmp_path / "s", backend)):
@@ -213,34 +213,57 @@ def test_an_error_of_the_disk_is_told_and_the_run_can_go_on(
     check_whole(tmp_path / "s", tmp_path / "calm")
 
 
-def test_a_full_disk_in_the_middle_of_a_group_keeps_the_earlier_groups(tmp_path: Path, backend: str) -> None:
-    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE)
-    committed = names(6)
-
-    def fill() -> None:
-        with open_part(tmp_path / "s") as writer:
-            for ordinal, name in enumerate(committed):
-                writer.put(name, record_of(name), ordinal)
-            writer.commit()
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            limit = next((tmp_path / "s").rglob("*.lmdb")).stat().st_size + 5000
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            for ordinal, name in enumerate(names(40)[6:], 6):
-                writer.put(name, record_of(name), ordinal)
-            with pytest.raises(FeatxError, match="bytes are free") as caught:
-                writer.commit()
-            os._exit(42 if caught.type is FeatxError else 1)
-
+def limited_to(size: int, work: Callable[[], object]) -> int:
+    """Run ``work`` in a child whose files cannot grow beyond ``size``; 42 when it was told so in our own words."""
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         try:
-            fill()
-        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            work()
+        except FeatxError as error:
+            told = type(error) is FeatxError and "bytes are free" in error.message
+            os._exit(42 if told else 1)
+        except BaseException as error:
+            print(f"in the child: {error!r}", file=sys.stderr)
             os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
-    check_committed(tmp_path / "s", committed)
-    assert sorted(open_store(tmp_path / "s", partial=True)) == sorted(committed)
-    with open_part(tmp_path / "s") as writer:
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_full_disk_in_the_middle_of_a_group_keeps_the_earlier_groups(tmp_path: Path, backend: str) -> None:
+    path, committed = tmp_path / "s", names(6)
+    create_store(path, backend, SCHEMA, PROVENANCE)
+    with open_part(path) as writer:
+        write_missing(writer, enumerate(committed))
+
+    def fill() -> None:
+        with open_part(path) as writer:
+            for ordinal, name in enumerate(names(40)[6:], 6):
+                writer.put(name, record_of(name), ordinal)
+            writer.commit()
+
+    assert limited_to(next(path.rglob("*.lmdb")).stat().st_size + 5000, fill) == 42
+    check_committed(path, committed)
+    assert sorted(open_store(path, partial=True)) == sorted(committed)
+    with open_part(path) as writer:
         assert write_missing(writer, enumerate(names(COUNT))) == names(COUNT)[6:]
         writer.finish()
-    assert len(open_store(tmp_path / "s")) == 12
+    assert len(open_store(path)) == 9
+
+
+def test_a_full_disk_while_sealing_is_told_and_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    create_store(path, "hdf5", SCHEMA, PROVENANCE)
+    with open_part(path) as writer:
+        write_missing(writer, enumerate(names(40)))
+
+    def seal() -> None:
+        with open_part(path) as writer:
+            writer.finish()
+
+    assert [limited_to(size, seal) for size in (20_000, 60_000, 100_000)] == [42, 42, 42]
+    check_committed(path, names(40))
+    seal()
+    assert len(open_store(path)) == 35
+    assert verify(path).problems == []

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -242,6 +243,16 @@ def test_reading_a_record_imports_no_torch_and_only_the_backend_in_use(tmp_path:
     loaded = json.loads(done.stdout)
     assert "torch" not in loaded
     assert ("h5py" in loaded) == (backend == "hdf5")
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+def test_threads_may_read_one_store_at_once(tmp_path: Path, backend: str) -> None:
+    store = open_store(make_store(tmp_path / "s", backend, 20, parts=3))
+    stored = list(store)
+    with ThreadPoolExecutor(8) as pool:
+        rounds = pool.map(lambda _: [store[key] for key in stored], range(24))
+        for records in rounds:
+            assert records == [record_of(key) for key in stored]
 
 
 def test_looking_up_a_record_takes_microseconds_not_milliseconds(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ __global__ void walk_kernel(const unsigned long long* bits, const int64_t* order
 Tensor nms(const Tensor& boxes, const Tensor& scores, const std::optional<Tensor>& classes, double threshold,
            bool inclusive, bool plus_one, int64_t limit) {
   const int64_t n = boxes.size(0);
-  STD_TORCH_CHECK(words_for(n) <= kSharedWords, "NMS on a GPU takes at most ", 64 * kSharedWords, " boxes, got ", n);
+  STD_TORCH_CHECK(words_for(n) <= kSharedWords, "NMS on a GPU takes at most ", 64 * kSharedWords, " boxes");
   Tensor kept = empty({n}, boxes, ScalarType::Long);
   if (n == 0) return kept;
   const Tensor rows = dense(boxes), order = std::get<1>(aten::sort_falling(scores));

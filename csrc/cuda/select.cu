@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kWarp = 32;
 
-// One block of one warp per class. `probs` and `order` [C, P] are the probabilities of each class and their rows, falling.
+// One block of one warp per class. `probs` and `order` [C, P]: its probabilities, falling, and their rows.
 __global__ void greedy_kernel(const unsigned long long* bits, const float* probs, const int64_t* order, int64_t n,
                               float* best) {
   extern __shared__ unsigned long long dropped[];
@@ -73,7 +73,7 @@ std::tuple<Tensor, Tensor> select_boxes(const Tensor& boxes, const Tensor& probs
                                         double score_threshold, int64_t min_boxes, int64_t max_boxes, bool inclusive,
                                         bool plus_one) {
   const int64_t n = boxes.size(0);
-  STD_TORCH_CHECK(words_for(n) <= kSharedWords, "selection on a GPU takes at most ", 64 * kSharedWords, " boxes, got ", n);
+  STD_TORCH_CHECK(words_for(n) <= kSharedWords, "selection on a GPU takes at most ", 64 * kSharedWords, " boxes");
   Tensor rows = empty({n}, boxes, ScalarType::Long), out = empty({n}, boxes);
   if (n == 0) return {rows, out};
   const Tensor scores = survivor_scores(dense(boxes), probs, nms_rule(nms_threshold, inclusive, plus_one));

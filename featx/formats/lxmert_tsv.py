@@ -18,7 +18,7 @@ import numpy as np
 
 from featx.codec import store_key
 from featx.errors import RecordError, UsageError
-from featx.record import Array, BoxKind, Record, region_schema
+from featx.record import Array, BoxKind, Record, Schema, region_schema
 from featx.store import PartWriter, StoreReader, Totals, create_store, disk, open_part
 
 _EXTRA = ("object_ids", "object_confs", "attribute_ids", "attribute_confs")
@@ -73,10 +73,10 @@ def import_tsv(
     Returns the counts. Raises UsageError when there is no usable row at all.
     """
     path = Path(tsv)
-    first = next((row.record for row in read_tsv(path) if row.record), None)
-    if first is None:
+    dim = next((row.record.features.shape[1] for row in read_tsv(path) if row.record and len(row.record)), None)
+    if dim is None:
         raise UsageError(f"{path} has no row that can be read as LXMERT TSV", "check the format of the file")
-    schema = region_schema(first.features.shape[1], dtype, boxes=boxes)
+    schema = region_schema(dim, dtype, boxes=boxes)
     with path.open("rb") as file:
         source = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
     create_store(store, backend, schema, {"source": {"format": "lxmert-tsv", **source}}, labels)
@@ -84,7 +84,7 @@ def import_tsv(
         if writer.finished is None:
             seen: set[str] = set()
             for row in read_tsv(path):
-                _import_row(writer, row, seen, path.name, schema.fields[0].memory_dtype)
+                _import_row(writer, row, seen, path.name, schema)
         return writer.finish().totals
 
 
@@ -98,7 +98,7 @@ def export_tsv(store: StoreReader, out: str | os.PathLike[str]) -> int:
     return number
 
 
-def _import_row(writer: PartWriter, row: Row, seen: set[str], name: str, dtype: np.dtype[Any]) -> None:
+def _import_row(writer: PartWriter, row: Row, seen: set[str], name: str, schema: Schema) -> None:
     """Store a row, or refuse it: a bad or repeated one under its number, so that every key stays one picture."""
     problem = row.problem or (f"{row.key!r} is in an earlier row too" if row.key in seen else "")
     key = f"row {row.number}" if problem else row.key
@@ -108,14 +108,16 @@ def _import_row(writer: PartWriter, row: Row, seen: set[str], name: str, dtype: 
     try:
         if row.record is None or problem:
             raise RecordError(problem)
-        writer.put(key, _cast(row.record, dtype), row.number)
+        writer.put(key, _cast(row.record, schema), row.number)
     except RecordError as error:
         writer.refuse(key, row.number, f"{name}, byte {row.offset}", "bad-row", error.message)
 
 
-def _cast(record: Record, dtype: np.dtype[Any]) -> Record:
+def _cast(record: Record, schema: Schema) -> Record:
+    """The record with features as the store has them; the length of none at all is not in the file."""
+    found = record.features if len(record) else np.empty((0, schema.dim), np.float32)
     with np.errstate(over="ignore"):  # infinity is told by the record's own check
-        features = record.features.astype(dtype)
+        features = found.astype(schema.fields[0].memory_dtype)
     return Record(features, record.boxes, record.size, record.count, record.extra)
 
 
@@ -129,7 +131,8 @@ def _row(number: int, offset: int, line: bytes) -> Row:
         store_key(key)
         return Row(number, offset, key, _record(columns), "")
     except (ValueError, UsageError) as error:
-        return Row(number, offset, key, None, f"row {number}, byte {offset}: {error}")
+        what = error.message if isinstance(error, UsageError) else error
+        return Row(number, offset, key, None, f"row {number}, byte {offset}: {what}")
 
 
 def _record(columns: list[bytes]) -> Record:
@@ -137,12 +140,15 @@ def _record(columns: list[bytes]) -> Record:
     object_ids, attribute_ids = (_ids(columns[place], rows) for place in (3, 5))
     object_confs, attribute_confs = (_array(columns[place], "<f4", rows) for place in (4, 6))
     extra = dict(zip(_EXTRA, (object_ids, object_confs, attribute_ids, attribute_confs), strict=True))
-    boxes, features = (_array(columns[place], "<f4", rows, -1) for place in (8, 9))
+    boxes, features = _array(columns[8], "<f4", rows, 4), _array(columns[9], "<f4", rows, -1)
     return Record(features, boxes, (height, width), extra=extra)
 
 
 def _array(column: bytes, dtype: str, *shape: int) -> Array:
-    return np.frombuffer(base64.b64decode(column, validate=True), dtype).reshape(shape)
+    array = np.frombuffer(base64.b64decode(column, validate=True), dtype)
+    if shape[0] < 0 or (array.size and not shape[0]):
+        raise ValueError(f"{array.size} numbers for {shape[0]} boxes")
+    return array.reshape(shape) if shape[0] else np.empty([max(extent, 0) for extent in shape], dtype)
 
 
 def _ids(column: bytes, rows: int) -> Array:

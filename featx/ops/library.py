@@ -18,7 +18,7 @@ import torch
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 HOW_TO_BUILD = (
-    "run `FEATX_NATIVE=1 python setup.py build_ext --inplace` with torch, ninja and a C++17 compiler installed"
+    "run `FEATX_NATIVE=1 python setup.py build_ext --inplace` with torch, ninja and a C++20 compiler installed"
 )
 _PROBE = "featx::nms"  # compiled for every device that is compiled at all
 _LIBRARY = torch.library.Library("featx", "DEF")

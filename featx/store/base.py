@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from featx.codec import Header, decode, store_key
-from featx.errors import KeyNotFound, MissingDependency, StoreError
+from featx.errors import KeyNotFound, MissingDependency, StoreDamaged, StoreError
 from featx.record import Record, RecordBatch, Schema
 
 if TYPE_CHECKING:
     from featx.store.ledger import Refusal
-    from featx.store.manifest import Manifest
+    from featx.store.manifest import Manifest, PartManifest
 
 Order = Literal["key", "source"]
 BACKENDS = {"lmdb": "featx.store.lmdb_store", "hdf5": "featx.store.hdf5_store"}
@@ -110,9 +110,13 @@ class StoreReader(ABC):
 
 
 class Shard(ABC):
-    """Records in one file, by stored key."""
+    """Records in one file, by stored key.
+
+    frame: hash of all by which records are found, '' while the file may still change.
+    """
 
     path: Path
+    frame: str
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -165,6 +169,19 @@ class Backend(Protocol):
 
     def structure(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """What is wrong with the frame of each file of a sealed part, found without mapping it."""
+
+
+def open_sealed(name: str, folder: Path, schema: Schema, part: PartManifest) -> list[Shard]:
+    """The files of a finished part, checked against its manifest before anything is looked up in them."""
+    part.check_files(folder)
+    shards = backend(name).open_shards(folder, schema, sealed=True)
+    for shard in shards:
+        if shard.frame != part.frames.get(shard.path.name):
+            raise StoreDamaged(
+                f"{shard.path} is damaged: the keys and places of its records are not those of its part.json",
+                f"delete {folder} and run the extraction again: it makes only that part",
+            )
+    return shards
 
 
 def backend(name: str) -> Backend:

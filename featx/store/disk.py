@@ -78,9 +78,10 @@ def room(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        free = next(shutil.disk_usage(place).free for place in (folder, *folder.parents) if place.exists())
         raise FeatxError(
-            f"could not write to {folder}: {error}; {shutil.disk_usage(folder).free:,} bytes are free",
-            "make room and run the same command again: what was committed is kept",
+            f"could not write to {folder}: {error}; {free:,} bytes are free",
+            "make room, or make it writable, and run the same command again: what was committed is kept",
         ) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from featx.codec import store_key, text
 from featx.errors import StoreDamaged, StoreError, UsageError
-from featx.store.base import Order, Shard, StoreReader, backend
+from featx.store.base import Order, Shard, StoreReader, backend, open_sealed
 from featx.store.ledger import Refusal, read_ledger, read_lines
 from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
 
@@ -34,17 +34,16 @@ class FolderStore(StoreReader):
         self._open()
 
     def _open(self) -> None:
-        make, parts = backend(self.manifest.backend), [PartManifest.load(folder) for folder in self._folders]
+        parts = [PartManifest.load(folder) for folder in self._folders]
         aliases: dict[bytes, str] = {}
         shards: list[Shard] = []
         for folder, part in zip(self._folders, parts, strict=True):
             if part is not None:
-                part.check_files(folder)
                 aliases |= {k.encode(): name for k, name in part.aliases.items()}
+                shards += open_sealed(self.manifest.backend, folder, self.schema, part)
             elif folder.is_dir():
                 aliases |= {store_key(row["key"]): row["key"] for row in read_lines(folder / "aliases.jsonl")}
-            if folder.is_dir():
-                shards += make.open_shards(folder, self.schema, sealed=part is not None)
+                shards += backend(self.manifest.backend).open_shards(folder, self.schema, sealed=False)
         if self.manifest.totals and not self.partial:
             found = sum((part.totals for part in parts if part is not None), Totals())
             _check_totals(self.path, self.manifest.totals, found)

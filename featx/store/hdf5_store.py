@@ -20,6 +20,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import xxhash
 
 from featx.codec import STORED_DTYPE, Header, pack, text, unpack
 from featx.errors import StoreDamaged
@@ -76,6 +77,7 @@ class Hdf5Shard(Shard):
         with h5py.File(self.path, "r", locking=False) as file:
             self._arrays = {name: _place(whole, file[name], dtype) for name, dtype in wanted.items()}
         self._keys, self._start = self._arrays["keys"], self._arrays["start"]
+        self.frame = self._frame()
         count, rows = len(self._keys), int(self._start[-1])
         shapes = {"keys": (count,), "start": (count + 1,), "size": (count, 2)}
         shapes |= {f.name: (rows if f.per == "region" else count, *f.shape) for f in self.schema.fields}
@@ -109,6 +111,12 @@ class Hdf5Shard(Shard):
 
     def close(self) -> None:
         self._arrays, self._keys, self._start = {}, np.empty(0, "S1"), np.zeros(1, np.int64)
+
+    def _frame(self) -> str:
+        state = xxhash.xxh3_128()
+        for name in _index(0):
+            state.update(np.ascontiguousarray(self._arrays[name]).tobytes())
+        return state.hexdigest()
 
     def _find(self, key: bytes) -> int | None:
         if len(key) > self._keys.itemsize:  # numpy would widen, that is copy, all keys to compare
@@ -158,7 +166,10 @@ class Hdf5Log(Log):
 
     def _seal_journal(self) -> None:
         path = self.folder / f"records-{len(self._sealed):05d}.h5"
-        _write(disk.temporary(path), self._journal.shard, self.schema)
+        try:
+            _write(disk.temporary(path), self._journal.shard, self.schema)
+        except RuntimeError as error:  # how h5py tells that the disk was full when it closed the file
+            raise OSError(f"{path.name}: {error}") from error
         disk.settle(path)
         self._sealed.append(Hdf5Shard(path, self.schema))
         self._journal.close()

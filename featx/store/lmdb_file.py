@@ -1,31 +1,42 @@
 """As much of LMDB's file format as it takes to trust a file before it is mapped.
 
-LMDB maps its file and believes it: a file that ends early kills the process with SIGBUS, no exception.
-So the two meta pages are read here first, by ordinary reads, and the file must reach as far as the newer
-one says. Layout: the 64 bit little-endian format of LMDB 0.9 (data version 1).
+LMDB maps its file and believes it: a file that ends early, or a node that claims a wrong length, kills the process
+with SIGBUS, no exception. So the meta pages are read here first, by ordinary reads, and the file must reach as far
+as the newer one says; and the pages of the tree of a sealed file are hashed, so that a change is found before LMDB
+follows it. Values have pages of their own (see ``lmdb_store``), so the tree is small: about 50 bytes per record.
+
+Layout: the 64 bit little-endian format of LMDB 0.9 (data version 1).
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+import xxhash
 
 from featx.errors import StoreDamaged
 
 MAGIC = 0xBEEFC0DE
-# A node offset in a leaf is 16 bits wide. With this many zeros behind the last page even a damaged
-# offset stays within the file.
-TAIL = 1 << 16
-_META = struct.Struct("<16xII8xQ I44x 48x QQ")  # page header, magic, version, map size, free db, main db
-_PLAUSIBLE_PAGES = {1 << n for n in range(9, 16)}
+_BRANCH = 1
+_PAGE_HEADER = 16
+_NO_PAGE = 2**64 - 1
+# Page header, magic, version, address, map size, free db (its first number is the page size), main db (its numbers
+# of branch and leaf pages, its root), last page, commit.
+_META = struct.Struct("<16x II 16x I44x 8x QQ 16x Q QQ")
+_PAGE_SIZES = {1 << n for n in range(9, 16)}
 
 
 class Meta(NamedTuple):
-    """What a meta page says: page size, number of the last page in use, number of the commit."""
+    """What a meta page says."""
 
     page_size: int
+    tree_pages: int
+    root: int
     last_page: int
     commit: int
 
@@ -60,13 +71,49 @@ def read_meta(path: Path) -> Meta | None:
     return meta
 
 
+def frame(path: Path) -> str:
+    """Hash of the meta pages and of every page of the tree, depth first: xxh3_128, hexadecimal."""
+    meta = read_meta(path)
+    if meta is None:
+        raise _damaged(path, "it is empty")
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        state.update(file.read(2 * meta.page_size))
+        waiting = [meta.root] if meta.root != _NO_PAGE else []
+        for _ in range(meta.tree_pages):
+            if not waiting:
+                break
+            number = waiting.pop()
+            if not 2 <= number <= meta.last_page:
+                raise _damaged(path, f"its tree leads to page {number}, the last is {meta.last_page}")
+            page = os.pread(file.fileno(), meta.page_size, number * meta.page_size)
+            state.update(page)
+            waiting += reversed(list(_children(path, page)))
+    if waiting:
+        raise _damaged(path, f"its tree has more than {meta.tree_pages} pages")
+    return state.hexdigest()
+
+
+def _children(path: Path, page: bytes) -> Iterator[int]:
+    """Page numbers below a branch page; none below a leaf."""
+    flags, lower = struct.unpack_from("<HH", page, 10)
+    if not flags & _BRANCH:
+        return
+    count = (min(lower, len(page)) - _PAGE_HEADER) // 2
+    for place in np.frombuffer(page, "<u2", max(count, 0), _PAGE_HEADER).tolist():
+        if place + 6 > len(page):
+            raise _damaged(path, f"a branch page has a node at {place}")
+        low, middle, high = struct.unpack_from("<HHH", page, place)
+        yield low | middle << 16 | high << 32
+
+
 def _parse(path: Path, page: bytes) -> Meta:
     if len(page) < _META.size:
         raise _damaged(path, f"it ends after {len(page)} bytes, within a meta page")
-    magic, version, _, page_size, last_page, commit = _META.unpack(page)
-    if (magic, version) != (MAGIC, 1) or page_size not in _PLAUSIBLE_PAGES:
+    magic, version, page_size, branches, leaves, root, last_page, commit = _META.unpack(page)
+    if (magic, version) != (MAGIC, 1) or page_size not in _PAGE_SIZES:
         raise _damaged(path, f"a meta page has magic {magic:#x}, version {version}, page size {page_size}")
-    return Meta(page_size, last_page, commit)
+    return Meta(page_size, branches + leaves, root, last_page, commit)
 
 
 def _damaged(path: Path, what: str) -> StoreDamaged:

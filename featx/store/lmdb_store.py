@@ -2,6 +2,9 @@
 
 LMDB wants a file opened once per process and never across a fork. So the environments of this process
 are kept in one table, shared by every reader and writer, and a forked child begins with an empty one.
+
+A value shorter than half a page is padded with zeros to half a page. So LMDB gives every value pages of its own,
+where it is aligned to 16 bytes, and its tree holds keys only: small, and hashed as a whole when a file is sealed.
 """
 
 from __future__ import annotations
@@ -18,17 +21,17 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from featx.codec import Header, examine, text
+from featx.codec import Header, examine, layout, peek, text
 from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.record import Schema
 from featx.store import disk
 from featx.store.base import Log, Shard
-from featx.store.lmdb_file import TAIL, read_meta
+from featx.store.lmdb_file import frame, read_meta
 
 FILE = "records.lmdb"
 FIRST_MAP = 64 << 20  # bytes; the map grows when it is full
-_PAGE = 1024  # keys read per transaction while iterating: no transaction outlives a step
-
+_MAP_STEP = 1 << 16
+_STEP = 1024  # keys read per transaction while iterating: no transaction outlives a step
 _VERIFY = "run `featx verify` on the store"
 
 T = TypeVar("T")
@@ -65,32 +68,31 @@ class LmdbShard(Shard):
 
     def __init__(self, path: Path, schema: Schema, *, sealed: bool) -> None:
         self.path, self.schema = path, schema
-        read_meta(path)
+        self.frame = frame(path) if sealed else ""
         self._env: lmdb.Environment | None = _environment(path, readonly=True, lock=not sealed)
 
     def __len__(self) -> int:
         return int(self._opened.stat()["entries"])
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, bytes) and self._read(key, lambda _: True) is True
+        if not isinstance(key, bytes):
+            return False
+        with _reading(self._opened, self.path, key) as txn, txn.cursor() as cursor:
+            return bool(cursor.set_key(key))  # unlike txn.get it does not touch the pages of the value
 
     def get(self, key: bytes) -> bytes | None:
-        def copy(value: memoryview) -> bytes:
-            # The length comes first: LMDB's own is not to be trusted, and reading too far is deadly.
-            examine(value, self.schema, key)
-            return bytes(value)
-
-        return self._read(key, copy)
+        with _reading(self._opened, self.path, key) as txn:
+            value = txn.get(key)
+            return None if value is None else bytes(_record(value, self.schema, key))
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._walk(lambda cursor: [bytes(k) for k in islice(cursor.iternext(True, False), _PAGE)], bytes)
+        return self._walk(lambda cursor: [bytes(k) for k in islice(cursor.iternext(True, False), _STEP)], bytes)
 
     def headers(self) -> Iterator[tuple[bytes, Header]]:
-        def page(cursor: lmdb.Cursor[Any]) -> list[tuple[bytes, Header]]:
-            items = islice(cursor.iternext(), _PAGE)
-            return [(bytes(k), examine(v, self.schema, bytes(k))) for k, v in items]
+        def step(cursor: lmdb.Cursor[Any]) -> list[tuple[bytes, Header]]:
+            return [(bytes(key), peek(value, bytes(key))) for key, value in islice(cursor.iternext(), _STEP)]
 
-        return self._walk(page, lambda row: row[0])
+        return self._walk(step, lambda row: row[0])
 
     def close(self) -> None:
         self._env = None  # the table closes it when nobody else has it
@@ -101,16 +103,11 @@ class LmdbShard(Shard):
             raise StoreError(f"{self.path} was closed", "open the store again")
         return self._env
 
-    def _read(self, key: bytes, use: Callable[[memoryview], T]) -> T | None:
-        with _reading(self._opened, self.path, key) as txn:
-            value = txn.get(key)
-            return None if value is None else use(value)
-
-    def _walk(self, page: Callable[[Any], list[T]], key_of: Callable[[T], bytes]) -> Iterator[T]:
+    def _walk(self, step: Callable[[Any], list[T]], key_of: Callable[[T], bytes]) -> Iterator[T]:
         start = b""
         while True:
             with _reading(self._opened, self.path, start) as txn, txn.cursor() as cursor:
-                rows = page(cursor) if cursor.set_range(start) else []
+                rows = step(cursor) if cursor.set_range(start) else []
             if not rows:
                 return
             if key_of(rows[-1]) < start:  # a damaged tree can lead around in a circle
@@ -132,16 +129,18 @@ class LmdbLog(Log):
         return key in self.shard
 
     def append(self, group: Mapping[bytes, bytes]) -> None:
-        while not self._append(group):
-            size = self._opened.info()["map_size"] * 2 + 2 * sum(map(len, group.values()))
-            self._opened.set_mapsize(size - size % TAIL)
+        least = self._opened.stat()["psize"] // 2
+        padded = {key: group[key].ljust(least, b"\0") for key in sorted(group)}
+        while not self._append(padded):
+            size = self._opened.info()["map_size"] * 2 + 2 * sum(map(len, padded.values()))
+            self._opened.set_mapsize(size - size % _MAP_STEP)
 
     def _append(self, group: Mapping[bytes, bytes]) -> bool:
         """One transaction. False when the map is too small for it; then nothing happened."""
         try:
             with self._opened.begin(write=True) as txn:
-                for key in sorted(group):
-                    if not txn.put(key, group[key], overwrite=False):
+                for key, value in group.items():
+                    if not txn.put(key, value, overwrite=False):
                         raise UsageError(f"{text(key)!r} is in the store already", "give every picture one key")
             return True
         except lmdb.MapFullError:
@@ -154,7 +153,7 @@ class LmdbLog(Log):
         meta = read_meta(self.path)
         if meta is None:
             raise StoreDamaged(f"{self.path} has vanished", "run the extraction again")
-        disk.resize(self.path, meta.used + TAIL)
+        disk.resize(self.path, meta.used)
         disk.sync(self.path)
         disk.remove(self.path.with_name(self.path.name + "-lock"))
         return [self.path]
@@ -191,6 +190,13 @@ def _identity(path: Path) -> tuple[int, int]:
     except FileNotFoundError:
         return (-1, -1)
     return (status.st_dev, status.st_ino)
+
+
+def _record(value: memoryview, schema: Schema, key: bytes) -> memoryview:
+    """The record in a value, which may be longer."""
+    record = value[: layout(schema, peek(value, key).rows)[1]]
+    examine(record, schema, key)
+    return record
 
 
 @contextmanager

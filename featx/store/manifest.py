@@ -108,7 +108,7 @@ class Manifest:
             totals = Totals(**data["totals"]) if data["complete"] else None
             schema = Schema.from_dict(data["schema"])
             return cls(
-                data["backend"], data["parts"], schema, data["provenance"], data["labels"], data["featx"], totals
+                data["backend"], int(data["parts"]), schema, data["provenance"], data["labels"], data["featx"], totals
             )
 
     def agree(self, other: Manifest) -> None:
@@ -132,6 +132,7 @@ class PartManifest:
     """``part.json``: the content of one finished part.
 
     files: size in bytes of each file of the part, by name.
+    frames: hash of all by which records are found, by file name; the records have checksums of their own.
     aliases: the original of every key too long to be stored as it is, by stored key.
     about: whatever its writer wanted noted (dates, host, library versions); compared by nobody.
     """
@@ -140,6 +141,7 @@ class PartManifest:
     parts: int
     totals: Totals
     files: Mapping[str, int]
+    frames: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -204,6 +206,8 @@ def _load(path: Path, absent: str) -> dict[str, Any]:
         version = data["format"]
     except FileNotFoundError:
         raise StoreError(absent, "check the path; an extraction writes the manifest first") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error}", "check the permissions and the disk") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise _bad(path, f"it is not a JSON object with a format ({error})") from None
     if isinstance(version, int) and version > FORMAT:

@@ -12,7 +12,7 @@ from pathlib import Path
 from featx.codec import decode, peek, store_key, text
 from featx.errors import FeatxError, StoreDamaged
 from featx.record import Schema
-from featx.store.base import Backend, Shard, backend
+from featx.store.base import Shard, backend, open_sealed
 from featx.store.ledger import Refusal, read_ledger
 from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
 
@@ -56,12 +56,12 @@ def verify(path: str | os.PathLike[str]) -> Report:
     """
     store = Path(path)
     manifest = Manifest.load(store)
-    make, report = backend(manifest.backend), Report(store, manifest.parts)
+    report = Report(store, manifest.parts)
     shards: list[Shard] = []
     for number in range(manifest.parts):
         folder = part_folder(store, number, manifest.parts)
         if folder.is_dir():
-            shards += _verify_part(report, make, folder, manifest.schema)
+            shards += _verify_part(report, manifest.backend, folder, manifest.schema)
     for first, second in pairwise(heapq.merge(*(_names(shard) for shard in shards))):
         if first[0] == second[0]:
             report.problems.append(Problem(second[1], text(second[0]), f"is in {first[1]} too"))
@@ -72,18 +72,18 @@ def verify(path: str | os.PathLike[str]) -> Report:
     return report
 
 
-def _verify_part(report: Report, make: Backend, folder: Path, schema: Schema) -> list[Shard]:
+def _verify_part(report: Report, name: str, folder: Path, schema: Schema) -> list[Shard]:
     """Check one part; the shards that could be read are returned for comparison with the other parts."""
     manifest, shards, refusals = None, [], []
-    before = len(report.problems)
     try:
         manifest = PartManifest.load(folder)
-        if manifest:
-            manifest.check_files(folder)
-            report.problems += [Problem(path, None, what) for path, what in make.structure(folder)]
         refusals = read_ledger(folder / "ledger.jsonl")
-        if len(report.problems) == before:  # a broken B-tree is not worth a crash
-            shards = make.open_shards(folder, schema, sealed=manifest is not None)
+        if manifest is None:
+            shards = backend(name).open_shards(folder, schema, sealed=False)
+        else:
+            manifest.check_files(folder)
+            report.problems += [Problem(path, None, what) for path, what in backend(name).structure(folder)]
+            shards = open_sealed(name, folder, schema, manifest)
     except FeatxError as error:
         report.problems.append(Problem(folder, None, error.message))
     sound = chain.from_iterable(_sound(report, shard, schema) for shard in shards)

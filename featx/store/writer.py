@@ -19,7 +19,7 @@ from featx.codec import KEY_LIMIT, encode, store_key, text
 from featx.errors import UsageError
 from featx.record import Record, Schema
 from featx.store import disk
-from featx.store.base import Log, Shard, backend
+from featx.store.base import Log, Shard, backend, open_sealed
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
 from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
 
@@ -48,8 +48,9 @@ def create_store(
     manifest = Manifest(backend_name, parts, schema, featx=_version(), **facts)
     if store.exists() and not (store / ".lock").exists() and (store.is_file() or any(store.iterdir())):
         Manifest.load(store)  # somebody else's file or folder: refuse rather than move in
-    store.mkdir(parents=True, exist_ok=True)
-    with _store_lock(store):
+    with disk.room(store):
+        store.mkdir(parents=True, exist_ok=True)
+    with disk.room(store), _store_lock(store):
         if (store / "manifest.json").exists():
             present = Manifest.load(store)
             present.agree(manifest)
@@ -79,7 +80,8 @@ class PartWriter:
     """Writes one part. As a context manager it commits at the end, unless an error came first."""
 
     def __init__(self, store: Path, part: int, retry_refused: bool, about: Mapping[str, Any]) -> None:
-        self.store, self.part, self.about = store, part, about
+        self.store, self.part = store, part
+        self.about = json.loads(json.dumps(about, allow_nan=False))
         self.manifest = Manifest.load(store)
         if not 0 <= part < self.manifest.parts:
             raise UsageError(f"{store} has {self.manifest.parts} parts, there is no part {part}", "parts count from 0")
@@ -89,14 +91,15 @@ class PartWriter:
         self._refusals: dict[bytes, Refusal] = {}
         self._aliases: dict[bytes, str] = {}
         self._bytes = 0
-        self.folder.mkdir(parents=True, exist_ok=True)
-        disk.sync(self.folder.parent)
-        self._lock = disk.Lock(self.folder / ".lock", f"part {part} of {self.manifest.parts} of {store}")
-        try:
-            self._open(retry_refused)
-        except BaseException:
-            self._lock.release()
-            raise
+        with disk.room(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            disk.sync(self.folder.parent)
+            self._lock = disk.Lock(self.folder / ".lock", f"part {part} of {self.manifest.parts} of {store}")
+            try:
+                self._open(retry_refused)
+            except BaseException:
+                self._lock.release()
+                raise
 
     def _open(self, retry_refused: bool) -> None:
         """Take up where the last writer of the part left off."""
@@ -108,8 +111,7 @@ class PartWriter:
         self._log: Log | None = None
         self._shards: list[Shard] = []
         if self.finished:
-            self.finished.check_files(self.folder)
-            self._shards = self._sealed()
+            self._shards = open_sealed(self.manifest.backend, self.folder, self.schema, self.finished)
         else:
             mend(ledger)
             mend(self.folder / "aliases.jsonl")
@@ -169,7 +171,8 @@ class PartWriter:
 
     def _seal(self) -> PartManifest:
         files = self._writable.seal()
-        self._log, self._shards = None, self._sealed()
+        self._log = None
+        self._shards = backend(self.manifest.backend).open_shards(self.folder, self.schema, sealed=True)
         ledger, aliases = self.folder / "ledger.jsonl", read_lines(self.folder / "aliases.jsonl")
         headers = chain.from_iterable(shard.headers() for shard in self._shards)
         names = {store_key(row["key"]): row["key"] for row in aliases}
@@ -178,6 +181,7 @@ class PartWriter:
             self.manifest.parts,
             Totals.of(((key, head.checksum) for key, head in headers), (r.reason for r in read_ledger(ledger))),
             {path.name: path.stat().st_size for path in (*files, *([ledger] if ledger.exists() else []))},
+            {shard.path.name: shard.frame for shard in self._shards},
             {text(key): name for key, name in names.items() if self._holds(key)},
             self.about,
         )
@@ -203,9 +207,6 @@ class PartWriter:
         if self._log is None:
             raise UsageError(f"part {self.part} of {self.store} is finished or closed", "open it again")
         return self._log
-
-    def _sealed(self) -> list[Shard]:
-        return backend(self.manifest.backend).open_shards(self.folder, self.schema, sealed=True)
 
     def _holds(self, key: bytes) -> bool:
         return (self._log is not None and key in self._log) or any(key in shard for shard in self._shards)

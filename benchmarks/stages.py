@@ -193,6 +193,15 @@ def bfloat16(weights: Any, profile: Any, exact: Detector, x: torch.Tensor, frame
     }
 
 
+def trunk_row(times: Any, limits: Any) -> tuple[str, ...]:
+    """stem to res4 together."""
+    parts = ("stem", "res2", "res3", "res4")
+    theirs, ours = (sum(times[p][who].median for p in parts) for who in ("peer", "featx"))
+    work, limit = (sum(limits[p][what] for p in parts) for what in ("operations", "seconds"))
+    return ("trunk", f"{theirs:.4f}", f"{ours:.4f}", f"{theirs / ours:.2f}", f"{work / 1e9:.1f}",
+            f"{work / ours / 1e9:.0f}", f"{limit / ours:.0%}", "", "")  # fmt: skip
+
+
 def matrix_product() -> dict[str, float]:
     """GFLOP/s of a 4096 x 4096 product, in both precisions."""
     rates = {}
@@ -216,6 +225,7 @@ def report(times: Any, limits: Any, whole: Any, half: Any) -> None:
         spread = f"{ours.best:.4f}..{ours.worst:.4f}"
         rows.append((name, f"{theirs.median:.4f}", f"{ours.median:.4f}", f"{theirs.median / ours.median:.2f}", *work, spread, f"{ours.others:.0%}"))
     peer, ours = whole["peer"], whole["featx"]
+    rows.append(trunk_row(times, limits))
     rows.append(("whole picture", f"{peer.median:.4f}", f"{ours.median:.4f}", f"{peer.median / ours.median:.2f}", "", "", "", f"{ours.best:.4f}..{ours.worst:.4f}", f"{ours.others:.0%}"))
     print(table(rows))
     products = matrix_product()

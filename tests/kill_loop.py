@@ -82,6 +82,7 @@ def main() -> int:
     parser.add_argument("pictures", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config")
+    parser.add_argument("--weights", help="instead of those of the configuration")
     parser.add_argument("--backend", default="lmdb")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -89,7 +90,7 @@ def main() -> int:
     parser.add_argument("--digest", help="of an undisturbed run, if there was one already")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    settings = {"config": options.config, "backend": options.backend, "key_rule": "stem"}
+    settings = {"config": options.config, "backend": options.backend, "key_rule": "stem", "weights": options.weights}
     digest, seconds = options.digest, options.longest
     if digest is None:
         digest, seconds = undisturbed(options.pictures, options.out / f"whole-{options.backend}", settings)

@@ -78,14 +78,16 @@ def fill(path: Path, backend: str, schema: Schema, count: int) -> Path:
 
 
 @pytest.mark.parametrize("schema", [SCHEMA, SMALL], ids=["large", "small"])
-def test_a_flipped_bit_anywhere_is_reported_or_harmless(tmp_path: Path, backend: str, schema: Schema) -> None:
+def test_a_flipped_bit_anywhere_is_found_and_never_gives_a_wrong_record(
+    tmp_path: Path, backend: str, schema: Schema
+) -> None:
     store = fill(tmp_path / "s", backend, schema, 30)
     file, rng = data_file(store), random.Random(5)
     whole = file.read_bytes()
     used = len(whole)
 
     def check() -> None:
-        noticed = 0
+        harmed = 0
         for _ in range(150):
             place, bit = rng.randrange(used), 1 << rng.randrange(8)
             with file.open("r+b") as handle:
@@ -93,13 +95,12 @@ def test_a_flipped_bit_anywhere_is_reported_or_harmless(tmp_path: Path, backend:
                 handle.write(bytes([whole[place] ^ bit]))
             said = read_or_refuse(store, schema, 30)
             report = verify(store)
-            assert not said or not report.ok, f"reading stumbles over byte {place}, verify does not"
-            assert report.ok or all(str(store) in str(problem) for problem in report.problems)
-            noticed += not report.ok
+            harmed += bool(said)
+            assert any(problem.path == file for problem in report.problems), f"byte {place}"
             with file.open("r+b") as handle:
                 handle.seek(place)
                 handle.write(whole[place : place + 1])
-        assert noticed > (50 if schema is SCHEMA else 20)  # the rest fell into gaps between records
+        assert harmed > (50 if schema is SCHEMA else 15)  # the rest fell into gaps between records
 
     survives(check)
 

@@ -106,8 +106,8 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path: Path)
         "import os, sys, time\nfrom featx.store import open_part\n"
         "writer = open_part(sys.argv[1])\n"
         "child = os.fork()\n"
-        "if child == 0:\n    time.sleep(30)\n"
-        "print(child, flush=True)\ntime.sleep(30)"
+        "if child == 0:\n    print(os.getpid(), flush=True)\n"
+        "time.sleep(30)"
     )
     with running("-c", code, str(tmp_path / "s")) as parent:
         assert parent.stdout is not None

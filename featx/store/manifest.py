@@ -132,6 +132,7 @@ class PartManifest:
     """``part.json``: the content of one finished part.
 
     files: size in bytes of each file of the part, by name.
+    hashes: xxh3_128 of each file; only ``verify`` reads whole files.
     frames: hash of all by which records are found, by file name; the records have checksums of their own.
     aliases: the original of every key too long to be stored as it is, by stored key.
     about: whatever its writer wanted noted (dates, host, library versions); compared by nobody.
@@ -141,6 +142,7 @@ class PartManifest:
     parts: int
     totals: Totals
     files: Mapping[str, int]
+    hashes: Mapping[str, str]
     frames: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -174,6 +176,15 @@ class PartManifest:
                     f"{path} {state}, its part.json says {expected}",
                     f"delete {folder} and run the extraction again: it makes only that part",
                 )
+
+
+def file_hash(path: Path) -> str:
+    """xxh3_128 of a file, hexadecimal."""
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
 
 
 def part_folder(store: Path, part: int, parts: int) -> Path:

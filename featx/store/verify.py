@@ -14,7 +14,7 @@ from featx.errors import FeatxError, StoreDamaged
 from featx.record import Schema
 from featx.store.base import Shard, backend, open_sealed
 from featx.store.ledger import Refusal, read_ledger
-from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
+from featx.store.manifest import Manifest, PartManifest, Totals, file_hash, part_folder
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def _verify_part(report: Report, name: str, folder: Path, schema: Schema) -> lis
             shards = backend(name).open_shards(folder, schema, sealed=False)
         else:
             manifest.check_files(folder)
+            report.problems += _changed(folder, manifest)
             report.problems += [Problem(path, None, what) for path, what in backend(name).structure(folder)]
             shards = open_sealed(name, folder, schema, manifest)
     except FeatxError as error:
@@ -92,6 +93,13 @@ def _verify_part(report: Report, name: str, folder: Path, schema: Schema) -> lis
     report.finished += manifest is not None
     report.problems += _contradictions(folder, manifest, totals, shards, refusals)
     return shards
+
+
+def _changed(folder: Path, manifest: PartManifest) -> Iterator[Problem]:
+    """Files that are not what was sealed. A change between the records harms nobody, but tells of the disk."""
+    for name, expected in manifest.hashes.items():
+        if file_hash(folder / name) != expected:
+            yield Problem(folder / name, None, "its bytes have changed since it was written")
 
 
 def _sound(report: Report, shard: Shard, schema: Schema) -> Iterator[tuple[bytes, int]]:

@@ -21,7 +21,7 @@ from featx.record import Record, Schema
 from featx.store import disk
 from featx.store.base import Log, Shard, backend, open_sealed
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
-from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
+from featx.store.manifest import Manifest, PartManifest, Totals, file_hash, part_folder
 
 RESERVED = {"keys", "start", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file besides the fields
 GROUP_BYTES = 64 << 20  # a group commits itself when it reaches this many bytes
@@ -170,17 +170,18 @@ class PartWriter:
         return self.finished
 
     def _seal(self) -> PartManifest:
-        files = self._writable.seal()
+        ledger, aliases = self.folder / "ledger.jsonl", read_lines(self.folder / "aliases.jsonl")
+        files = [*self._writable.seal(), *([ledger] if ledger.exists() else [])]
         self._log = None
         self._shards = backend(self.manifest.backend).open_shards(self.folder, self.schema, sealed=True)
-        ledger, aliases = self.folder / "ledger.jsonl", read_lines(self.folder / "aliases.jsonl")
         headers = chain.from_iterable(shard.headers() for shard in self._shards)
         names = {store_key(row["key"]): row["key"] for row in aliases}
         return PartManifest(
             self.part,
             self.manifest.parts,
             Totals.of(((key, head.checksum) for key, head in headers), (r.reason for r in read_ledger(ledger))),
-            {path.name: path.stat().st_size for path in (*files, *([ledger] if ledger.exists() else []))},
+            {path.name: path.stat().st_size for path in files},
+            {path.name: file_hash(path) for path in files},
             {shard.path.name: shard.frame for shard in self._shards},
             {text(key): name for key, name in names.items() if self._holds(key)},
             self.about,

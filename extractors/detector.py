@@ -16,7 +16,7 @@ from featx_extractors.proposals import Proposals, anchor_grid, propose
 from featx_extractors.selection import Regression, Selection, best_class, select
 from featx_extractors.weights import Weights
 
-ROI_CHUNK = 32  # regions that go through res5 together: 13 MB of float32 input, 51 MB of output at 14 x 14
+ROI_CHUNK = 24  # regions that go through res5 together: 39 MB of float32 at 14 x 14, which the allocator still reuses
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The network is the Hugging Face LXMERT demo's: convolution, batch norm, ReLU and
 all regions through res5 at once. Box selection is the demo's "maxnms" (a rising NMS threshold on regressed boxes) and
 MILVLG's (a Python loop of NMS over the classes). Same tensors in, same boxes out as featx: the benchmarks check that
 before they time anything. Where the peers call torchvision or an extension of their own (NMS, RoIPool), they are given
-our compiled operators, RoIPool on one thread because torchvision's CPU kernel has no other; both are faster than theirs.
+our compiled operators, which are faster; RoIPool on one thread, because torchvision's CPU kernel knows no other way.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from featx import ops
 from torch import nn
 from torch.nn import functional
+
+from featx import ops
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -26,9 +27,7 @@ class ConvNorm(nn.Module):
     def __init__(self, tensors: Tensors, name: str, stride: int = 1, padding: int = 0, dilation: int = 1) -> None:
         super().__init__()
         weight = tensors[f"{name}.weight"]
-        self.conv = nn.Conv2d(
-            weight.shape[1], weight.shape[0], weight.shape[2], stride, padding, dilation, bias=False
-        )
+        self.conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride, padding, dilation, bias=False)
         self.norm = nn.BatchNorm2d(weight.shape[0])
         self.conv.load_state_dict({"weight": weight})
         leaves = ("weight", "bias", "running_mean", "running_var")

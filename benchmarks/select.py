@@ -1,16 +1,18 @@
-"""Box selection on 300 proposals and [300, 1601] probabilities: one fused call against a Python loop over the classes."""
+"""Box selection on 300 proposals and [300, 1601] probabilities: one fused call against a Python loop over classes."""
 
 from __future__ import annotations
 
 import torch
-from featx import ops
 
 from benchmarks.peers import compiled_nms, numpy_nms, select_by_class_loop
 from benchmarks.timing import interleaved, save, table
+from featx import ops
+
+CASES = (("sure, 36", 4.0, 36, 36), ("sure, 10..100", 4.0, 10, 100), ("flat, 36", 1.0, 36, 36))
 
 
 def case(seed: int, peaked: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clustered proposals of a 640x480 photo and a softmax over 1601 classes; a larger ``peaked`` is a surer network."""
+    """Clustered proposals of a 640x480 photo, softmax over 1601 classes; a larger ``peaked`` is a surer network."""
     random = torch.Generator().manual_seed(seed)
     centres = torch.rand(40, 2, generator=random) * torch.tensor([640.0, 480.0])
     middle = centres[torch.randint(40, (300,), generator=random)] + torch.randn(300, 2, generator=random) * 12
@@ -23,7 +25,7 @@ def case(seed: int, peaked: float) -> tuple[torch.Tensor, torch.Tensor]:
 def main() -> None:
     """Time, check that the rows agree, print, save."""
     rows, results = [("case", "numpy loop s", "compiled loop s", "select_boxes s", "numpy/ours", "compiled/ours")], {}
-    for name, peaked, least, most in (("sure, 36", 4.0, 36, 36), ("sure, 10..100", 4.0, 10, 100), ("flat, 36", 1.0, 36, 36)):
+    for name, peaked, least, most in CASES:
         boxes, probs = case(0, peaked)
         ours = lambda b=boxes, p=probs, lo=least, hi=most: ops.select_boxes(b, p, min_boxes=lo, max_boxes=hi)[0]  # noqa: E731
         loop = lambda nms, b=boxes, p=probs, lo=least, hi=most: select_by_class_loop(b, p, lo, hi, nms)  # noqa: E731

@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
+
+from benchmarks.peers import Peer, pool
+from benchmarks.timing import Timing, interleaved, measure, save, table
 from featx_extractors.conv import Conv
 from featx_extractors.detector import Detector
 from featx_extractors.network import Network
@@ -21,10 +25,6 @@ from featx_extractors.profiles import PROFILES
 from featx_extractors.proposals import anchor_grid
 from featx_extractors.selection import Regression, select
 from featx_extractors.weights import load_weights
-from torch.nn import functional
-
-from benchmarks.peers import Peer, pool
-from benchmarks.timing import Timing, interleaved, measure, save, table
 
 RUNS = 3
 ORDER = ("resize", "stem", "res2", "res3", "res4", "rpn head", "proposals", "RoIPool", "res5", "predictor", "selection")
@@ -42,7 +42,13 @@ def main() -> None:
     same_boxes(detector, peer, x, frame)
     limits = limit_of_stages(detector.network, x)
     times = stage_times(detector, peer, pixels, frame)
-    whole = interleaved({"peer": lambda: run_peer(peer, detector, pixels, frame), "featx": lambda: run_featx(detector, pixels, frame)}, 3)
+    whole = interleaved(
+        {
+            "peer": lambda: run_peer(peer, detector, pixels, frame),
+            "featx": lambda: run_featx(detector, pixels, frame),
+        },
+        RUNS,
+    )
     half = bfloat16(weights, profile, detector, x, frame)
     report(times, limits, whole, half)
 
@@ -68,14 +74,16 @@ def run_peer(peer: Peer, detector: Detector, pixels: Any, frame: Frame) -> Any:
     proposals = peer.propose(logits, deltas, anchors, frame.size)
     features = peer.res5(pool(res4, proposals)).mean((2, 3))
     scores, box_deltas, attributes = peer.predict(features)
-    keep, boxes, ids = peer.postprocess(scores, box_deltas, attributes, proposals, frame.size, detector.profile.thresholds)
+    keep, boxes, ids = peer.postprocess(
+        scores, box_deltas, attributes, proposals, frame.size, detector.profile.thresholds
+    )
     return keep, boxes, ids, features[keep]
 
 
 def same_boxes(detector: Detector, peer: Peer, x: torch.Tensor, frame: Frame) -> None:
     """Both must find the same 36 boxes and features before a time means anything."""
     ours = detector.detect(x, [frame])[0]
-    keep, boxes, ids, features = run_peer(peer, detector, photo(), frame)
+    _, boxes, ids, features = run_peer(peer, detector, photo(), frame)
     assert torch.equal(ids, ours.object_ids), "the transcription and featx choose different boxes"
     assert (frame.to_original(boxes) - ours.regressed).abs().max() < 0.05
     assert (features - ours.features).abs().max() < 1e-3
@@ -112,7 +120,10 @@ def stage_times(detector: Detector, peer: Peer, pixels: Any, frame: Frame) -> di
             "peer": lambda: peer.propose(logits, deltas, anchors, frame.size),
             "featx": lambda: propose(head_out[0][0], head_out[1][0], anchors, frame, profile),
         },
-        "RoIPool": {"peer": lambda: pool(their4, proposals), "featx": lambda: consume(detector.pooled(res4, proposals))},
+        "RoIPool": {
+            "peer": lambda: pool(their4, proposals),
+            "featx": lambda: consume(detector.pooled(res4, proposals)),
+        },
         "res5": {
             "peer": lambda: peer.res5(their_pooled).mean((2, 3)),
             "featx": lambda: consume(network.res5(chunk) for chunk in our_pooled),
@@ -213,23 +224,25 @@ def matrix_product() -> dict[str, float]:
 
 def report(times: Any, limits: Any, whole: Any, half: Any) -> None:
     """The table and the file."""
-    rows = [("stage", "peer s", "featx s", "peer/featx", "GFLOP", "GFLOP/s", "of limit", "spread", "others")]
-    for name in ORDER:
-        theirs, ours = times[name]["peer"], times[name]["featx"]
-        limit = limits.get(name)
-        work = (
-            (f"{limit['operations'] / 1e9:.1f}", f"{limit['operations'] / ours.median / 1e9:.0f}", f"{limit['seconds'] / ours.median:.0%}")
-            if limit
-            else ("-", "-", "-")
-        )
-        spread = f"{ours.best:.4f}..{ours.worst:.4f}"
-        rows.append((name, f"{theirs.median:.4f}", f"{ours.median:.4f}", f"{theirs.median / ours.median:.2f}", *work, spread, f"{ours.others:.0%}"))
-    peer, ours = whole["peer"], whole["featx"]
+    rows = [("stage", "peer s", "featx s", "peer/featx", "GFLOP", "GFLOP/s", "of limit", "featx spread", "others")]
+    rows += [stage_row(name, times[name], limits.get(name)) for name in ORDER]
     rows.append(trunk_row(times, limits))
-    rows.append(("whole picture", f"{peer.median:.4f}", f"{ours.median:.4f}", f"{peer.median / ours.median:.2f}", "", "", "", f"{ours.best:.4f}..{ours.worst:.4f}", f"{ours.others:.0%}"))
+    rows.append(stage_row("whole picture", whole, None))
     print(table(rows))
     products = matrix_product()
-    print(f"\n4096 x 4096 matrix product: float32 {products['float32']:.0f}, bfloat16 {products['bfloat16']:.0f} GFLOP/s")
-    print(f"bfloat16: {half['seconds'].median:.3f} s a picture; " + ", ".join(f"{k} {v:.4g}" for k, v in half.items() if k != "seconds"))
+    print("\n4096 x 4096 matrix product, GFLOP/s: " + ", ".join(f"{k} {v:.0f}" for k, v in products.items()))
+    errors = ", ".join(f"{name} {value:.4g}" for name, value in half.items() if name != "seconds")
+    print(f"bfloat16: {half['seconds'].median:.3f} s a picture; {errors}")
     results = {"stages": times, "limits": limits, "whole": whole, "bfloat16": half, "matrix_product": products}
     print(f"\nwritten to {save('stages', results)}")
+
+
+def stage_row(name: str, times: dict[str, Timing], limit: dict[str, float] | None) -> tuple[str, ...]:
+    """One line of the table."""
+    theirs, ours = times["peer"], times["featx"]
+    work = ("-", "-", "-")
+    if limit is not None:
+        flop, bare = limit["operations"], limit["seconds"]
+        work = (f"{flop / 1e9:.1f}", f"{flop / ours.median / 1e9:.0f}", f"{bare / ours.median:.0%}")
+    figures = (f"{theirs.median:.4f}", f"{ours.median:.4f}", f"{theirs.median / ours.median:.2f}")
+    return (name, *figures, *work, f"{ours.best:.4f}..{ours.worst:.4f}", f"{ours.others:.0%}")

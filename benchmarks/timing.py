@@ -1,4 +1,4 @@
-"""Timing that can be believed: warm-up, repeats, medians with spread, and how much the rest of the machine interfered."""
+"""Timing that can be believed: warm-up, repeats, medians with spread, and how much everything else interfered."""
 
 from __future__ import annotations
 
@@ -75,10 +75,11 @@ def _busy() -> float:
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns, the first left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]))
+    return "\n".join(lines)
 
 
 def save(name: str, results: dict[str, Any]) -> Path:

@@ -129,7 +129,7 @@ class Detector:
         return self._describe(regression, predictions, original, every)
 
     def _look(self, res4: torch.Tensor, original: torch.Tensor, frame: Frame) -> tuple[Regression, Predictions]:
-        """What the head says at ``original`` boxes. They, mapped to the input, are pooled: what is stored is what was seen."""
+        """What the head says at ``original`` boxes: what is stored, mapped to the input, is what is pooled."""
         boxes = frame.to_input(original)
         predictions: Predictions = self.network.predictor(self.region_features(res4, boxes))
         return Regression(boxes, predictions.deltas, self.delta_weights, frame, self.profile), predictions

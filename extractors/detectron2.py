@@ -145,4 +145,3 @@ class Detectron2(Extractor):
         transform = self.model.roi_heads._shared_roi_transform
         starts = range(0, max(len(boxes), 1), ROI_CHUNK)
         return torch.cat([transform([res4], [boxes[at : at + ROI_CHUNK]]).mean((2, 3)) for at in starts])
-

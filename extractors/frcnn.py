@@ -62,9 +62,7 @@ class FRCNN(Extractor):
         self.profile = self.config.resolved_profile()
         self.weights = load_weights(self.config.weights, expect_sha256=self.config.expect_sha256)
         self.given: GivenBoxes | None = load_given(self.config.given_boxes) if self.config.given_boxes else None
-        self.detector = Detector(
-            self.weights, self.profile, device=self.config.device, precision=self.config.precision
-        )
+        self.detector = Detector(self.weights, self.profile, device=self.config.device, precision=self.config.precision)
         self.schema = self._schema()
 
     @classmethod

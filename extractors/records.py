@@ -10,9 +10,7 @@ import torch
 from featx.record import Array, Field, Record, Schema
 
 
-def record_of(
-    arrays: Mapping[str, torch.Tensor | None], schema: Schema, size: tuple[int, int], count: int
-) -> Record:
+def record_of(arrays: Mapping[str, torch.Tensor | None], schema: Schema, size: tuple[int, int], count: int) -> Record:
     """The record of ``count`` regions: the schema's fields out of ``arrays`` (CPU tensors ``[count, ...]`` by name).
 
     Where the schema fixes the number of rows, zero rows are added behind the real ones. ``size`` is (height, width) of

@@ -29,8 +29,7 @@ Per = Literal["region", "picture"]
 FEATURE_DTYPES = ("float16", "float32", "bfloat16")
 # How each stored dtype looks in memory. numpy has no bfloat16: it is widened, exactly, to float32.
 MEMORY_DTYPE: dict[str, np.dtype[Any]] = {
-    name: np.dtype("float32" if name == "bfloat16" else name)
-    for name in (*FEATURE_DTYPES, "int32", "int64", "uint8")
+    name: np.dtype("float32" if name == "bfloat16" else name) for name in (*FEATURE_DTYPES, "int32", "int64", "uint8")
 }
 
 
@@ -104,9 +103,7 @@ class Schema:
             "boxes": self.boxes,
             "pooled": self.pooled,
             "rows": self.rows,
-            "fields": [
-                {"name": f.name, "dtype": f.dtype, "shape": list(f.shape), "per": f.per} for f in self.fields
-            ],
+            "fields": [{"name": f.name, "dtype": f.dtype, "shape": list(f.shape), "per": f.per} for f in self.fields],
         }
 
     @classmethod
@@ -259,8 +256,7 @@ class Record:
         limit = np.array([width, height, width, height], np.float32) + 1
         if (boxes < -1).any() or (boxes > limit).any():
             raise RecordError(
-                f"a box leaves the {width} x {height} picture: "
-                f"from {boxes.min(0).tolist()} to {boxes.max(0).tolist()}",
+                f"a box leaves the {width} x {height} picture: from {boxes.min(0).tolist()} to {boxes.max(0).tolist()}",
                 "boxes are pixels of the upright original, not of the network's input",
             )
 

@@ -1,6 +1,6 @@
 """Kill an extraction with SIGKILL at random moments, resume it, and compare with an undisturbed run.
 
-``python -m tests.kill_loop PICTURES... --out DIR [--config configs/tiny.yaml] [--backend lmdb] [--kills 20] [--seed 0]``
+``python -m tests.kill_loop PICTURES... --out DIR [--config configs/tiny.yaml] [--backend lmdb] [--kills 20]``
 
 The child is the real command's own code with one addition: it logs the keys of every network call, so that work done
 twice can be counted.
@@ -99,7 +99,9 @@ def main() -> int:
     calls, hits = killed(options.pictures, store, settings, options.kills, options.longest or seconds, options.seed)
     report = verify(store)
     twice = {key: n for key, n in calls.items() if n > 1}
-    print(f"killed {hits} times: {report.totals.digest}, {len(report.problems)} problems, {report.totals.records} records")
+    print(
+        f"killed {hits} times: {report.totals.digest}, {len(report.problems)} problems, {report.totals.records} records"
+    )
     print(f"{sum(calls.values())} network calls for {len(calls)} pictures, {len(twice)} of them more than once")
     good = report.totals.digest == digest and report.ok and sum(calls.values()) - len(calls) <= hits
     print("same content, nothing twice beyond the open batch" if good else "FAILED")

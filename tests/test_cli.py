@@ -55,7 +55,9 @@ def report(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) ->
     return json.loads(output(capsys, *words, "--json", code=code))
 
 
-def test_extract_stores_every_picture_and_names_what_it_refused(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extract_stores_every_picture_and_names_what_it_refused(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     facts = report(capsys, "inspect", store)
     assert (facts["state"], facts["records"], facts["backend"]) == ("complete", 4, "lmdb")
     assert facts["keys"] == ["a", "b", "d.e", "sub/c"]
@@ -274,12 +276,25 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_resume(tmp_path: Path) -> Non
     assert "resume with: featx extract" in said
     assert "Traceback" not in said
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
-    done = subprocess.run([sys.executable, "-m", "featx", "verify", str(store)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "featx", "verify", str(store)], capture_output=True, text=True, check=False
+    )
     assert "60 records sound" in done.stdout
 
 
 def test_pictures_can_come_from_a_pipe(photos: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "featx", "extract", "-", str(tmp_path / "s"), "--config", TINY, "--root", str(photos)]
+    command = [
+        sys.executable,
+        "-m",
+        "featx",
+        "extract",
+        "-",
+        str(tmp_path / "s"),
+        "--config",
+        TINY,
+        "--root",
+        str(photos),
+    ]
     done = subprocess.run([*command, "--json"], input="a.png\nsub/c.png\n", text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["pictures"] == 2

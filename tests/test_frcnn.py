@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from featx_extractors.frcnn import FRCNN
-from featx_extractors.preprocess import Frame, frame_for
-from featx_extractors.profiles import PROFILES
 
 from featx.errors import MissingDependency, PictureRefused, UsageError, WeightsError
 from featx.extractor import Picture
 from featx.record import Record
 from featx.store import create_store, open_part
+from featx_extractors.frcnn import FRCNN
+from featx_extractors.preprocess import Frame, frame_for
+from featx_extractors.profiles import PROFILES
 
 TINY = {"base": "lxmert-published", "name": "tiny", "short_side": 192, "long_side": 320}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from featx_extractors.profiles import PROFILES, Profile, get_profile
 
 from featx.errors import UsageError
+from featx_extractors.profiles import PROFILES, Profile, get_profile
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -64,7 +64,9 @@ def test_profiles_say_what_their_peers_do(name: str, switches: dict[str, object]
     assert {key: getattr(profile, key) for key in switches} == switches
 
 
-@pytest.mark.parametrize(("text", "low", "high"), [("36", 36, 36), (36, 36, 36), ("10..100", 10, 100), ("10-20", 10, 20)])
+@pytest.mark.parametrize(
+    ("text", "low", "high"), [("36", 36, 36), (36, 36, 36), ("10..100", 10, 100), ("10-20", 10, 20)]
+)
 def test_boxes_are_a_number_or_a_range(text: str | int, low: int, high: int) -> None:
     profile = PROFILES["caffe-36"].with_boxes(text)
     assert (profile.min_boxes, profile.max_boxes) == (low, high)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+
 from featx import ops
 from featx.ops.roi_reference import round_half_away
 from featx_extractors.anchors import caffe_anchors, detectron2_anchors, grid
 from featx_extractors.preprocess import frame_for, to_input
 from featx_extractors.profiles import PROFILES, Profile
-
 from tests.parity.folder import Arrays, Folder
 from tests.parity.table import Table
 
@@ -79,7 +79,7 @@ def roi_pool_bins(a: Arrays, table: Table) -> None:
 
 
 def bin_edges(lengths: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and one-past-last cell of each bin for windows of 1..lengths cells, from maxima of rising and falling maps."""
+    """First and one-past-last cell of each bin for windows of 1..lengths cells: maxima of rising and falling maps."""
     width = lengths + 1
     ramp = torch.arange(1.0, width + 1)
     planes = torch.stack([ramp, width + 1 - ramp])[None, :, None].expand(1, 2, 1, width).contiguous()

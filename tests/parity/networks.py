@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+
 from featx import ops
 from featx.decode import decode
 from featx_extractors.anchors import detectron2_anchors
@@ -21,7 +22,6 @@ from featx_extractors.proposals import anchor_grid
 from featx_extractors.selection import Regression, Selection, best_class, select
 from featx_extractors.weights.checkpoint import Checkpoint
 from featx_extractors.weights.detect import normalise
-
 from tests.parity.folder import Arrays, Folder
 from tests.parity.recipe import recipe_tensors
 from tests.parity.table import Table
@@ -83,9 +83,6 @@ class Case:
             scale = np.array([1, 1, 1, 1, np.linalg.norm(v), np.abs(v).sum() * 49])
             got_six, want = np.array(six) / scale, self.arrays[name] / scale
             self.table.close(self.peer, f"{self.label} {name}", got_six, want, tolerance)
-
-
-
 
     # -- the stages, in order -----------------------------------------------------------------------------------------
 
@@ -281,7 +278,9 @@ def hf_batch(folder: Folder, table: Table, detector: Detector, frames: Mapping[s
     for i, found in enumerate(detector.detect(inputs, sizes)):
         records(case, found, sizes[i], i)
     wrong = a["peer_normalized_boxes"]  # the peer's broadcast over two pictures; must not be matched
-    case.table.equal(case.peer, "batch peer_normalized_boxes differs", not np.allclose(wrong, a["out_normalized_boxes"]), True)
+    case.table.equal(
+        case.peer, "batch peer_normalized_boxes differs", not np.allclose(wrong, a["out_normalized_boxes"]), True
+    )
 
 
 def hf_preprocess(folder: Folder, table: Table, profile: Profile) -> None:

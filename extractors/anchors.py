@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from featx.record import Array
+from featx.schema import Array
 
 Generator = Literal["caffe", "detectron2"]
 RATIOS = (0.5, 1.0, 2.0)  # height / width

@@ -17,8 +17,9 @@ import torch
 
 from featx.errors import MissingDependency, PictureRefused, WeightsError
 from featx.extractor import Extractor, Picture, read_options
-from featx.record import Record, region_schema
+from featx.record import Record
 from featx.registry import INSTALL_HINTS
+from featx.schema import region_schema
 from featx_extractors.detector import ROI_CHUNK
 from featx_extractors.detectron2_model import ZOO, Detectron2Config, limits, load_into, read_config
 from featx_extractors.records import record_of

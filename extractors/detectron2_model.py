@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from featx.errors import UsageError, WeightsError
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.profiles import get_profile
 from featx_extractors.weights import airsplay, hf
 from featx_extractors.weights.architecture import CELL_ANCHORS

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from featx import record as rec
 from featx.errors import PictureRefused
 from featx.extractor import Extractor, Picture, read_options
-from featx.record import Record, Schema, region_schema
+from featx.record import Record
+from featx.schema import BoxKind, Schema, region_schema
 from featx_extractors.detector import Detector, Regions
 from featx_extractors.given import GivenBoxes, load_given
 from featx_extractors.preprocess import Frame, frame_for, to_input
@@ -70,7 +70,7 @@ class FRCNN(Extractor):
         return cls(read_options(FRCNNConfig, options))
 
     def _schema(self) -> Schema:
-        kind: rec.BoxKind = "given" if self.given else self.profile.boxes
+        kind: BoxKind = "given" if self.given else self.profile.boxes
         dim = 0 if self.config.boxes_only else self.detector.network.dim
         return region_schema(
             dim,

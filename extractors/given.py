@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import UsageError
-from featx.record import Array
+from featx.schema import Array
 from featx.store import open_store
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.profiles import Profile
 
 

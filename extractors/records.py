@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from featx.record import Array, Field, Record, Schema
+from featx.record import Record
+from featx.schema import Array, Field, Schema
 
 
 def record_of(arrays: Mapping[str, torch.Tensor | None], schema: Schema, size: tuple[int, int], count: int) -> Record:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from featx.errors import FeatxError
     from featx.extractor import Extractor
     from featx.jobs import extract
-    from featx.record import Record, RecordBatch, Schema
+    from featx.record import Record, RecordBatch
+    from featx.schema import Schema
     from featx.store import open_store
 
 # Where each public name lives; imported when first used, so that `import featx` costs nothing and loads no torch.
@@ -25,7 +26,7 @@ _HOME = {
     "extract": "featx.jobs",
     "Record": "featx.record",
     "RecordBatch": "featx.record",
-    "Schema": "featx.record",
+    "Schema": "featx.schema",
     "Extractor": "featx.extractor",
     "FeatxError": "featx.errors",
 }

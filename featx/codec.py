@@ -31,7 +31,8 @@ import numpy as np
 import xxhash
 
 from featx.errors import RecordError, StoreDamaged, StoreError, UsageError
-from featx.record import Array, Field, Record, Schema
+from featx.record import Record
+from featx.schema import Array, Field, Schema
 
 MAGIC = b"FXRC"
 VERSION = 1

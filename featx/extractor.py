@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from featx.errors import UsageError
-from featx.record import Array, Record, Schema
+from featx.record import Record
+from featx.schema import Array, Schema
 
 T = TypeVar("T")
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from featx.errors import PictureRefused
 from featx.extractor import Extractor, Picture
-from featx.record import Record, region_schema
+from featx.record import Record
+from featx.schema import region_schema
 
 
 def expected(pixels: np.ndarray[Any, Any]) -> Record:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.record import Field, Record, Schema
+from featx.record import Record
+from featx.schema import Field, Schema
 from featx.store import PartWriter, create_store, open_part
 
 SCHEMA = Schema(

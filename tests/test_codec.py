@@ -17,7 +17,8 @@ from hypothesis.extra import numpy as hnp
 
 from featx.codec import checksum, decode, encode, layout, peek, store_key
 from featx.errors import RecordError, StoreDamaged, StoreError, UsageError
-from featx.record import Field, Record, Schema
+from featx.record import Record
+from featx.schema import Field, Schema
 from tests.store_oracle import SCHEMA, record_of
 
 KEY = b"COCO_val2014_000000000042"

@@ -19,7 +19,8 @@ from featx.draw import draw, save_png
 from featx.draw.plates import area, leader, place
 from featx.errors import UsageError
 from featx.labels import region_name
-from featx.record import Field, Record, Schema, region_schema
+from featx.record import Record
+from featx.schema import Field, Schema, region_schema
 
 RNG = np.random.default_rng(3)
 LABELS = {"objects": ["yolk", "car,auto", "wheel"], "attributes": ["gray,grey", "red"]}

@@ -14,7 +14,8 @@ import pytest
 
 from featx.errors import UsageError
 from featx.formats.lxmert_tsv import export_tsv, import_tsv, read_tsv, write_tsv
-from featx.record import Array, Record, region_schema
+from featx.record import Record
+from featx.schema import Array, region_schema
 from featx.store import create_store, open_part, open_store, verify
 from tests.store_oracle import make_store
 

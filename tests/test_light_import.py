@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featx.record import Record, region_schema
+from featx.record import Record
+from featx.schema import region_schema
 from featx.store import create_store, open_part
 
 

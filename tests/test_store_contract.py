@@ -10,7 +10,8 @@ import pytest
 
 from featx.codec import decode, encode, store_key
 from featx.errors import KeyNotFound, RecordError, StoreError, UsageError
-from featx.record import Field, Record, Schema, region_schema
+from featx.record import Record
+from featx.schema import Field, Schema, region_schema
 from featx.store import create_store, hdf5_store, lmdb_store, open_part, open_store, verify
 from featx.store import writer as writing
 from tests.store_oracle import PROVENANCE, REFUSED, SCHEMA, make_store, names, record_of, write_missing

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from featx.errors import FeatxError, KeyNotFound, StoreDamaged, StoreError
-from featx.record import Field, Schema
+from featx.schema import Field, Schema
 from featx.store import create_store, open_part, open_store, verify
 from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 

@@ -17,7 +17,8 @@ import xxhash
 
 from featx.codec import store_key
 from featx.errors import UsageError
-from featx.record import Array, Field, Record, Schema
+from featx.record import Record
+from featx.schema import Array, Field, Schema
 from featx.store import create_store, open_store, verify
 
 GOLDEN = Path(__file__).parent / "golden_bytes"

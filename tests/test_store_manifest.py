@@ -11,7 +11,7 @@ import pytest
 import xxhash
 
 from featx.errors import MissingDependency, StoreDamaged, StoreError, UsageError
-from featx.record import Field, Schema, region_schema
+from featx.schema import Field, Schema, region_schema
 from featx.store import base as store_base
 from featx.store import create_store, open_part, open_store, verify
 from featx.store.ledger import mend, read_ledger

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import WeightsError
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.weights.checkpoint import Checkpoint
 from featx_extractors.weights.pickles import PickledArray, load_pickle, state_dict
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import WeightsError
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.weights.architecture import PREDICTOR, RPN
 from featx_extractors.weights.checkpoint import UNIT, Checkpoint
 from featx_extractors.weights.container import INCOMPLETE

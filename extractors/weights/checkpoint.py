@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from featx.errors import WeightsError
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.anchors import Generator
 
 Layout = Literal["huggingface", "airsplay", "detectron2", "milvlg", "caffe"]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from featx.errors import WeightsError
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.anchors import Generator, detectron2_anchors, family, standard_anchors
 from featx_extractors.weights.architecture import CELL_ANCHORS, PREDICTOR, RPN, Architecture, require
 from featx_extractors.weights.checkpoint import NORMALISED, UNIT, Checkpoint, Weights4, weights4

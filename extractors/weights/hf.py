@@ -14,7 +14,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from featx.errors import WeightsError
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.weights.architecture import PREDICTOR
 from featx_extractors.weights.checkpoint import Checkpoint, Layout, numbers
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from featx.errors import WeightsError
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.weights.architecture import CELL_ANCHORS, Architecture, Shapes
 from featx_extractors.weights.checkpoint import Weights4
 from featx_extractors.weights.hf import read_safetensors

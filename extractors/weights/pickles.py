@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from featx.errors import WeightsError
-from featx.record import Array
+from featx.schema import Array
 from featx_extractors.weights.container import INCOMPLETE
 
 _NUMBERS = frozenset(f"{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)) - {"f1"} | {"b1"}

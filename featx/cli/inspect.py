@@ -10,7 +10,8 @@ import numpy as np
 
 from featx.cli.output import add_json, human_bytes, print_json, table
 from featx.labels import region_name
-from featx.record import Array, Record
+from featx.record import Record
+from featx.schema import Array
 from featx.store import open_store
 from featx.store.base import StoreReader
 

@@ -16,7 +16,8 @@ from featx.decode import opencv
 from featx.draw.plates import area, leader, place
 from featx.errors import UsageError
 from featx.labels import region_name
-from featx.record import Record, Schema
+from featx.record import Record
+from featx.schema import Schema
 
 __all__ = ["draw", "save_png"]
 

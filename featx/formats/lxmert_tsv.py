@@ -18,7 +18,8 @@ import numpy as np
 
 from featx.codec import store_key
 from featx.errors import RecordError, UsageError
-from featx.record import Array, BoxKind, Record, Schema, region_schema
+from featx.record import Record
+from featx.schema import Array, BoxKind, Schema, region_schema
 from featx.store import PartWriter, StoreReader, Totals, create_store, disk, open_part
 
 _EXTRA = ("object_ids", "object_confs", "attribute_ids", "attribute_confs")

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from featx.codec import Header, decode, store_key
 from featx.errors import KeyNotFound, MissingDependency, StoreDamaged, StoreError
-from featx.record import Record, RecordBatch, Schema
+from featx.record import Record, RecordBatch
+from featx.schema import Schema
 
 if TYPE_CHECKING:
     from featx.store.ledger import Refusal

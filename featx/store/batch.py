@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from featx.errors import MissingDependency
-from featx.record import Array, Record, RecordBatch, Schema
+from featx.record import Record, RecordBatch
+from featx.schema import Array, Schema
 
 
 def collate(keys: Sequence[str], records: Iterable[Record], schema: Schema) -> RecordBatch:

@@ -24,7 +24,7 @@ import xxhash
 
 from featx.codec import STORED_DTYPE, Header, pack, text, unpack
 from featx.errors import StoreDamaged
-from featx.record import Array, Schema
+from featx.schema import Array, Schema
 from featx.store import disk
 from featx.store.base import Log, Shard
 from featx.store.lmdb_file import read_meta

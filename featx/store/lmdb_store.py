@@ -23,7 +23,7 @@ import lmdb
 
 from featx.codec import Header, examine, layout, peek, text
 from featx.errors import StoreDamaged, StoreError, UsageError
-from featx.record import Schema
+from featx.schema import Schema
 from featx.store import disk
 from featx.store.base import Log, Shard
 from featx.store.lmdb_file import frame, read_meta

@@ -17,7 +17,7 @@ from typing import Any
 import xxhash
 
 from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
-from featx.record import Schema
+from featx.schema import Schema
 from featx.store import disk
 
 FORMAT = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featx.codec import decode, peek, store_key, text
 from featx.errors import FeatxError, StoreDamaged
-from featx.record import Schema
+from featx.schema import Schema
 from featx.store.base import Shard, backend, open_sealed
 from featx.store.ledger import Refusal, read_ledger
 from featx.store.manifest import Manifest, PartManifest, Totals, file_hash, part_folder

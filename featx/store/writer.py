@@ -17,7 +17,8 @@ from typing import Any
 
 from featx.codec import KEY_LIMIT, encode, store_key, text
 from featx.errors import UsageError
-from featx.record import Record, Schema
+from featx.record import Record
+from featx.schema import Schema
 from featx.store import disk
 from featx.store.base import Log, Shard, backend, open_sealed
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines

@@ -1,0 +1,130 @@
+"""Schema: which arrays every record of a store holds, with dtype and shape, and which boxes its boxes are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from featx.errors import RecordError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BoxKind = Literal["proposal", "regressed", "given", "grid"]
+Per = Literal["region", "picture"]
+
+FEATURE_DTYPES = ("float16", "float32", "bfloat16")
+# How each stored dtype looks in memory. numpy has no bfloat16: it is widened, exactly, to float32.
+MEMORY_DTYPE: dict[str, np.dtype[Any]] = {
+    name: np.dtype("float32" if name == "bfloat16" else name) for name in (*FEATURE_DTYPES, "int32", "int64", "uint8")
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a record: its name, stored dtype and the shape behind the region axis.
+
+    ``per="region"`` arrays are ``[N, *shape]``; ``per="picture"`` arrays are ``shape``.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    per: Per = "region"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in MEMORY_DTYPE:
+            raise RecordError(
+                f"field {self.name!r} has dtype {self.dtype!r}; a record holds {', '.join(MEMORY_DTYPE)}",
+                "choose one of those dtypes in the extractor's schema",
+            )
+        object.__setattr__(self, "shape", tuple(self.shape))
+
+    def shape_for(self, rows: int) -> tuple[int, ...]:
+        """Shape of the array in a record of ``rows`` regions."""
+        return (rows, *self.shape) if self.per == "region" else self.shape
+
+    @property
+    def memory_dtype(self) -> np.dtype[Any]:
+        """dtype of the array in memory (bfloat16 is held as float32)."""
+        return MEMORY_DTYPE[self.dtype]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What every record of a store holds; ``features`` and ``boxes`` are always its first two fields.
+
+    ``boxes`` says which box the array ``boxes`` is, ``pooled`` which box the features were taken
+    from. Where the two differ, or an extractor keeps both, the other one is a field of its own, named
+    ``proposal_boxes`` or ``regressed_boxes``. ``rows`` is N when every record has the same number of
+    rows, None when it varies.
+    """
+
+    fields: tuple[Field, ...]
+    boxes: BoxKind = "proposal"
+    pooled: BoxKind = "proposal"
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", tuple(self.fields))
+        names = [f.name for f in self.fields]
+        if names[:2] != ["features", "boxes"] or len(set(names)) != len(names):
+            raise RecordError(
+                f"schema has the fields {names}; the first two must be 'features', 'boxes', without repeats",
+                "put features and boxes first and name every other field once",
+            )
+
+    @property
+    def dim(self) -> int:
+        """D, the length of one feature vector."""
+        return int(self.fields[0].shape[0])
+
+    @property
+    def extras(self) -> tuple[Field, ...]:
+        """The fields behind ``features`` and ``boxes``."""
+        return self.fields[2:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, as it stands in a manifest."""
+        return {
+            "boxes": self.boxes,
+            "pooled": self.pooled,
+            "rows": self.rows,
+            "fields": [{"name": f.name, "dtype": f.dtype, "shape": list(f.shape), "per": f.per} for f in self.fields],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schema:
+        """Inverse of :meth:`to_dict`. Raises RecordError for a form this version does not know."""
+        try:
+            fields = tuple(Field(f["name"], f["dtype"], tuple(f["shape"]), f["per"]) for f in data["fields"])
+            return cls(fields, data["boxes"], data["pooled"], data["rows"])
+        except (KeyError, TypeError) as error:
+            raise RecordError(f"schema is not readable: {error!r}", "see the schema section of FORMAT.md") from None
+
+
+def region_schema(
+    dim: int,
+    dtype: str = "float16",
+    *,
+    boxes: BoxKind = "proposal",
+    pooled: BoxKind = "proposal",
+    rows: int | None = None,
+    attributes: bool = True,
+    other: str | None = None,
+) -> Schema:
+    """Schema of a region detector: features, boxes, class ids and confidences, and perhaps the other box.
+
+    ``dtype`` is that of the features; boxes and confidences are always float32, ids int32. ``other`` names the field
+    of the second box, ``regressed_boxes`` or ``proposal_boxes``.
+    """
+    if dtype not in FEATURE_DTYPES:
+        raise RecordError(f"feature dtype {dtype!r} is unknown", f"choose one of {', '.join(FEATURE_DTYPES)}")
+    fields = [Field("features", dtype, (dim,)), Field("boxes", "float32", (4,))]
+    fields += [Field("object_ids", "int32"), Field("object_confs", "float32")]
+    if attributes:
+        fields += [Field("attribute_ids", "int32"), Field("attribute_confs", "float32")]
+    if other is not None:
+        fields.append(Field(other, "float32", (4,)))
+    return Schema(tuple(fields), boxes, pooled, rows)

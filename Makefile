@@ -1,6 +1,7 @@
 # From nothing but Python 3.11+ and a C++ compiler: `make demo`, `make test`.
 PYTHON ?= python3
-TORCH ?= torch>=2.10
+# Any torch from 2.10 on will do: make install TORCH=torch==2.15.0
+TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -10,7 +11,7 @@ READY := $(VENV)/.ready
 install: $(READY)
 
 # torch comes first: the build of our operators needs it, and pip's isolated builds would fetch a second one.
-$(READY): setup.py pyproject.toml $(wildcard csrc/*)
+$(READY): setup.py pyproject.toml $(shell find csrc -type f)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "setuptools>=77" wheel ninja numpy "$(TORCH)"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[dev]"

@@ -22,7 +22,9 @@ def main() -> None:
     parser.add_argument("--weights", default="seeded", help="weights file, folder or hub id (default: untrained)")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything the demo writes")
     options = parser.parse_args()
-    photos, store = write_photos(options.out / "photos"), options.out / "photos.featx"
+    # One store per weights: a store refuses records that were made in another way.
+    name = "".join(c if c.isalnum() else "-" for c in options.weights.rstrip("/").split("/")[-1])
+    photos, store = write_photos(options.out / "photos"), options.out / f"photos-{name}.featx"
     profile = "lxmert-published"
     command("extract", photos, store, "--weights", options.weights, "--profile", profile, "--boxes", "36")
     command("verify", store)

@@ -44,4 +44,4 @@ bench: install
 	$(BIN)/python -m benchmarks "$(NAME)"
 
 clean:
-	rm -rf build dist *.egg-info featx/*.so demo
+	rm -rf build dist *.egg-info featx/*.so demo $(READY)

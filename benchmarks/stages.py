@@ -240,9 +240,10 @@ def report(times: Any, limits: Any, whole: Any, half: Any) -> None:
 def stage_row(name: str, times: dict[str, Timing], limit: dict[str, float] | None) -> tuple[str, ...]:
     """One line of the table."""
     theirs, ours = times["peer"], times["featx"]
+    share = "-" if ours.others is None else f"{ours.others:.0%}"
     work = ("-", "-", "-")
     if limit is not None:
         flop, bare = limit["operations"], limit["seconds"]
         work = (f"{flop / 1e9:.1f}", f"{flop / ours.median / 1e9:.0f}", f"{bare / ours.median:.0%}")
     figures = (f"{theirs.median:.4f}", f"{ours.median:.4f}", f"{theirs.median / ours.median:.2f}")
-    return (name, *figures, *work, f"{ours.best:.4f}..{ours.worst:.4f}", f"{ours.others:.0%}")
+    return (name, *figures, *work, f"{ours.best:.4f}..{ours.worst:.4f}", share)

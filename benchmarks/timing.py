@@ -19,13 +19,16 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one piece: median, best and worst of ``runs``; ``others`` is the share of CPU that others used."""
+    """Seconds of one piece: median, best and worst of ``runs``.
+
+    ``others`` is the share of CPU that other processes used meanwhile; None where it was too short to tell.
+    """
 
     median: float
     best: float
     worst: float
     runs: int
-    others: float
+    others: float | None
 
 
 def measure(work: Callable[[], Any], runs: int = 5, warm: int = 1) -> Timing:
@@ -37,8 +40,7 @@ def measure(work: Callable[[], Any], runs: int = 5, warm: int = 1) -> Timing:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    wall = time.perf_counter() - begin
-    others = max(0.0, _busy() - begin_cpu) / (wall * (os.cpu_count() or 1))
+    others = _share(_busy() - begin_cpu, time.perf_counter() - begin)
     return Timing(statistics.median(times), min(times), max(times), runs, others)
 
 
@@ -54,11 +56,15 @@ def interleaved(pieces: dict[str, Callable[[], Any]], runs: int = 5) -> dict[str
             work()
             times[name].append(time.perf_counter() - start)
             busy[name] += max(0.0, _busy() - before)
-    cores = os.cpu_count() or 1
     return {
-        name: Timing(statistics.median(t), min(t), max(t), runs, busy[name] / (sum(t) * cores))
+        name: Timing(statistics.median(t), min(t), max(t), runs, _share(busy[name], sum(t)))
         for name, t in times.items()
     }
+
+
+def _share(seconds: float, wall: float) -> float | None:
+    """CPU seconds of others as a share of all there was; the clock ticks in hundredths, so not for short pieces."""
+    return max(0.0, seconds) / (wall * (os.cpu_count() or 1)) if wall >= 0.3 else None
 
 
 def _busy() -> float:
@@ -109,7 +115,7 @@ def _lines(path: str) -> list[str]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Timing):
-        return {k: round(v, 6) for k, v in asdict(value).items()}
+        return {k: None if v is None else round(v, 6) for k, v in asdict(value).items()}
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

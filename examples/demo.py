@@ -25,8 +25,7 @@ def main() -> None:
     # One store per weights: a store refuses records that were made in another way.
     name = "".join(c if c.isalnum() else "-" for c in options.weights.rstrip("/").split("/")[-1])
     photos, store = write_photos(options.out / "photos"), options.out / f"photos-{name}.featx"
-    profile = "lxmert-published"
-    command("extract", photos, store, "--weights", options.weights, "--profile", profile, "--boxes", "36")
+    command("extract", photos, store, "--weights", options.weights, "--boxes", "36")
     command("verify", store)
     command("inspect", store, "chelsea")
     read_back(store)

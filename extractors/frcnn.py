@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from featx.errors import PictureRefused
+from featx.errors import PictureRefused, UsageError
 from featx.extractor import Extractor, Picture, read_options
 from featx.record import Record
 from featx.schema import BoxKind, Schema, region_schema
@@ -19,15 +19,17 @@ from featx_extractors.profiles import Profile, get_profile
 from featx_extractors.records import record_of
 from featx_extractors.weights import load_weights
 
-DEFAULT_PROFILE = "lxmert-published"
-
 
 @dataclass(frozen=True)
 class FRCNNConfig:
-    """What a person chooses. ``weights`` is any location ``load_weights`` knows, or ``seeded`` / ``seeded-tiny``."""
+    """What a person chooses.
 
-    weights: str = "seeded"
-    profile: str | Mapping[str, Any] = DEFAULT_PROFILE
+    weights: any location ``load_weights`` knows, or ``seeded`` / ``seeded-tiny`` for an untrained network. profile: a
+    name or a mapping; None is the one the weights were published with. boxes: ``36``, ``10..100``, None: the profile's.
+    """
+
+    weights: str | None = None
+    profile: str | Mapping[str, Any] | None = None
     boxes: str | int | None = None
     dtype: str = "float16"
     device: str = "cpu"
@@ -36,9 +38,9 @@ class FRCNNConfig:
     boxes_only: bool = False
     expect_sha256: str | None = None
 
-    def resolved_profile(self) -> Profile:
-        """The profile with ``boxes`` applied."""
-        profile = get_profile(self.profile)
+    def resolved_profile(self, published: str) -> Profile:
+        """The profile with ``boxes`` applied; ``published`` is that of the weights."""
+        profile = get_profile(published if self.profile is None else self.profile)
         return profile if self.boxes is None else profile.with_boxes(self.boxes)
 
 
@@ -59,8 +61,14 @@ class FRCNN(Extractor):
 
     def __init__(self, config: FRCNNConfig | None = None, **changes: Any) -> None:
         self.config = config or FRCNNConfig(**changes)
-        self.profile = self.config.resolved_profile()
+        if self.config.weights is None:
+            raise UsageError(
+                "no weights were given",
+                "give --weights FILE (`featx weights inspect` reads them); --weights seeded runs an untrained network",
+            )
+        self.config.resolved_profile("caffe-36")  # a mistake in it should not wait for the weights
         self.weights = load_weights(self.config.weights, expect_sha256=self.config.expect_sha256)
+        self.profile = self.config.resolved_profile(self.weights.header.profile)
         self.given: GivenBoxes | None = load_given(self.config.given_boxes) if self.config.given_boxes else None
         self.detector = Detector(self.weights, self.profile, device=self.config.device, precision=self.config.precision)
         self.schema = self._schema()
@@ -90,7 +98,7 @@ class FRCNN(Extractor):
         header = self.weights.header
         return {
             "extractor": self.name,
-            "profile": {"hash": self.profile.fingerprint, **self.profile.to_dict()},
+            "profile": {"hash": self.profile.fingerprint, **self.profile.switches()},
             "weights": {
                 "sha256": header.sha256,
                 "source": header.source,

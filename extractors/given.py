@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,21 @@ class GivenBoxes:
         return key in self._boxes
 
     def __getitem__(self, key: str) -> Array:
-        try:
-            boxes = np.array(self._boxes[key], np.float32).reshape(-1, 4)
-        except (ValueError, TypeError):
-            boxes = np.full((1, 4), np.nan, np.float32)  # no numbers in fours: the same message
-        if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
-            raise UsageError(
-                f"the given boxes of {key!r} are not finite x0 y0 x1 y1 with x1 >= x0 and y1 >= y0",
-                "boxes are corners in pixels of the upright original, not x y width height",
-            )
-        return boxes
+        return _corners(key, self._boxes[key])
+
+
+def _corners(key: str, values: Any) -> Array:
+    """``[n, 4]`` float32. Raises UsageError for anything that is not corners of boxes."""
+    try:
+        boxes = np.array(values, np.float32).reshape(-1, 4)
+    except (ValueError, TypeError):
+        boxes = np.full((1, 4), np.nan, np.float32)  # no numbers in fours: the same message
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+        raise UsageError(
+            f"the given boxes of {key!r} are not finite x0 y0 x1 y1 with x1 >= x0 and y1 >= y0",
+            "boxes are corners in pixels of the upright original, not x y width height",
+        )
+    return boxes
 
 
 class _StoreBoxes(Mapping[str, Any]):
@@ -79,14 +85,26 @@ def load_given(location: str) -> GivenBoxes:
     if not path.is_file():
         raise UsageError(f"there are no given boxes at {location}", "give a store, a .json or a .npz file")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return GivenBoxes(dict(arrays), f"sha256:{digest}")
+    listed = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
+    # All of them now: a mistake found halfway would leave a store that refuses the corrected file.
+    return GivenBoxes({key: _corners(key, values) for key, values in listed.items()}, f"sha256:{digest}")
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text())
-        assert isinstance(data, dict)
-    except (ValueError, AssertionError):
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise UsageError(
-            f"{location} is not a JSON object of boxes", 'write {"key": [[x0, y0, x1, y1], ...], ...}'
+            f"{path} is not an .npz of boxes: {error}", "save it with numpy.savez(path, key=boxes)"
         ) from None
-    return GivenBoxes(data, f"sha256:{digest}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} is not a JSON object of boxes", 'write {"key": [[x0, y0, x1, y1], ...], ...}')
+    return data

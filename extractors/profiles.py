@@ -15,12 +15,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from featx.errors import UsageError
 
 CAFFE_MEAN = (102.9801, 115.9465, 122.7717)
 DETECTRON2_MEAN = (103.530, 116.280, 123.675)
+
+# Smallest sensible value of the numeric switches that have one.
+LEAST = {"short_side": 16, "long_side": 16, "norm_eps": 0.0, "min_size": 0.0, "pre_nms": 1, "post_nms": 1,
+         "rpn_nms": 0.0, "resolution": 1, "score_threshold": 0.0}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,8 @@ class Profile:
     drop_empty: bool = False  # drop regions whose regressed box has no area (detector_postprocess of detectron2)
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            if isinstance(getattr(self, f.name), list):
-                object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
+        for name, hint in get_type_hints(Profile).items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), hint))
         if not 1 <= self.min_boxes <= self.max_boxes:
             raise UsageError(
                 f"profile {self.name!r} asks for {self.min_boxes} to {self.max_boxes} boxes",
@@ -89,14 +92,19 @@ class Profile:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
+        """JSON form, switches and names."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+    def switches(self) -> dict[str, Any]:
+        """JSON form without the description, which may be reworded at any time."""
+        return {name: value for name, value in self.to_dict().items() if name != "about"}
 
     @property
     def fingerprint(self) -> str:
         """First 16 hex digits of the sha256 over every switch (not the name): equal hash, equal behaviour."""
-        switches = {k: v for k, v in self.to_dict().items() if k not in ("name", "about")}
-        text = json.dumps(switches, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(
+            {k: v for k, v in self.switches().items() if k != "name"}, sort_keys=True, separators=(",", ":")
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -111,6 +119,27 @@ class Profile:
             raise UsageError(f"--boxes {boxes!r} is not understood", "write --boxes 36 or --boxes 10..100")
         low, high = int(match[1]), int(match[2] or match[1])
         return replace(self, min_boxes=low, max_boxes=high)
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """The value of a switch in its own type. Raises UsageError for one that the switch cannot have."""
+    allowed = get_args(hint)
+    if get_origin(hint) is Literal:
+        if value in allowed:
+            return value
+        raise UsageError(f"the switch {name} is {value!r}", f"it can be {', '.join(map(repr, allowed))}")
+    if hint is float and type(value) is int:
+        value = float(value)
+    if hint in (bool, int, float, str) and type(value) is hint:
+        if name in LEAST and not value >= LEAST[name]:
+            raise UsageError(f"the switch {name} is {value}", f"it must be at least {LEAST[name]}")
+        return value
+    if value is None and type(None) in allowed:
+        return None
+    numbers = isinstance(value, list | tuple) and value and all(isinstance(v, int | float) for v in value)
+    if numbers and (name == "thresholds" or len(value) == (4 if name == "delta_weights" else 3)):
+        return tuple(float(v) for v in value)
+    raise UsageError(f"the switch {name} is {value!r}", "see extractors/profiles.py for what it can be")
 
 
 _CAFFE = Profile("caffe-36", "the Caffe original with MIN_BOXES = MAX_BOXES = 36")
@@ -169,7 +198,9 @@ def get_profile(spec: str | Mapping[str, Any]) -> Profile:
         if spec not in PROFILES:
             raise UsageError(f"no profile is called {spec!r}", f"the profiles are {', '.join(PROFILES)}")
         return PROFILES[spec]
-    changes = dict(spec)
+    if not isinstance(spec, Mapping):
+        raise UsageError(f"the profile is {spec!r}", "give its name, or a mapping {base: NAME, switch: value}")
+    changes = {str(name): value for name, value in spec.items()}
     base = get_profile(str(changes.pop("base", "caffe-36")))
     known = {f.name for f in fields(Profile)}
     unknown = sorted(set(changes) - known)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import platform
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -15,11 +17,12 @@ from typing import Any, cast
 
 from featx import __version__
 from featx.codec import encode, store_key
-from featx.config import ExtractConfig
+from featx.config import ExtractConfig, load_config
 from featx.decode import Policy, decode
-from featx.errors import PictureRefused, StoreError, UsageError
+from featx.errors import PictureRefused, StoreError
 from featx.extractor import Extractor, Picture
-from featx.images import Listing, Source, list_pictures, part
+from featx.images import Listing, Source, list_pictures
+from featx.images import part as part_of_list
 from featx.progress import Progress, Summary
 from featx.registry import load
 from featx.runner import Runner
@@ -47,6 +50,13 @@ class Job:
         limit = self.config.max_pixels
         return Policy(**({} if limit is None else {"max_pixels": limit}), salvage_tail=bool(self.config.salvage))
 
+    def list_facts(self) -> dict[str, Any]:
+        """Number and hash of the whole list's keys: parts of one store must be parts of one list."""
+        digest = hashlib.sha256()
+        for source in self.listing:
+            digest.update(source.key.encode() + b"\n")
+        return {"pictures": len(self.listing), "sha256": digest.hexdigest()}
+
     def provenance(self) -> dict[str, Any]:
         """What decides the content of the store: equal provenance and pictures, equal records."""
         return {
@@ -70,7 +80,7 @@ def plan(
         source, root=config.root, key_rule=config.key_rule, stdin=stdin, image_name=config.image_name
     )
     extractor = cast(Extractor, load("featx.extractors", config.extractor).from_options(config.options))
-    return Job(store, config, extractor, part(listing, *part_of), listing, part_of, retry_refused)
+    return Job(store, config, extractor, part_of_list(listing, *part_of), listing, part_of, retry_refused)
 
 
 def run(
@@ -85,10 +95,11 @@ def run(
     for sentence in job.extractor.notes():
         on_note(sentence)
     k, n = job.of
-    create_store(job.store, job.config.backend, job.extractor.schema, job.provenance(), job.extractor.labels, parts=n)
+    create_store(
+        job.store, job.config.backend, job.extractor.schema, job.provenance(), job.extractor.labels,
+        parts=n, sources=job.list_facts(),
+    )  # fmt: skip
     with open_part(job.store, k - 1, retry_refused=job.retry_refused, about=about()) as writer:
-        if writer.finished is not None:
-            _refuse_newcomers(job)
         done = sum(source.key in writer.done for source in job.sources)
         progress = Progress(len(job.sources), done_before=done, json=json_lines, quiet=quiet)
         try:
@@ -99,18 +110,6 @@ def run(
         finally:
             summary = progress.close()
     return summary
-
-
-def _refuse_newcomers(job: Job) -> None:
-    """A finished part is immutable; pictures that it never saw must not be passed over in silence."""
-    with open_store(job.store, partial=True) as store:
-        known = {refusal.key for refusal in store.failures()}
-        new = [s.key for s in job.sources if s.key not in store and s.key not in known]
-    if new:
-        raise UsageError(
-            f"{job.store} is finished and does not hold {len(new)} of these pictures, {new[0]!r} for one",
-            "a finished store does not grow: extract the new pictures into a store of their own",
-        )
 
 
 def about() -> dict[str, Any]:
@@ -185,13 +184,21 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def extract(source: str | Sequence[str], store: str, **settings: Any) -> Summary:
-    """Extract pictures into a store from Python; ``settings`` are the keys of a configuration file.
+def extract(
+    source: str | Sequence[str],
+    store: str,
+    *,
+    config: str | None = None,
+    part: tuple[int, int] = (1, 1),
+    retry_refused: bool = False,
+    quiet: bool = True,
+    **settings: Any,
+) -> Summary:
+    """Extract pictures into a store from Python; ``settings`` are the keys of a configuration file, and win over it.
 
-    ``featx.extract("photos", "photos.featx", profile="caffe-36", weights="weights.safetensors")``. Returns counts and
-    times. Raises FeatxError: UsageError, WeightsError, StoreError, Interrupted.
+    ``featx.extract("photos", "photos.featx", profile="caffe-36", weights="weights.safetensors")``. ``part`` is (k, n),
+    k counted from 1. What the extractor wants to be read (untrained weights, for one) becomes a warning. Returns counts
+    and times. Raises FeatxError: UsageError, WeightsError, StoreError, Interrupted.
     """
-    from featx.config import load_config
-
-    path = settings.pop("config", None)
-    return run(plan(source, store, load_config(path, settings)), quiet=settings.pop("quiet", True))
+    job = plan(source, store, load_config(config, settings), part_of=part, retry_refused=retry_refused)
+    return run(job, quiet=quiet, on_note=warnings.warn)

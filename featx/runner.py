@@ -39,8 +39,9 @@ class Ready:
 class Stopper:
     """First Ctrl-C (or SIGTERM): finish the batch. Second: stop at once. A context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_note: Callable[[str], None]) -> None:
         self.asked = False
+        self.on_note = on_note
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopper:
@@ -57,6 +58,7 @@ class Stopper:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        self.on_note("finishing the batch under way; once more stops at once (what is committed is kept)")
 
 
 class Runner:
@@ -82,7 +84,7 @@ class Runner:
         Raises Interrupted, after committing the batch under way, when the user asked to stop.
         """
         missing = [s for s in sources if s.key not in self.writer.done]
-        with Stopper() as stopper:
+        with Stopper(self.on_note) as stopper:
             for group in self._batches(missing):
                 self._store(group)
                 if stopper.asked:
@@ -100,7 +102,7 @@ class Runner:
                 continue
             group = waiting.setdefault(ready.group, [])
             group.append(ready)
-            if len(group) == self.batch:
+            if len(group) >= self.batch:
                 yield waiting.pop(ready.group)
             elif sum(map(len, waiting.values())) >= AHEAD * self.batch:
                 yield waiting.pop(next(iter(waiting)))  # the group that has waited longest
@@ -146,6 +148,8 @@ class Runner:
     def _outcomes(self, batch: list[Ready]) -> list[Record | PictureRefused]:
         if batch[0].refused is not None:
             return [batch[0].refused]
+        if len(batch) > self.batch:  # collected before the memory ran out
+            return self._in_pieces(batch)
         try:
             with self.progress.time("network"):
                 return list(self.extractor([ready.prepared for ready in batch]))
@@ -158,8 +162,11 @@ class Runner:
         if len(batch) == 1:
             hint = "use --device cpu, or a profile with smaller sides"
             return [PictureRefused("out-of-memory", "one picture alone does not fit into memory", hint)]
-        self.batch = len(batch) // 2  # for the rest of the run as well
+        self.batch = min(self.batch, len(batch) // 2)  # for the rest of the run as well
         self.on_note(f"out of memory: batches are now of {self.batch}")
+        return self._in_pieces(batch)
+
+    def _in_pieces(self, batch: list[Ready]) -> list[Record | PictureRefused]:
         outcomes: list[Record | PictureRefused] = []
         while len(outcomes) < len(batch):
             outcomes += self._outcomes(batch[len(outcomes) :][: self.batch])

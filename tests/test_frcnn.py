@@ -194,6 +194,8 @@ def test_the_way_to_the_original_and_back_keeps_border_boxes_exactly() -> None:
     ("options", "error", "said"),
     [
         ({"weights": "/nowhere/w.safetensors"}, WeightsError, "nowhere"),
+        ({"weights": None}, UsageError, "--weights seeded"),
+        ({"expect_sha256": "ab"}, WeightsError, "seed"),
         ({"profile": "lxmrt"}, UsageError, "lxmrt"),
         ({"boxes": "few"}, UsageError, "few"),
         ({"dtype": "float8"}, UsageError, "float8"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import yaml
@@ -32,7 +33,8 @@ def test_every_switch_changes_the_hash(name: str) -> None:
     elif isinstance(value, tuple):
         other = tuple(v + 0.125 for v in value)
     else:
-        other = "another" if isinstance(value, str) else (1.0, 1.0, 1.0, 1.0)
+        choices = get_args(get_type_hints(Profile)[name])
+        other = next(c for c in choices if c != value) if isinstance(value, str) else (1.0, 1.0, 1.0, 1.0)
     assert replace(base, **{name: other}).fingerprint != base.fingerprint
 
 
@@ -77,6 +79,23 @@ def test_boxes_are_a_number_or_a_range(text: str | int, low: int, high: int) -> 
 def test_impossible_numbers_of_boxes_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         PROFILES["caffe-36"].with_boxes(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("resize", "bilinear"), ("select", "best"), ("channels", "BGR"), ("pooler", None), ("short_side", 0),
+     ("short_side", "600"), ("short_side", 600.5), ("thresholds", []), ("thresholds", 0.3), ("plus_one", 1),
+     ("pixel_mean", [1, 2]), ("delta_weights", [1, 1, 1]), ("rpn_nms", -1), ("post_nms", 0), ("min_size", None)],
+)  # fmt: skip
+def test_a_switch_takes_only_what_it_knows(name: str, value: object) -> None:
+    """A typo that falls through to another branch would give other features and say nothing."""
+    with pytest.raises(UsageError, match=name):
+        get_profile({"base": "caffe-36", name: value})
+
+
+def test_a_profile_is_a_name_or_a_mapping() -> None:
+    with pytest.raises(UsageError, match="3"):
+        get_profile(3)  # type: ignore[arg-type]
 
 
 def test_an_unknown_profile_or_switch_is_named() -> None:

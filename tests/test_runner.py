@@ -93,6 +93,14 @@ def test_out_of_memory_halves_the_batch_and_goes_on(photos: Path, tmp_path: Path
     assert notes == ["out of memory: batches are now of 4", "out of memory: batches are now of 2"]
 
 
+def test_batches_never_grow_again_after_running_out_of_memory(photos: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    fake = Fake(memory=2, groups=True)
+    run(fake, list_pictures(str(photos)), tmp_path / "store", batch=5, on_note=notes.append)
+    assert len(fake.seen) == 10
+    assert len(notes) == 1, "the second group must not try the large batch again"
+
+
 def test_one_picture_that_never_fits_is_refused(photos: Path, tmp_path: Path) -> None:
     run(Fake(memory=0), list_pictures(str(photos)), tmp_path / "store")
     with open_store(tmp_path / "store") as store:

@@ -60,6 +60,8 @@ def load_weights(
     Raises WeightsError, and MissingDependency for a hub id without the package huggingface_hub.
     """
     weights = seeded_location(str(location))
+    if weights is not None and expect_sha256 is not None:
+        raise WeightsError(f"{location} is made from a seed and has no file to hash", "leave out the expected sha256")
     if weights is None:
         weights = _load(locate(str(location)), expect_sha256, anchors, delta_weights)[0]
     return _labelled(weights, labels or {})

@@ -62,7 +62,7 @@ def _download(hub_id: str) -> Place:
     except ImportError:
         raise MissingDependency(
             f"{hub_id} is no file or folder here; as a hub id it needs the package huggingface_hub",
-            "pip install 'featx[hub]', or give the path of a local copy",
+            "pip install huggingface_hub, or give the path of a local copy",
         ) from None
     failure: Exception | None = None
     for name in _HUB_FILES:

@@ -21,7 +21,7 @@ from featx.schema import Schema
 from featx.store import disk
 
 FORMAT = 1
-_AGREED = ("backend", "parts", "schema", "labels", "provenance")
+_SHOWN = 8  # differences told per section of a manifest
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Manifest:
 
     provenance: profile, weights, configuration, decoder, ...: JSON given by whoever made the store.
     labels: names of the classes, ``{"objects": [...], "attributes": [...]}``.
+    sources: the whole list of pictures, of all parts: ``{"pictures": number, "sha256": ...}``; None: nobody said.
     totals: of the whole store once it is complete.
     """
 
@@ -70,6 +71,7 @@ class Manifest:
     labels: Mapping[str, Any]
     featx: str = ""
     totals: Totals | None = None
+    sources: Mapping[str, Any] | None = None
     format: int = FORMAT
 
     @property
@@ -86,6 +88,7 @@ class Manifest:
             "totals": asdict(self.totals) if self.totals else None,
             "backend": self.backend,
             "parts": self.parts,
+            "sources": self.sources,
             "schema": self.schema.to_dict(),
             "provenance": self.provenance,
             "labels": self.labels,
@@ -106,24 +109,45 @@ class Manifest:
         data = _load(path, f"{store} is not a featx store: it has no manifest.json")
         with _Readable(path):
             totals = Totals(**data["totals"]) if data["complete"] else None
-            schema = Schema.from_dict(data["schema"])
+            facts = {name: data[name] for name in ("backend", "provenance", "labels", "featx")}
+            sources = data.get("sources")
             return cls(
-                data["backend"], int(data["parts"]), schema, data["provenance"], data["labels"], data["featx"], totals
+                **facts,
+                parts=int(data["parts"]),
+                schema=Schema.from_dict(data["schema"]),
+                totals=totals,
+                sources=None if sources is None else dict(sources),
             )
 
     def agree(self, other: Manifest) -> None:
         """Raise UsageError, naming each field that differs, unless ``other`` would write into this store."""
-        mine, theirs = (dict(_flat({k: m.to_dict()[k] for k in _AGREED})) for m in (self, other))
-        lines = [
-            f"{name}: the store has {mine.get(name, 'nothing')!r}, this run {theirs.get(name, 'nothing')!r}"
-            for name in sorted(mine.keys() | theirs.keys())
-            if mine.get(name) != theirs.get(name) or (name in mine) != (name in theirs)
-        ]
-        if lines:
-            more = [f"... and {len(lines) - 12} more"] if len(lines) > 12 else []
+        mine, theirs = json.loads(json.dumps(self.to_dict())), json.loads(json.dumps(other.to_dict()))
+        lists = list(_other_list(self.sources, other.sources))
+        settings = [_differences(name, mine[name], theirs[name]) for name in ("schema", "provenance")]
+        ahead = [line for name in ("backend", "parts") for line in _differences(name, mine[name], theirs[name])]
+        behind = [line for section in settings for line in _cut(section)]
+        behind += _other_names(self.labels, other.labels)
+        if ahead or lists or behind:
+            wanted = " and ".join(
+                (["run with the store's settings"] if ahead or behind else [])
+                + (["extract exactly the same list"] if lists else [])
+            )
             raise UsageError(
-                "this run does not match the store:\n  " + "\n  ".join(lines[:12] + more),
-                "run with the store's settings, or write to another folder",
+                "this run does not match the store:\n  " + "\n  ".join([*ahead, *lists, *behind]),
+                f"{wanted}, or write to another folder",
+            )
+
+    def check_complete(self, totals: Totals) -> None:
+        """Raise StoreError unless ``totals`` of all parts account for every picture of the list, once."""
+        expected = None if self.sources is None else self.sources.get("pictures")
+        found = totals.records + totals.refused
+        if expected is not None and found != expected:
+            what = "some are in two parts" if found > expected else "some are in no part"
+            raise StoreError(
+                f"all {self.parts} parts are finished and hold {found} pictures ({totals.records} records, "
+                f"{totals.refused} refused), the list has {expected}: {what}",
+                "the store stays unfinished: `featx verify` names what is there twice; delete the folder of the part "
+                "that is wrong and run its command again, with the whole list",
             )
 
 
@@ -236,6 +260,54 @@ def _sum(data: dict[str, Any]) -> str:
 
 def _bad(path: Path, what: str) -> StoreDamaged:
     return StoreDamaged(f"{path} is damaged: {what}", "restore the file from a copy, or extract again")
+
+
+def _differences(name: str, mine: Any, theirs: Any) -> list[str]:
+    """A line for each leaf of nested JSON that differs, in the order of the store."""
+    left, right = dict(_flat(mine, name)), dict(_flat(theirs, name))
+    return [
+        f"{leaf}: the store has {left.get(leaf, 'nothing')!r}, this run {right.get(leaf, 'nothing')!r}"
+        for leaf in [*left, *(leaf for leaf in right if leaf not in left)]
+        if left.get(leaf) != right.get(leaf) or (leaf in left) != (leaf in right)
+    ]
+
+
+def _cut(lines: list[str]) -> list[str]:
+    """The first lines of a section, so that it does not bury the next."""
+    more = len(lines) - _SHOWN
+    return lines if more <= 0 else [*lines[:_SHOWN], f"... and {more} more in {lines[0].split('.')[0]}"]
+
+
+def _other_list(mine: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> Iterator[str]:
+    """What tells two lists of pictures apart."""
+    if mine == theirs:
+        return
+    begun, given = ((sources or {}).get("pictures") for sources in (mine, theirs))
+    if mine is None or theirs is None:
+        yield f"the store was begun with {_counted(mine, begun)}, this run has {_counted(theirs, given)}"
+    elif begun != given:
+        yield f"the store was begun with {begun} pictures, this list has {given}"
+    else:
+        yield f"the store was begun with another list of {begun} pictures"
+
+
+def _counted(sources: Mapping[str, Any] | None, pictures: Any) -> str:
+    return "no list of pictures" if sources is None else f"a list of {pictures} pictures"
+
+
+def _other_names(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+    """One line for each list of names that differs, however many names do."""
+    for kind in [*mine, *(kind for kind in theirs if kind not in mine)]:
+        left, right = (list(labels.get(kind) or ()) for labels in (mine, theirs))
+        if left != right:
+            pairs = enumerate(zip(left, right, strict=False))
+            first = next((f"; name {n} is {a!r} and {b!r}" for n, (a, b) in pairs if a != b), "")
+            yield f"labels.{kind}: the store has {_named(left)}, this run {_named(right)}{first}"
+
+
+def _named(names: list[Any]) -> str:
+    some = f"{names[0]!r}, ..." if len(names) > 1 else "".join(map(repr, names))
+    return f"{len(names)} names ({some})" if names else "no names"
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -36,16 +36,21 @@ def create_store(
     labels: Mapping[str, Any] | None = None,
     *,
     parts: int = 1,
+    sources: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Create the store in the folder ``path``, or check that the one that is there was made the same way.
 
     The first process to arrive writes the manifest; every later one must agree with it about backend, number of parts,
-    schema, labels and provenance. Raises UsageError that names each difference with both values.
+    sources, schema, provenance and labels. ``sources`` stands for the whole list of pictures, of all parts:
+    ``{"pictures": number, "sha256": hash of the ordered keys and locations}``; the store is complete only when its
+    records and refusals make that number. Raises UsageError that names each difference with both values, StoreError
+    for a folder that cannot be read or written.
     """
     backend(backend_name)
     _check_request(schema, parts)
     store = Path(path)
-    facts = json.loads(json.dumps({"provenance": provenance, "labels": labels or {}}, allow_nan=False))
+    facts: dict[str, Any] = {"provenance": provenance, "labels": labels or {}, "sources": sources}
+    facts = json.loads(json.dumps(facts, allow_nan=False))
     manifest = Manifest(backend_name, parts, schema, featx=_version(), **facts)
     if store.exists() and not (store / ".lock").exists() and (store.is_file() or any(store.iterdir())):
         Manifest.load(store)  # somebody else's file or folder: refuse rather than move in
@@ -158,7 +163,8 @@ class PartWriter:
     def finish(self) -> PartManifest:
         """Commit, seal the files and publish the part; the last part to finish completes the store.
 
-        Finishing a finished part changes nothing, but completes the store if its last writer died before that.
+        Finishing a finished part changes nothing, but completes the store if its last writer died before that. Raises
+        StoreError, and leaves the store unfinished, when its parts do not make the number of pictures in ``sources``.
         """
         self.commit()
         with disk.room(self.folder):
@@ -243,7 +249,9 @@ def _complete(store: Path) -> None:
         folders = [part_folder(store, part, manifest.parts) for part in range(manifest.parts)]
         parts = [part for part in map(PartManifest.load, folders) if part is not None]
         if manifest.totals is None and len(parts) == manifest.parts:
-            replace(manifest, totals=sum((part.totals for part in parts), Totals())).save(store)
+            totals = sum((part.totals for part in parts), Totals())
+            manifest.check_complete(totals)
+            replace(manifest, totals=totals).save(store)
 
 
 def _unfinish(store: Path, folder: Path) -> None:

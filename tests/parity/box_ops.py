@@ -211,14 +211,14 @@ def resize(a: Arrays, table: Table) -> None:
         profile = sized("caffe-36" if match[1] else "hf-demo-fixed", match[2], match[3])
         want = a[match[0]]
         frames = [frame_for(height, width, profile) for height, width in a["raw_hw"].tolist()]
-        # Where a side vanishes the references keep a zero or refuse; featx keeps one pixel.
-        vanishing = (want == 0).any(1)
-        sizes = np.where(vanishing[:, None], want, [frame.size for frame in frames])
-        table.equal("caffe" if match[1] else "detectron2", f"sizes {match[2]}/{match[3]}", sizes, want)
+        # Where a side vanishes the references keep a zero or refuse, and there is nothing to match.
+        there = (want != 0).all(1)
+        sizes = np.array([frame.size for frame in frames])[there]
+        table.equal("caffe" if match[1] else "detectron2", f"sizes {match[2]}/{match[3]}", sizes, want[there])
         if match[1]:
             known = a[f"legacy_scale_{match[2]}_{match[3]}"]
-            got = np.where(vanishing, known, [frame.scale[0] for frame in frames])
-            table.close("caffe", f"scale {match[2]}/{match[3]}", got, known, 1e-12)
+            got = np.array([frame.scale[0] for frame in frames])
+            table.close("caffe", f"scale {match[2]}/{match[3]}", got[there], known[there], 1e-12)
     for name, route, peer in (("caffe-36", "legacy", "caffe"), ("hf-demo-fixed", "hf", "hf"),
                               ("airsplay-maxnms", "d2", "detectron2")):  # fmt: skip
         for match in matching(a, rf"{route}_(\d+)_(\d+)"):

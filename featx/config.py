@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from featx.errors import UsageError
+
+
+def _number(least: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and value >= least  # a bool is an int to isinstance
+
+
+def _optional(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+# setting -> what its values have in common, and that in words
+_EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "extractor": (_text, "the name of an extractor, see `featx plugins`,"),
+    "backend": (lambda value: value in ("lmdb", "hdf5"), "lmdb or hdf5"),
+    "batch": (_number(1), "a whole number of 1 or more"),
+    "workers": (_number(1), "a whole number of 1 or more"),
+    "key_rule": (_text, "the name of a rule, such as path or stem,"),
+    "root": (_optional(lambda value: isinstance(value, os.PathLike) or _text(value)), "a folder, or nothing,"),
+    "image_name": (_optional(_text), "a template of file names, or nothing,"),
+    "salvage": (lambda value: isinstance(value, bool), "true or false"),
+    "max_pixels": (_optional(_number(1)), "a whole number of 1 or more, or nothing,"),
+    "max_refused": (_optional(_number(0)), "a whole number of 0 or more, or nothing,"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,22 +64,27 @@ class ExtractConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.backend not in ("lmdb", "hdf5"):
-            raise UsageError(f"backend {self.backend!r} is unknown", "choose lmdb or hdf5")
-        for name in ("batch", "workers"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)!r}", f"give a whole number of 1 or more for {name}")
+        for name, (fits, expected) in _EXPECTED.items():
+            if not fits(getattr(self, name)):
+                raise UsageError(f"{name} is {getattr(self, name)!r}", f"give {expected} for {name}")
 
 
 def load_config(path: str | None, overrides: Mapping[str, Any]) -> ExtractConfig:
     """The configuration of a YAML file (or the defaults), with overrides that are not None applied.
 
-    Raises UsageError for a file that is absent or not a YAML mapping.
+    Raises UsageError for a file that is absent or not a YAML mapping, a setting of the wrong type, and a key that is
+    a setting but for a slip: the extractor, to which it would go, does not know the settings.
     """
     values = {**_read(path), **{k: v for k, v in overrides.items() if v is not None}}
     known = {f.name for f in fields(ExtractConfig)} - {"options"}
     settings = {k: v for k, v in values.items() if k in known}
     options = {k: v for k, v in values.items() if k not in known}
+    for name in options:
+        if close := get_close_matches(name, known, 1, cutoff=0.8):
+            raise UsageError(
+                f"{name} is not a setting; did you mean {close[0]}?",
+                f"the settings are {', '.join(sorted(known))}; all other keys are options of the extractor",
+            )
     return replace(ExtractConfig(**settings), options=options)
 
 

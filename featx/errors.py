@@ -2,7 +2,15 @@
 
 Every message says three things: what was found, what was expected, what to do next.
 The command line prints ``message`` and ``hint`` on stderr, without a traceback, and exits with
-``exit_code``; a program catches :class:`FeatxError` or one of its branches.
+``exit_code``; a program catches :class:`FeatxError` or one of its branches. Exit codes::
+
+    0    done
+    1    unexpected error, or a comparison that failed
+    2    wrong usage or input, or a file that cannot be read or written
+    3    finished, but refused more pictures than --max-refused
+    4    store damaged, unfinished, locked by another process, or not a store
+    5    an optional package is missing; the message has the line that installs it
+    130  interrupted; the state is kept and the message says how to resume
 """
 
 from __future__ import annotations
@@ -23,7 +31,7 @@ class FeatxError(Exception):
 
 
 class UsageError(FeatxError):
-    """A wrong argument, configuration, key or input file (exit code 2)."""
+    """Wrong usage or input, or a file that cannot be read or written (exit code 2)."""
 
     exit_code = 2
 
@@ -50,7 +58,7 @@ class TooManyRefused(FeatxError):
 
 
 class StoreError(FeatxError):
-    """A store that is absent, unfinished, of another version, or of another make (exit code 4)."""
+    """A store that is damaged, unfinished or locked by another process, or what is not a store (exit code 4)."""
 
     exit_code = 4
 

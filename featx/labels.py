@@ -14,6 +14,7 @@ from featx.errors import UsageError
 
 if TYPE_CHECKING:
     from featx.record import Record
+    from featx.store.manifest import Manifest
 
 Labels = str | Path | Sequence[str]
 
@@ -63,6 +64,13 @@ def region_name(record: Record, row: int, labels: Mapping[str, Any] | None) -> s
     if confs is not None and confs[row] < ATTRIBUTE_CONF:
         return name
     return f"{_class_name(labels, 'attributes', int(record.attribute_ids[row]))} {name}".strip()
+
+
+def untrained_note(manifest: Manifest) -> str:
+    """What to say next to the labels of a store whose network was never trained; empty for any other."""
+    weights = manifest.provenance.get("weights")
+    untrained = isinstance(weights, Mapping) and weights.get("trained") is False
+    return "untrained network: its labels mean nothing" if untrained else ""
 
 
 def _class_name(labels: Mapping[str, Any] | None, kind: str, number: int) -> str:

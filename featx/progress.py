@@ -159,6 +159,8 @@ class Progress:
         self._bar.refresh()
 
     def _show_line(self) -> None:
+        if self._summary is not None and not self._finished:
+            return  # nothing was to do, and a rate of nothing says nothing
         summary = self._summary or self.summary()
         left = self._seconds_left(summary.rate)
         eta = "unknown" if left is None else _duration(left)

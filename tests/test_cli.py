@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -9,7 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,9 @@ import cv2
 import numpy as np
 import pytest
 
-from featx import __version__
+from featx import __version__, cli, errors, open_store
 from featx.cli import COMMANDS, main
+from featx.labels import untrained_note
 
 TINY = str(Path(__file__).resolve().parent.parent / "configs" / "tiny.yaml")
 
@@ -110,7 +115,9 @@ def test_new_pictures_for_a_finished_store_are_not_passed_over_in_silence(
     shutil.copytree(photos, more)
     shutil.copy(photos / "a.png", more / "new.png")
     assert main(["extract", str(more), str(store), "--config", TINY, "--quiet"]) == 2
-    assert "'new'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "5 pictures" in said
+    assert "6" in said
 
 
 def test_get_writes_plain_numpy(store: Path, tmp_path: Path, capsys: Any) -> None:
@@ -168,7 +175,7 @@ def test_verify_finds_a_flipped_bit_and_exits_with_4(store: Path, tmp_path: Path
     ("words", "code", "said"),
     [
         (["extract", "{photos}/nothing", "{out}"], 2, "nothing"),
-        (["extract", "{photos}", "{out}", "--profile", "lxmrt"], 2, "lxmert-published"),
+        (["extract", "{photos}", "{out}", "--config", TINY, "--profile", "lxmrt"], 2, "lxmert-published"),
         (["extract", "{photos}", "{out}", "--config", "/nowhere.yaml"], 2, "/nowhere.yaml"),
         (["extract", "{photos}", "{out}", "--config", TINY, "--part", "5/4"], 2, "5/4"),
         (["extract", "{photos}", "{out}", "--config", TINY, "--weights", "/no/w.bin"], 2, "/no/w.bin"),
@@ -181,7 +188,19 @@ def test_verify_finds_a_flipped_bit_and_exits_with_4(store: Path, tmp_path: Path
         (["inspect", "{store}", "aa"], 2, "aa"),
         (["get", "{store}", "sub/d", "-o", "{out}"], 2, "sub/c"),
         (["draw", "{store}", "a", "--images", "{photos}/sub", "-o", "{out}"], 2, "key"),
+        (["draw", "{store}", "a", "--images", "{photos}", "-o", "{out}", "--top", "0"], 2, "--top"),
+        (["draw", "{store}", "a", "--images", "{photos}", "-o", "{photos}"], 2, "is a folder"),
+        (["draw", "{store}", "a", "--images", "{photos}", "-o", "{out}/c.png"], 2, "no folder"),
+        (["get", "{store}", "a", "-o", "{photos}"], 2, "is a folder"),
+        (["get", "{store}", "a", "-o", "{out}/a.npz"], 2, "no folder"),
+        (["get", "{store}", "a", "-o", "{photos}/a.png/a.npz"], 2, "no folder"),
+        (["convert", "{store}", "{out}/s.tsv"], 2, "no folder"),
         (["convert", "/nowhere.tsv", "{out}"], 2, "/nowhere.tsv"),
+        (["convert", "{store}", "{out}"], 2, "neither SOURCE nor OUT"),
+        (["convert", "a.tsv", "b.tsv"], 2, "both SOURCE and OUT"),
+        (["convert", "{store}", "{out}.tsv", "--dtype", "float32"], 2, "--dtype does not apply"),
+        (["convert", "{store}", "{out}.tsv", "--backend", "lmdb", "--objects", "o"], 2, "--backend, --objects"),
+        (["extract", "{photos}/a.png", "{photos}/b.png", "--config", TINY], 2, "the last word is the store"),
         (["weights", "inspect", "{photos}/a.png"], 2, "a.png"),
     ],
 )
@@ -199,7 +218,10 @@ def test_mistakes_get_a_sentence_and_a_code_never_a_traceback(
 
 def test_more_refusals_than_allowed_end_with_3(photos: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["extract", photos, tmp_path / "s", "--config", TINY, "--quiet", "--max-refused"]
-    output(capsys, *words, "0", code=3)
+    for _ in range(2):  # the second run refuses nothing itself, but the ledger remembers
+        capsys.readouterr()
+        assert main([*map(str, words), "0"]) == 3
+        assert f"featx inspect {tmp_path / 's'} --failures" in capsys.readouterr().err
     output(capsys, *words, "1", code=0)
 
 
@@ -298,3 +320,158 @@ def test_pictures_can_come_from_a_pipe(photos: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command, "--json"], input="a.png\nsub/c.png\n", text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["pictures"] == 2
+
+
+def test_every_place_that_shows_labels_says_that_they_are_of_an_untrained_network(store: Path, capsys: Any) -> None:
+    for words in (["inspect", store], ["inspect", store, "a"]):
+        assert "untrained" in output(capsys, *words)
+        assert "untrained" in report(capsys, *words)["note"]
+
+
+def test_a_trained_network_gets_no_note(store: Path) -> None:
+    with open_store(store) as opened:
+        manifest = opened.manifest
+    assert untrained_note(manifest)
+    assert not untrained_note(replace(manifest, provenance={"weights": {"trained": True}}))
+    assert not untrained_note(replace(manifest, provenance={"source": {"format": "lxmert-tsv"}}))
+
+
+def test_quiet_silences_the_progress_but_not_the_notes(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    assert main(["extract", str(photos / "b.png"), str(tmp_path / "s"), "--config", TINY]) == 0
+    assert "1 picture in" in capsys.readouterr().err
+    assert main(["extract", str(photos / "b.png"), str(tmp_path / "t"), "--config", TINY, "--quiet"]) == 0
+    said = capsys.readouterr().err
+    assert "not trained" in said
+    assert "picture" not in said
+
+
+def test_an_output_that_is_no_regular_file_is_written_to_and_stays(store: Path, tmp_path: Path, capsys: Any) -> None:
+    pipe, read = tmp_path / "pipe.tsv", list[bytes]()
+    os.mkfifo(pipe)
+    for words in (["get", store, "a", "-o", pipe], ["convert", store, pipe]):
+        reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+        reader.start()
+        output(capsys, *words)
+        reader.join(timeout=30)
+        assert pipe.is_fifo()
+    assert read[0].startswith(b"PK")
+    assert read[1].count(b"\r\n") == 4
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    output(capsys, "get", store, "a", "-o", link)
+    assert link.is_symlink()
+    assert Path("/dev/null").is_char_device()
+
+
+def test_what_a_link_points_to_is_replaced_and_the_link_stays(store: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "link.npz").symlink_to("deep/a.npz")
+    output(capsys, "get", store, "a", "-o", tmp_path / "link.npz")
+    assert (tmp_path / "link.npz").is_symlink()
+    assert (tmp_path / "deep/a.npz").read_bytes().startswith(b"PK")
+
+
+def test_an_output_that_fails_leaves_no_draft_and_the_old_file(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    target = tmp_path / "s.tsv"
+    target.write_text("old")
+
+    def torn(store: Any, file: Any) -> int:
+        file.write(b"half a row")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("featx.cli.convert.write_tsv", torn)
+    assert main(["convert", str(store), str(target), "--overwrite"]) == 2
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("s.tsv", "old")]
+
+
+@pytest.mark.parametrize("kind", [PermissionError, FileNotFoundError, IsADirectoryError])
+def test_what_the_system_refuses_is_the_users_to_mend(kind: Any, monkeypatch: Any, store: Path, capsys: Any) -> None:
+    number = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR}[kind]
+
+    def refuse(path: str) -> None:
+        raise OSError(number, os.strerror(number), "/some/file")
+
+    monkeypatch.setattr("featx.cli.verify.verify", refuse)
+    assert main(["verify", str(store)]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot use /some/file: {os.strerror(number)}" in said
+    assert "->" in said
+    assert "please report" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_a_sentence(store: Path) -> None:
+    for words in (["--version"], ["inspect", str(store), "--keys"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "featx", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("featx: cannot use the output: No space left on device\n  ->")
+
+
+def test_keys_are_listed_one_on_a_line_and_a_reader_may_leave(store: Path, capsys: Any) -> None:
+    assert output(capsys, "inspect", store, "--keys").splitlines() == ["a", "b", "d.e", "sub/c"]
+    assert report(capsys, "inspect", store, "--keys") == ["a", "b", "d.e", "sub/c"]
+    read, write = os.pipe()
+    os.close(read)  # as `head` does when it has enough
+    command = [sys.executable, "-m", "featx", "inspect", str(store), "--keys"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_inspect_says_which_versions_wrote_each_part(store: Path, monkeypatch: Any, capsys: Any) -> None:
+    class Part:
+        def __init__(self, part: int, featx: str) -> None:
+            self.part = part
+            self.about = {"featx": featx, "python": "3.11.8", "libraries": {"torch": "2.13"}, "finished": "today"}
+
+    parts = [Part(0, "1.0"), Part(1, "1.0"), Part(2, "1.1")]
+    monkeypatch.setattr("featx.store.folder.FolderStore.parts", parts, raising=False)
+    lines = [line.split(None, 2)[2] for line in output(capsys, "inspect", store).splitlines() if "written by" in line]
+    assert lines == ["featx 1.0, Python 3.11.8, torch 2.13", "featx 1.1, Python 3.11.8, torch 2.13"]
+    assert [(p["part"], p["featx"]) for p in report(capsys, "inspect", store)["parts"]] == [
+        (0, "1.0"),
+        (1, "1.0"),
+        (2, "1.1"),
+    ]
+
+
+def test_draw_finds_a_key_in_either_spelling(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    (tmp_path / "in").mkdir()
+    shutil.copy(photos / "a.png", tmp_path / "in" / f"{decomposed}.png")
+    output(capsys, "extract", tmp_path / "in", tmp_path / "s", "--config", TINY, "--quiet")
+    for key in (composed, decomposed):
+        output(capsys, "draw", tmp_path / "s", key, "--images", tmp_path / "in", "-o", tmp_path / "c.png")
+
+
+def test_a_run_with_nothing_to_do_says_so(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["extract", str(photos / "sub"), str(tmp_path / "s"), "--config", TINY]
+    assert main(words) == 0
+    assert "nothing to do" not in capsys.readouterr().err
+    assert main(words) == 0
+    assert "nothing to do: all 1 pictures are in the store" in capsys.readouterr().err
+    words[1:3] = [str(photos), str(tmp_path / "t")]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "nothing to do: of 5 pictures 4 are in the store and 1 were refused" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--dtype", "float8"), ("--precision", "float16")])
+def test_choices_are_named_when_a_value_is_none_of_them(flag: str, value: str, photos: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["extract", str(photos), "/nowhere/s", flag, value])
+    assert stop.value.code == 2
+    assert "float32" in capsys.readouterr().err
+
+
+def test_exit_codes_read_the_same_everywhere() -> None:
+    readme = (Path(TINY).parent.parent / "README.md").read_text()
+    table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", readme.replace("`", ""), re.MULTILINE))
+    assert sorted(map(int, table)) == [0, 1, 2, 3, 4, 5, 130]
+    for module in (cli, errors):
+        assert dict(re.findall(r"^    (\d+) +(.+)$", module.__doc__ or "", re.MULTILINE)) == table

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.errors import UsageError
+from featx.errors import StoreError, UsageError
 from featx.formats.lxmert_tsv import export_tsv, import_tsv, read_tsv, write_tsv
 from featx.record import Record
 from featx.schema import Array, region_schema
@@ -82,10 +82,10 @@ def test_the_published_file_reads_as_the_numbers_it_is_known_for(shared: Path, t
 def test_rows_keep_their_order_and_their_bytes_through_a_store(tmp_path: Path, backend: str) -> None:
     source = tsv(row("b"), row("a"), row('quoted "id"', 5), row("né", 0), row("c", 1))
     (tmp_path / "in.tsv").write_bytes(source)
-    import_tsv(tmp_path / "in.tsv", tmp_path / "s", backend, labels={"objects": ["cat"]})
+    import_tsv(tmp_path / "in.tsv", tmp_path / "s", backend, labels={"objects": ["cat"] * 1600})
     store = open_store(tmp_path / "s")
     assert list(store.keys("source")) == ["b", "a", 'quoted "id"', "né", "c"]
-    assert store.labels == {"objects": ["cat"]}
+    assert store.labels == {"objects": ["cat"] * 1600}
     out = io.BytesIO()
     assert write_tsv(store, out) == 5
     assert out.getvalue() == source
@@ -226,3 +226,37 @@ def test_an_export_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypa
     with pytest.raises(ZeroDivisionError):
         export_tsv(store, tmp_path / "out.tsv")
     assert (tmp_path / "out.tsv").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tsv", "out.tsv", "s"]
+
+
+def test_an_export_into_a_folder_that_is_not_there_names_it_and_speaks_of_no_bytes(tmp_path: Path) -> None:
+    (tmp_path / "in.tsv").write_bytes(tsv(row("a")))
+    import_tsv(tmp_path / "in.tsv", tmp_path / "s")
+    with pytest.raises(StoreError, match=r"nowhere/.*cannot be written: No such file or directory") as caught:
+        export_tsv(open_store(tmp_path / "s"), tmp_path / "nowhere" / "out.tsv")
+    assert "free" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"), [("objects", "object", "attribute"), ("attributes", "attribute", "object")]
+)
+def test_labels_that_do_not_reach_the_ids_of_the_first_row_are_refused(
+    tmp_path: Path, kind: str, one: str, other: str
+) -> None:
+    ids = {"objects_id": coded(np.array([3, 453, 7])), "attrs_id": coded(np.array([3, 453, 7]))}
+    (tmp_path / "in.tsv").write_bytes(tsv(row("empty", 0), row("a", **ids)))
+    labels = {kind: [f"name {n}" for n in range(400)]}
+    with pytest.raises(UsageError, match=f"{one} id 453 but the vocabulary has 400 names: was the {other} list"):
+        import_tsv(tmp_path / "in.tsv", tmp_path / "s", labels=labels)
+    assert not (tmp_path / "s").exists()
+    assert import_tsv(tmp_path / "in.tsv", tmp_path / "s", labels={kind: ["x"] * 454}).records == 2
+
+
+def test_a_later_row_with_an_id_beyond_the_labels_is_a_bad_row(tmp_path: Path) -> None:
+    good, bad = ({"objects_id": coded(np.array([0, 1, last]))} for last in (1, 2))
+    (tmp_path / "in.tsv").write_bytes(tsv(row("a", **good), row("b", **bad), row("c", **good)))
+    totals = import_tsv(tmp_path / "in.tsv", tmp_path / "s", labels={"objects": ["cat", "dog"]})
+    assert (totals.records, totals.refused) == (2, 1)
+    (refusal,) = open_store(tmp_path / "s").failures()
+    assert refusal.ordinal == 1
+    assert refusal.message.startswith("object id 2 but the vocabulary has 2 names")

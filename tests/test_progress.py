@@ -180,9 +180,13 @@ def test_the_time_left_is_unknown_until_something_is_finished(clock: Clock) -> N
 
 
 def test_json_goes_to_stdout_and_everything_else_to_stderr(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    Progress(1, clock=clock).close()
+    progress = Progress(1, clock=clock)
+    progress.advance()
+    progress.close()
     out, err = capsys.readouterr()
     assert (out, bool(err)) == ("", True)
+    Progress(1, done_before=1, clock=clock).close()
+    assert capsys.readouterr() == ("", ""), "a run with nothing to do has no rate to tell"
     Progress(1, json=True, clock=clock).close()
     out, err = capsys.readouterr()
     assert (bool(out), err) == (True, "")

@@ -96,6 +96,7 @@ def test_a_missing_key_says_what_is_near(path: Path, backend: str) -> None:
     with pytest.raises(KeyNotFound, match="not among the 5 records") as caught:
         store["picture 3.jpg"]
     assert names(5)[3] in caught.value.hint
+    assert "featx inspect STORE --keys" in caught.value.hint
 
 
 def test_a_refused_key_says_why(path: Path, backend: str) -> None:

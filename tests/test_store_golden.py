@@ -61,6 +61,8 @@ def test_a_store_of_an_earlier_release_reads_as_it_was_written(golden: Path) -> 
     assert [(r.key, r.ordinal, r.reason) for r in store.failures()] == [("broken.jpg", 3, "truncated")]
     assert store.labels == {"objects": ["cat", "dog"]}
     assert store.schema == SCHEMA
+    assert store.manifest.sources == {"pictures": 4, "sha256": "a3" * 32}
+    assert [(part.part, part.totals.records) for part in store.parts] == [(0, 2), (1, 1)]
 
 
 def test_the_digest_of_an_earlier_release_is_still_ours(golden: Path) -> None:
@@ -103,5 +105,14 @@ def test_a_store_of_an_earlier_release_can_be_read_without_write_permission(gold
 
 
 def test_a_run_of_another_make_does_not_write_into_it(golden: Path) -> None:
-    with pytest.raises(UsageError, match=r"provenance\.made by: the store has 'featx 0\.1\.0'"):
-        create_store(golden, "lmdb", SCHEMA, {"made by": "me"}, parts=2)
+    with pytest.raises(UsageError, match=r"provenance\.made by: the store has 'featx 0\.1\.0'") as caught:
+        create_store(golden, "lmdb", SCHEMA, {"made by": "me"}, parts=2, sources={"pictures": 5, "sha256": "a3" * 32})
+    assert "the store was begun with 4 pictures, this list has 5" in caught.value.message
+
+
+def test_a_checksum_of_a_manifest_is_that_of_its_ascii_form(golden: Path) -> None:
+    for path in [golden / "manifest.json", *golden.rglob("part.json")]:
+        content = json.loads(path.read_text("ascii"))
+        said = content.pop("checksum")
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        assert xxhash.xxh3_64_hexdigest(text.encode("ascii")) == said

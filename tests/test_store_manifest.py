@@ -183,18 +183,93 @@ def test_the_first_writer_decides_and_the_next_may_join(tmp_path: Path) -> None:
         ),
         ({"provenance": {"weights": "sha256:00"}}, "profile.name: the store has 'oracle', this run 'nothing'"),
         ({"provenance": {**PROVENANCE, "new": None}}, "new: the store has 'nothing', this run None"),
-        ({"labels": {"objects": ["a", "c"]}}, "labels.objects.1: the store has 'b', this run 'c'"),
+        (
+            {"labels": {"objects": ["a", "c", "d"]}},
+            "labels.objects: the store has 2 names ('a', ...), this run 3 names ('a', ...); name 1 is 'b' and 'c'",
+        ),
+        ({"labels": {}}, "labels.objects: the store has 2 names ('a', ...), this run no names"),
+        ({"sources": {"pictures": 12, "sha256": "00"}}, "the store was begun with 10 pictures, this list has 12"),
+        ({"sources": {"pictures": 10, "sha256": "11"}}, "the store was begun with another list of 10 pictures"),
+        ({"sources": None}, "the store was begun with a list of 10 pictures, this run has no list of pictures"),
         ({"schema": region_schema(96)}, "schema.fields.3.name: the store has 'pooled', this run 'object_confs'"),
         ({"schema": Schema(SCHEMA.fields, rows=36)}, "schema.rows: the store has None, this run 36"),
     ],
 )
 def test_a_writer_of_another_kind_is_told_every_difference(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     asked: dict[str, Any] = {"backend_name": "lmdb", "schema": SCHEMA, "provenance": PROVENANCE, "parts": 3}
-    asked["labels"] = {"objects": ["a", "b"]}
+    asked |= {"labels": {"objects": ["a", "b"]}, "sources": {"pictures": 10, "sha256": "00"}}
     create_store(tmp_path / "s", **asked)
     with pytest.raises(UsageError) as caught:
         create_store(tmp_path / "s", **{**asked, **change})
     assert said in caught.value.message
+    assert ("extract exactly the same list" in caught.value.hint) == ("sources" in change)
+    assert "write to another folder" in caught.value.hint
+
+
+def test_differences_come_in_the_order_in_which_they_matter(tmp_path: Path) -> None:
+    many = {"objects": [f"name {n}" for n in range(1600)]}
+    sources = {"pictures": 10, "sha256": "00"}
+    create_store(tmp_path / "s", "lmdb", SCHEMA, PROVENANCE, many, parts=3, sources=sources)
+    few = {"objects": [f"object {n}" for n in range(40)]}
+    with pytest.raises(UsageError) as caught:
+        create_store(
+            tmp_path / "s", "hdf5", region_schema(96, "float32"), {"weights": "sha256:11"}, few,
+            parts=4, sources={"pictures": 11, "sha256": "11"},
+        )  # fmt: skip
+    lines = [line.strip() for line in caught.value.message.splitlines()[1:]]
+    starts = ["backend:", "parts:", "the store was begun", "schema.", "provenance.", "labels."]
+    places = [next(n for n, line in enumerate(lines) if line.startswith(start)) for start in starts]
+    assert places == sorted(places)
+    assert any(line.startswith("provenance.weights: the store has 'sha256:00'") for line in lines)
+    assert "... and" in caught.value.message  # the schema has more differences than are worth a line
+    assert lines[-1].startswith(
+        "labels.objects: the store has 1600 names ('name 0', ...), this run 40 names ('object 0', ...)"
+    )
+    assert len([line for line in lines if line.startswith("labels")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        (([0, 1], [2]), "hold 3 pictures .2 records, 1 refused., the list has 4: some are in no part"),
+        (([0, 1, 3], [2, 3]), "hold 5 pictures .4 records, 1 refused., the list has 4: some are in two parts"),
+    ],
+)
+def test_parts_that_do_not_make_the_whole_list_do_not_make_a_store(
+    tmp_path: Path, taken: tuple[list[int], list[int]], said: str
+) -> None:
+    store, keys = tmp_path / "s", [*"abcd"]
+    create_store(store, "lmdb", SCHEMA, PROVENANCE, parts=2, sources={"pictures": 4, "sha256": "00"})
+
+    def finish(part: int) -> None:
+        with open_part(store, part) as writer:
+            for ordinal in taken[part] if writer.finished is None else []:
+                if ordinal == 0:
+                    writer.refuse("a", 0, "a.jpg", "empty", "no bytes")
+                else:
+                    writer.put(keys[ordinal], record_of(keys[ordinal]), ordinal)
+            writer.finish()
+
+    finish(0)
+    for _ in range(2):  # asking again does not make it whole
+        with pytest.raises(StoreError, match=said) as caught:
+            finish(1)
+        assert "the store stays unfinished" in caught.value.hint
+    with pytest.raises(StoreError):
+        open_store(store)
+    shutil.rmtree(store / "parts/00001-of-00002")  # what the hint says
+    taken[1][:] = [2] if len(taken[0]) == 3 else [2, 3]
+    finish(1)
+    assert len(open_store(store)) == 3
+
+
+def test_a_part_tells_who_wrote_it(tmp_path: Path) -> None:
+    create_store(tmp_path / "s", "lmdb", SCHEMA, PROVENANCE, parts=2)
+    with open_part(tmp_path / "s", 1, about={"libraries": {"numpy": "2.0"}}) as writer:
+        writer.put("a", record_of("a"), 0)
+        writer.finish()
+    (part,) = open_store(tmp_path / "s", partial=True).parts
+    assert (part.part, part.totals.records, part.about) == (1, 1, {"libraries": {"numpy": "2.0"}})
 
 
 def test_a_store_without_parts_or_with_a_reserved_field_is_refused(tmp_path: Path) -> None:

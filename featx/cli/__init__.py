@@ -1,13 +1,20 @@
 """The ``featx`` command: one module per subcommand, imported only when it is the one asked for.
 
-Results go to stdout, talk to stderr. Exit codes: 0 done, 1 unexpected error or failed comparison, 2 wrong usage or
-input, 3 finished with more refused pictures than allowed, 4 store damaged or not readable, 5 optional package missing,
-130 interrupted with the state kept.
+Results go to stdout, talk to stderr. Exit codes::
+
+    0    done
+    1    unexpected error, or a comparison that failed
+    2    wrong usage or input, or a file that cannot be read or written
+    3    finished, but refused more pictures than --max-refused
+    4    store damaged, unfinished, locked by another process, or not a store
+    5    an optional package is missing; the message has the line that installs it
+    130  interrupted; the state is kept and the message says how to resume
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -17,7 +24,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from featx import __version__
 from featx.cli.output import fail
-from featx.errors import FeatxError
+from featx.errors import FeatxError, UsageError
 
 # name -> one line of help. Kept here so that `featx --help` imports none of the modules behind it.
 COMMANDS = {
@@ -40,11 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(chosen)
     options = parser.parse_args(args)
     if options.version:
-        print(f"featx {__version__}")
-        return 0
+        return guarded(lambda _: print(f"featx {__version__}"), options)
     if not hasattr(options, "run"):
-        parser.print_help()
-        return 0
+        return guarded(lambda _: parser.print_help(), options)
     return guarded(options.run, options)
 
 
@@ -53,7 +58,8 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="featx",
         description="Region features of photos: extract, store, read back.",
-        epilog="`featx COMMAND --help` tells more about a command. Exit codes: " + (__doc__ or "").split("codes: ")[1],
+        epilog="`featx COMMAND --help` tells more about a command. Exit codes:" + (__doc__ or "").split("codes::")[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(debug=False)
@@ -88,18 +94,55 @@ def summary(entry: EntryPoint) -> str:
 def guarded(run: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
     """Run a command; every error a user can cause becomes a message and its exit code, never a traceback."""
     try:
-        return run(options) or 0
+        code = run(options) or 0
+        sys.stdout.flush()  # a reader that left, or a full disk, shows here and not when the interpreter ends
+        return code
     except FeatxError as error:
         return fail(error, options)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's flush stays quiet
+        hush()
         return 0
-    except Exception as error:
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error.filename is None and not full:
+            return unexpected(error, options)
         if options.debug:
             traceback.print_exc()
-        print(f"featx: unexpected {type(error).__name__}: {error}", file=sys.stderr)
-        print("  -> run it again with --debug, and please report what it prints", file=sys.stderr)
-        return 1
+        if error.filename is None:
+            hush()
+        return fail(unusable(error), options)
+    except Exception as error:
+        return unexpected(error, options)
+
+
+def hush() -> None:
+    """Turn stdout away, so that what is left in its buffer cannot fail once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def unusable(error: OSError) -> UsageError:
+    """What the system refused, as a sentence with advice."""
+    advice = {
+        errno.ENOENT: "check the spelling, and that its folder exists",
+        errno.EACCES: "check its permissions",
+        errno.EPERM: "check its permissions",
+        errno.EROFS: "choose a place that can be written",
+        errno.EISDIR: "give a file, not a folder",
+        errno.ENOTDIR: "one of its folders is a file: check the spelling",
+        errno.ENOSPC: "make room, or choose another disk",
+        errno.EDQUOT: "make room, or choose another disk",
+    }.get(error.errno or 0, "check that it exists, and may be read or written")
+    what = "the output" if error.filename is None else str(error.filename)
+    return UsageError(f"cannot use {what}: {error.strerror}", advice)
+
+
+def unexpected(error: Exception, options: argparse.Namespace) -> int:
+    """One line about an error nobody foresaw; its traceback when debugging."""
+    if options.debug:
+        traceback.print_exc()
+    print(f"featx: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+    print("  -> run it again with --debug, and please report what it prints", file=sys.stderr)
+    return 1

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from featx.cli.output import deliver
+from featx.codec import store_key
 from featx.decode import Policy, decode
-from featx.draw import draw, save_png
+from featx.draw import draw, encode_png
 from featx.errors import UsageError
 from featx.images import list_pictures
+from featx.labels import untrained_note
 from featx.store import open_store
 
 
@@ -28,26 +31,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Find the picture of the key, draw, save."""
+    if options.top < 1:
+        raise UsageError(f"--top is {options.top}", "give a whole number of 1 or more")
     with open_store(options.store, partial=True) as store:
         record, labels, manifest = store[options.key], store.labels, store.manifest
     rule = options.key_rule or manifest.provenance.get("key_rule", "stem")
     listing = list_pictures(options.images, root=options.root, key_rule=rule, image_name=options.image_name)
-    sources = {s.key: s for s in listing}
-    if options.key not in sources:
-        some = ", ".join(list(sources)[:3])
+    sources = {store_key(s.key): s for s in listing}  # as the store compares them: one name has several spellings
+    wanted = store_key(options.key)
+    if wanted not in sources:
+        some = ", ".join(s.key for s in list(sources.values())[:3])
         raise UsageError(
             f"{options.images} has no picture with the key {options.key!r} under the rule {rule!r}; it has {some}, ...",
             "give the same pictures as for the extraction, or another --key-rule",
         )
     decoder = manifest.provenance.get("decoder", {})
-    pixels = decode(sources[options.key].read(), Policy(salvage_tail=bool(decoder.get("salvage_tail"))))
-    weights = manifest.provenance.get("weights", {})
-    untrained = isinstance(weights, dict) and weights.get("trained") is False
-    note = "untrained network: its labels mean nothing" if untrained else ""
+    pixels = decode(sources[wanted].read(), Policy(salvage_tail=bool(decoder.get("salvage_tail"))))
     canvas = draw(
         pixels, record, labels,
-        top=options.top, min_conf=options.min_conf, which=options.which, note=note, key=options.key,
-        schema=manifest.schema,
+        top=options.top, min_conf=options.min_conf, which=options.which, note=untrained_note(manifest),
+        key=options.key, schema=manifest.schema,
     )  # fmt: skip
-    save_png(options.out, canvas)
+    deliver(options.out, encode_png(canvas))
     print(options.out)

@@ -6,12 +6,17 @@ import argparse
 import json
 import shlex
 import sys
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from featx.cli.output import add_json, human_bytes, human_time, print_json
+from featx.cli.output import CHOICES, add_json, human_bytes, human_time, print_json
+from featx.codec import store_key
 from featx.config import ExtractConfig, load_config, parse_part
-from featx.errors import TooManyRefused
+from featx.errors import Interrupted, TooManyRefused, UsageError
+from featx.store import open_store
+
+if TYPE_CHECKING:
+    from featx.jobs import Job
 
 # Flags that are passed on to the extractor, with their help; None means: let the YAML file or the extractor decide.
 OPTIONS = {
@@ -33,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="YAML file, see configs/; flags win over it")
     parser.add_argument("--extractor", help="name of the extractor (default frcnn); see `featx plugins`")
     for name, text in OPTIONS.items():
-        parser.add_argument(f"--{name}", help=text)
+        parser.add_argument(f"--{name}", help=text, choices=CHOICES.get(name))
     parser.add_argument("--boxes-only", action="store_true", default=None, help="store boxes and labels, no features")
     parser.add_argument("--backend", choices=("lmdb", "hdf5"), help="default lmdb")
     parser.add_argument("--part", default="1/1", help="do part i of n, for example 3/16")
@@ -47,15 +52,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-refused", type=int, help="exit with 3 when more pictures are refused")
     parser.add_argument("--retry-refused", action="store_true", help="try the refused pictures of earlier runs again")
     parser.add_argument("--dry-run", action="store_true", help="list, try a few pictures, estimate size and time")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--quiet", action="store_true", help="no progress; notes and errors stay")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Extract, or estimate."""
+    """Extract, or estimate. An interrupt that nobody waited for (start-up, the second one) also says how to resume."""
+    try:
+        return extract(options)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped at once; everything committed is kept", f"resume with: {command_line()}") from None
+
+
+def extract(options: argparse.Namespace) -> int:
+    """The command itself."""
     from featx import jobs
 
+    if Path(options.store).is_file():
+        raise UsageError(f"{options.store} is a file, not the folder of a store", "the last word is the store")
     job = jobs.plan(
         options.source if len(options.source) > 1 else options.source[0],
         options.store,
@@ -66,19 +81,34 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.dry_run:
         return show_estimate(jobs.estimate(job), options)
-    note = (lambda text: None) if options.quiet else (lambda text: print(f"featx: {text}", file=sys.stderr))
     outcome = jobs.run(
-        job, quiet=options.quiet, json_lines=options.json, on_note=note, resume_hint=f"resume with: {command_line()}"
-    )
+        job, quiet=options.quiet, json_lines=options.json, resume_hint=f"resume with: {command_line()}",
+        on_note=lambda text: print(f"featx: {text}", file=sys.stderr),
+    )  # fmt: skip
+    refused, limit = refusals(job), job.config.max_refused
     if not options.quiet and not options.json:
-        print(outcome, file=sys.stderr)
-    limit = job.config.max_refused
-    if limit is not None and outcome.refused > limit:
+        idle = not outcome.pictures and not outcome.refused
+        print(idle_line(len(job.sources), refused) if idle else outcome, file=sys.stderr)
+    if limit is not None and refused > limit:
         raise TooManyRefused(
-            f"{outcome.refused} pictures were refused, --max-refused allows {limit}",
-            f"`featx inspect {options.store}` lists the reasons; --retry-refused tries them again",
+            f"{refused} pictures were refused, --max-refused allows {limit}",
+            f"`featx inspect {shlex.quote(options.store)} --failures` lists the reasons; --retry-refused tries again",
         )
     return 0
+
+
+def refusals(job: Job) -> int:
+    """How many pictures of this part the store's ledgers name, whichever run refused them."""
+    ours = {store_key(source.key) for source in job.sources}
+    with open_store(job.store, partial=True) as store:
+        return sum(store_key(r.key) in ours and r.key not in store for r in store.failures())
+
+
+def idle_line(pictures: int, refused: int) -> str:
+    """The summary of a run that found everything done."""
+    if not refused:
+        return f"nothing to do: all {pictures} pictures are in the store"
+    return f"nothing to do: of {pictures} pictures {pictures - refused} are in the store and {refused} were refused"
 
 
 def settings(options: argparse.Namespace) -> ExtractConfig:
@@ -87,7 +117,7 @@ def settings(options: argparse.Namespace) -> ExtractConfig:
     for name in ("boxes_only", "backend", "batch", "workers", "root", "key_rule", "image_name", "salvage", "max_pixels",
                  "max_refused", "extractor"):  # fmt: skip
         flags[name] = getattr(options, name)
-    return replace(load_config(options.config, flags))
+    return load_config(options.config, flags)
 
 
 def command_line() -> str:

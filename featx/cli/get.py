@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from pathlib import Path
 
-from featx.cli.output import add_json, print_json
+from featx.cli.output import add_json, deliver, print_json
 from featx.errors import UsageError
-from featx.store import disk, open_store
+from featx.store import open_store
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,5 +39,5 @@ def run(options: argparse.Namespace) -> None:
         return
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    disk.publish(Path(options.out), buffer.getvalue())
+    deliver(options.out, buffer.getvalue())
     print(f"{options.out}: {record!r}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from featx.cli.output import add_json, human_bytes, print_json, table
-from featx.labels import region_name
+from featx.labels import region_name, untrained_note
 from featx.record import Record
 from featx.schema import Array
 from featx.store import open_store
@@ -22,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("store", help="folder of the store, finished or not")
     parser.add_argument("key", nargs="?", help="one picture")
-    parser.add_argument("--failures", action="store_true", help="list every refused picture with its reason")
+    lists = parser.add_mutually_exclusive_group()
+    lists.add_argument("--failures", action="store_true", help="list every refused picture with its reason")
+    lists.add_argument("--keys", action="store_true", help="list every key, one on a line")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -34,6 +37,8 @@ def run(options: argparse.Namespace) -> None:
             show_record(store, options)
         elif options.failures:
             show_failures(store, options)
+        elif options.keys:
+            show_keys(store, options)
         else:
             show_store(store, options)
 
@@ -48,7 +53,6 @@ def show_store(store: StoreReader, options: argparse.Namespace) -> None:
         "store": options.store,
         "state": "complete" if manifest.complete else "unfinished",
         "backend": manifest.backend,
-        "parts": manifest.parts,
         "records": len(store),
         "refused": reasons,
         "digest": manifest.totals.digest if manifest.totals else None,
@@ -56,7 +60,11 @@ def show_store(store: StoreReader, options: argparse.Namespace) -> None:
         "provenance": manifest.provenance,
         "labels": {name: len(names) if names else 0 for name, names in manifest.labels.items()},
         "keys": list(islice(store.keys(), 5)),
+        "part_count": manifest.parts,
+        "parts": [{"part": part.part, **part.about} for part in store.parts],
     }
+    if note := untrained_note(manifest):
+        facts["note"] = note
     if options.json:
         print_json(facts)
         return
@@ -69,7 +77,7 @@ def print_store(facts: dict[str, Any], store: StoreReader) -> None:
     profile = provenance.pop("profile", None)
     refused = ", ".join(f"{n} {reason}" for reason, n in sorted(facts["refused"].items())) or "none"
     rows: list[tuple[str, ...]] = [
-        ("store", f"{facts['store']}  ({facts['state']}, {facts['backend']}, parts: {facts['parts']})"),
+        ("store", f"{facts['store']}  ({facts['state']}, {facts['backend']}, parts: {facts['part_count']})"),
         ("records", str(facts["records"])),
         ("refused", refused),
         ("first keys", ", ".join(facts["keys"])),
@@ -77,6 +85,9 @@ def print_store(facts: dict[str, Any], store: StoreReader) -> None:
         ("rows", "varying" if schema.rows is None else f"{schema.rows} each"),
         ("digest", str(facts["digest"])),
     ]
+    rows += [("written by", line) for line in writers(facts["parts"])]
+    if "note" in facts:
+        rows.append(("note", facts["note"]))
     if isinstance(profile, dict):
         rows.append(("profile", f"{profile.get('name')}  (hash {profile.get('hash')}; --json shows every switch)"))
     print(table(rows))
@@ -85,6 +96,15 @@ def print_store(facts: dict[str, Any], store: StoreReader) -> None:
     print(table(shapes))
     print("\nprovenance")
     print(table([(f"  {name}", short(value)) for name, value in flat(provenance)]))
+
+
+def writers(parts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The versions that wrote the finished parts, each distinct set once."""
+    lines = []
+    for part in parts:
+        known = {"featx": part.get("featx"), "Python": part.get("python"), **part.get("libraries", {})}
+        lines.append(", ".join(f"{name} {version}" for name, version in known.items() if version) or "unknown versions")
+    return list(dict.fromkeys(lines))
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -109,17 +129,29 @@ def show_failures(store: StoreReader, options: argparse.Namespace) -> None:
         print(table([(r["reason"], r["source"], r["message"]) for r in refusals]) or "no picture was refused")
 
 
+def show_keys(store: StoreReader, options: argparse.Namespace) -> None:
+    """Every key, as it comes: a store may have millions."""
+    if options.json:
+        print_json(list(store.keys()))
+        return
+    for key in store:
+        print(key)
+
+
 def show_record(store: StoreReader, options: argparse.Namespace) -> None:
     """Shapes, ranges and the regions with their names."""
     record = store[options.key]
     regions = [region(record, i, store.labels) for i in range(len(record))]
+    note = untrained_note(store.manifest)
     if options.json:
         fields = {name: facts(record.array(name)) for name in record.names()}
         known = {"key": options.key, "size": record.size, "count": record.count}
-        print_json({**known, "fields": fields, "regions": regions})
+        print_json({**known, **({"note": note} if note else {}), "fields": fields, "regions": regions})
         return
     print(f"{options.key}  {record.size[1]} x {record.size[0]} pixels, {record.count} regions, "
           f"{human_bytes(len(store.stored_bytes(options.key)))}")  # fmt: skip
+    if note:
+        print(f"note: {note}")
     for name in record.names():
         f = facts(record.array(name))
         values = f"{f['min']:.4g} to {f['max']:.4g}, {f['zeros']:.0%} zeros"

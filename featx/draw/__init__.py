@@ -19,7 +19,7 @@ from featx.labels import region_name
 from featx.record import Record
 from featx.schema import Schema
 
-__all__ = ["draw", "save_png"]
+__all__ = ["draw", "encode_png", "save_png"]
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 Labels = Mapping[str, Sequence[str]]
@@ -69,14 +69,19 @@ def draw(
     return sheet.with_footer("  |  ".join(filter(None, facts)), note)
 
 
-def save_png(path: str | os.PathLike[str], pixels: Pixels) -> None:
-    """Write uint8 RGB as a PNG that appears whole or not at all. Raises UsageError when it cannot be written."""
+def encode_png(pixels: Pixels) -> bytes:
+    """uint8 ``[H, W, 3]`` RGB as the bytes of a PNG."""
     cv2 = opencv()
     _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    return bytes(data.tobytes())
+
+
+def save_png(path: str | os.PathLike[str], pixels: Pixels) -> None:
+    """Write uint8 RGB as a PNG that appears whole or not at all. Raises UsageError when it cannot be written."""
     target = Path(path)
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        draft.write_bytes(data.tobytes())
+        draft.write_bytes(encode_png(pixels))
         draft.replace(target)
     except OSError as error:
         draft.unlink(missing_ok=True)

@@ -71,13 +71,16 @@ def import_tsv(
     """Read a TSV into a store of one part; killed, the same call resumes. Bad rows and repeats go to the ledger.
 
     ``boxes`` says which boxes the file holds: the published files hold proposals, and features pooled from them.
-    Returns the counts. Raises UsageError when there is no usable row at all.
+    Returns the counts. Raises UsageError when there is no usable row at all, or when the first one has an id beyond
+    ``labels``; a later row with such an id is a bad row.
     """
-    path = Path(tsv)
-    dim = next((row.record.features.shape[1] for row in read_tsv(path) if row.record and len(row.record)), None)
-    if dim is None:
+    path, names = Path(tsv), labels or {}
+    first = next((row.record for row in read_tsv(path) if row.record and len(row.record)), None)
+    if first is None:
         raise UsageError(f"{path} has no row that can be read as LXMERT TSV", "check the format of the file")
-    schema = region_schema(dim, dtype, boxes=boxes)
+    if unnamed := _unnamed(first, names):
+        raise UsageError(f"{path}: {unnamed}", "give the lists that the ids of this file count in")
+    schema = region_schema(first.features.shape[1], dtype, boxes=boxes)
     with path.open("rb") as file:
         source = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
     create_store(store, backend, schema, {"source": {"format": "lxmert-tsv", **source}}, labels)
@@ -85,23 +88,31 @@ def import_tsv(
         if writer.finished is None:
             seen: set[str] = set()
             for row in read_tsv(path):
-                _import_row(writer, row, seen, path.name, schema)
+                _import_row(writer, row, seen, path.name, schema, names)
         return writer.finish().totals
 
 
 def export_tsv(store: StoreReader, out: str | os.PathLike[str]) -> int:
-    """Write a store as a TSV, whole or not at all. Returns the number of rows."""
+    """Write a store as a TSV, whole or not at all. Returns the number of rows. Raises StoreError, UsageError."""
     path = Path(out)
     with disk.room(path.parent):
-        with disk.temporary(path).open("wb") as file:
-            number = write_tsv(store, file)
-        disk.settle(path)
+        try:
+            with disk.temporary(path).open("wb") as file:
+                number = write_tsv(store, file)
+            disk.settle(path)
+        except BaseException:
+            disk.remove(disk.temporary(path))
+            raise
     return number
 
 
-def _import_row(writer: PartWriter, row: Row, seen: set[str], name: str, schema: Schema) -> None:
+def _import_row(
+    writer: PartWriter, row: Row, seen: set[str], name: str, schema: Schema, labels: Mapping[str, Any]
+) -> None:
     """Store a row, or refuse it: a bad or repeated one under its number, so that every key stays one picture."""
     problem = row.problem or (f"{row.key!r} is in an earlier row too" if row.key in seen else "")
+    if row.record and not problem:
+        problem = _unnamed(row.record, labels)
     key = f"row {row.number}" if problem else row.key
     seen.add(row.key)
     if key in writer.done:
@@ -112,6 +123,17 @@ def _import_row(writer: PartWriter, row: Row, seen: set[str], name: str, schema:
         writer.put(key, _cast(row.record, schema), row.number)
     except RecordError as error:
         writer.refuse(key, row.number, f"{name}, byte {row.offset}", "bad-row", error.message)
+
+
+def _unnamed(record: Record, labels: Mapping[str, Any]) -> str:
+    """What is wrong with the ids of a record: one that the list of names does not reach. '' when nothing is."""
+    for one, kind, other in (("object", "objects", "attribute"), ("attribute", "attributes", "object")):
+        names, ids = labels.get(kind) or (), record.array(f"{one}_ids")
+        if names and ids.size and ids.max() >= len(names):
+            return (
+                f"{one} id {ids.max()} but the vocabulary has {len(names)} names: was the {other} list given as {kind}?"
+            )
+    return ""
 
 
 def _cast(record: Record, schema: Schema) -> Record:

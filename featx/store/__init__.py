@@ -1,7 +1,7 @@
 """Stores of records: a folder with a manifest and parts, behind one reader and one writer.
 
 ``open_store`` reads; ``create_store`` and ``open_part`` write; ``verify`` checks. FORMAT.md describes the folder.
-Inside, imports go one way: disk < manifest, ledger < base < the backends < folder, writer < verify.
+Inside, imports go one way: disk, agree < manifest, ledger < base < the backends < folder, writer < verify.
 """
 
 from __future__ import annotations

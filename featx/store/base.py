@@ -53,6 +53,11 @@ class StoreReader(ABC):
     def failures(self) -> Iterator[Refusal]:
         """The pictures that were refused, part by part."""
 
+    @property
+    @abstractmethod
+    def parts(self) -> list[PartManifest]:
+        """What every finished part says about itself, libraries and dates (``about``) among it."""
+
     @abstractmethod
     def close(self) -> None:
         """Let go of all files. A closed reader opens them again when it is used."""
@@ -106,8 +111,11 @@ class StoreReader(ABC):
             )
         some = list(islice(self.keys(), 2000))
         close = get_close_matches(key, some, 3) or [k for k in some if key in k or k in key][:3]
-        hint = f"did you mean {', '.join(map(repr, close))}?" if close else "`store.keys()` lists what there is"
-        return KeyNotFound(f"{key!r} is not among the {len(self)} records of the store", hint)
+        near = f"did you mean {', '.join(map(repr, close))}? " if close else ""
+        return KeyNotFound(
+            f"{key!r} is not among the {len(self)} records of the store",
+            f"{near}`featx inspect STORE --keys` and `store.keys()` list what there is",
+        )
 
 
 class Shard(ABC):

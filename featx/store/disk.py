@@ -7,6 +7,7 @@ assumed about the order in which two files reach the disk.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import Literal
 
 from featx.errors import FeatxError, StoreError
+
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
 def write(path: Path, data: bytes, mode: Literal["wb", "ab"] = "wb") -> None:
@@ -74,14 +78,38 @@ def settle(path: Path) -> None:
 
 @contextmanager
 def room(folder: Path) -> Iterator[None]:
-    """Turns an error of the disk, a full one above all, into a FeatxError that says how much is free."""
+    """Turns an error of the disk, a full one above all, into a FeatxError that says how much is free.
+
+    What may not be written, or has no folder to be written to, is a StoreError that names it.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in _DENIED:
+            raise StoreError(
+                f"{error.filename or folder} cannot be written: {error.strerror}",
+                "check who owns the folder and its permissions, or write to another one",
+            ) from error
+        if error.errno in _ABSENT:
+            raise StoreError(
+                f"{error.filename or folder} cannot be written: {error.strerror}", "check the path, or make its folder"
+            ) from error
         free = next(shutil.disk_usage(place).free for place in (folder, *folder.parents) if place.exists())
         raise FeatxError(
             f"could not write to {folder}: {error}; {free:,} bytes are free",
             "make room, or make it writable, and run the same command again: what was committed is kept",
+        ) from error
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turns a file that may not be read into a StoreError that names it: it is not damaged, it was not seen."""
+    try:
+        yield
+    except PermissionError as error:
+        raise StoreError(
+            f"{error.filename or folder} cannot be read: {error.strerror}",
+            "ask its owner for permission to read the store: its folders, and every file in them",
         ) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from featx.codec import store_key, text
 from featx.errors import StoreDamaged, StoreError, UsageError
+from featx.store import disk
 from featx.store.base import Order, Shard, StoreReader, backend, open_sealed
 from featx.store.ledger import Refusal, read_ledger, read_lines
 from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
@@ -30,10 +31,15 @@ class FolderStore(StoreReader):
         count = self.manifest.parts
         self._folders = [part_folder(self.path, part, count) for part in range(count)]
         if not (self.manifest.complete or partial):
-            raise _unfinished(self.path, self._folders)
+            with disk.reading(self.path):
+                raise _unfinished(self.path, self._folders)
         self._open()
 
     def _open(self) -> None:
+        with disk.reading(self.path):
+            self._open_parts()
+
+    def _open_parts(self) -> None:
         parts = [PartManifest.load(folder) for folder in self._folders]
         aliases: dict[bytes, str] = {}
         shards: list[Shard] = []
@@ -48,6 +54,7 @@ class FolderStore(StoreReader):
             found = sum((part.totals for part in parts if part is not None), Totals())
             _check_totals(self.path, self.manifest.totals, found)
         self._aliases, self._own = aliases, shards
+        self._parts = [part for part in parts if part is not None]
         self._pid: int | None = os.getpid()
 
     @property
@@ -89,7 +96,14 @@ class FolderStore(StoreReader):
         return (self._aliases.get(key) or text(key) for key in found)
 
     def failures(self) -> Iterator[Refusal]:
-        return chain.from_iterable(read_ledger(folder / "ledger.jsonl") for folder in self._folders)
+        for folder in self._folders:
+            with disk.reading(folder):
+                refusals = read_ledger(folder / "ledger.jsonl")
+            yield from refusals
+
+    @property
+    def parts(self) -> list[PartManifest]:
+        return list(self._parts)
 
     def close(self) -> None:
         own, self._own, self._pid = self._own, [], None

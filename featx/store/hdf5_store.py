@@ -68,6 +68,8 @@ class Hdf5Shard(Shard):
         self.path, self.schema = path, schema
         try:
             self._map()
+        except PermissionError:
+            raise
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             raise _damaged(path, str(error)) from error
 
@@ -177,7 +179,8 @@ class Hdf5Log(Log):
 
 
 def _segments(folder: Path) -> list[Path]:
-    return sorted(folder.glob("records-*.h5"))
+    # A glob would pass over a folder that may not be read.
+    return sorted(path for path in folder.iterdir() if path.match("records-*.h5"))
 
 
 def _journal(folder: Path, number: int) -> Path:

@@ -9,6 +9,7 @@ where it is aligned to 16 bytes, and its tree holds keys only: small, and hashed
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import weakref
@@ -174,14 +175,27 @@ def _environment(path: Path, *, readonly: bool = False, lock: bool = True, map_s
     with _guard:
         env = _table.get(_identity(path))
         if env is None:
-            try:
-                env = lmdb.open(os.fspath(path), map_size, subdir=False, readonly=readonly, lock=lock)
-            except lmdb.Error as error:
-                raise StoreError(f"{path} cannot be opened: {error}", _VERIFY) from error
+            env = _open(path, map_size, readonly, lock)
             _table[_identity(path)] = env
         elif env.flags()["readonly"] and not readonly:
             raise UsageError(f"this process already reads {path}", "close that reader before writing")
         return env
+
+
+def _open(path: Path, map_size: int, readonly: bool, lock: bool) -> lmdb.Environment:
+    """A reader that may not write the lock file does without: it holds no transaction longer than a look-up, and
+    a page that a writer used again meanwhile does not fit the checksum of its record."""
+    try:
+        return lmdb.open(os.fspath(path), map_size, subdir=False, readonly=readonly, lock=lock)
+    except lmdb.Error as error:
+        if readonly and lock and _denied(error):
+            return _open(path, map_size, readonly, lock=False)
+        raise StoreError(f"{path} cannot be opened: {error}", _VERIFY) from error
+
+
+def _denied(error: lmdb.Error) -> bool:
+    """Whether the system said EACCES, for which py-lmdb has a class, or EROFS, of which it keeps the text only."""
+    return isinstance(error, lmdb.ReadonlyError) or os.strerror(errno.EROFS) in str(error)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
+from featx.errors import FeatxError, StoreDamaged, StoreError
 from featx.schema import Schema
 from featx.store import disk
+from featx.store.agree import agree
 
 FORMAT = 1
-_SHOWN = 8  # differences told per section of a manifest
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,11 @@ class Manifest:
     @classmethod
     def load(cls, store: Path) -> Manifest:
         """The manifest of ``store``. Raises StoreError for what is not a store, StoreDamaged for a bad file."""
+        with disk.reading(store):
+            return cls._load(store)
+
+    @classmethod
+    def _load(cls, store: Path) -> Manifest:
         if not store.exists():
             raise StoreError(f"there is no store at {store}", "check the path")
         if not store.is_dir():
@@ -121,21 +126,7 @@ class Manifest:
 
     def agree(self, other: Manifest) -> None:
         """Raise UsageError, naming each field that differs, unless ``other`` would write into this store."""
-        mine, theirs = json.loads(json.dumps(self.to_dict())), json.loads(json.dumps(other.to_dict()))
-        lists = list(_other_list(self.sources, other.sources))
-        settings = [_differences(name, mine[name], theirs[name]) for name in ("schema", "provenance")]
-        ahead = [line for name in ("backend", "parts") for line in _differences(name, mine[name], theirs[name])]
-        behind = [line for section in settings for line in _cut(section)]
-        behind += _other_names(self.labels, other.labels)
-        if ahead or lists or behind:
-            wanted = " and ".join(
-                (["run with the store's settings"] if ahead or behind else [])
-                + (["extract exactly the same list"] if lists else [])
-            )
-            raise UsageError(
-                "this run does not match the store:\n  " + "\n  ".join([*ahead, *lists, *behind]),
-                f"{wanted}, or write to another folder",
-            )
+        agree(self.to_dict(), other.to_dict())
 
     def check_complete(self, totals: Totals) -> None:
         """Raise StoreError unless ``totals`` of all parts account for every picture of the list, once."""
@@ -241,6 +232,8 @@ def _load(path: Path, absent: str) -> dict[str, Any]:
         version = data["format"]
     except FileNotFoundError:
         raise StoreError(absent, "check the path; an extraction writes the manifest first") from None
+    except PermissionError:
+        raise  # the reader of the store tells it, the same for all of its files
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error}", "check the permissions and the disk") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -260,64 +253,3 @@ def _sum(data: dict[str, Any]) -> str:
 
 def _bad(path: Path, what: str) -> StoreDamaged:
     return StoreDamaged(f"{path} is damaged: {what}", "restore the file from a copy, or extract again")
-
-
-def _differences(name: str, mine: Any, theirs: Any) -> list[str]:
-    """A line for each leaf of nested JSON that differs, in the order of the store."""
-    left, right = dict(_flat(mine, name)), dict(_flat(theirs, name))
-    return [
-        f"{leaf}: the store has {left.get(leaf, 'nothing')!r}, this run {right.get(leaf, 'nothing')!r}"
-        for leaf in [*left, *(leaf for leaf in right if leaf not in left)]
-        if left.get(leaf) != right.get(leaf) or (leaf in left) != (leaf in right)
-    ]
-
-
-def _cut(lines: list[str]) -> list[str]:
-    """The first lines of a section, so that it does not bury the next."""
-    more = len(lines) - _SHOWN
-    return lines if more <= 0 else [*lines[:_SHOWN], f"... and {more} more in {lines[0].split('.')[0]}"]
-
-
-def _other_list(mine: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> Iterator[str]:
-    """What tells two lists of pictures apart."""
-    if mine == theirs:
-        return
-    begun, given = ((sources or {}).get("pictures") for sources in (mine, theirs))
-    if mine is None or theirs is None:
-        yield f"the store was begun with {_counted(mine, begun)}, this run has {_counted(theirs, given)}"
-    elif begun != given:
-        yield f"the store was begun with {begun} pictures, this list has {given}"
-    else:
-        yield f"the store was begun with another list of {begun} pictures"
-
-
-def _counted(sources: Mapping[str, Any] | None, pictures: Any) -> str:
-    return "no list of pictures" if sources is None else f"a list of {pictures} pictures"
-
-
-def _other_names(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
-    """One line for each list of names that differs, however many names do."""
-    for kind in [*mine, *(kind for kind in theirs if kind not in mine)]:
-        left, right = (list(labels.get(kind) or ()) for labels in (mine, theirs))
-        if left != right:
-            pairs = enumerate(zip(left, right, strict=False))
-            first = next((f"; name {n} is {a!r} and {b!r}" for n, (a, b) in pairs if a != b), "")
-            yield f"labels.{kind}: the store has {_named(left)}, this run {_named(right)}{first}"
-
-
-def _named(names: list[Any]) -> str:
-    some = f"{names[0]!r}, ..." if len(names) > 1 else "".join(map(repr, names))
-    return f"{len(names)} names ({some})" if names else "no names"
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested JSON by dotted name."""
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = list(enumerate(value))
-    if not items:
-        yield name, value
-    for key, inner in items:
-        yield from _flat(inner, f"{name}.{key}" if name else str(key))

@@ -12,6 +12,7 @@ from pathlib import Path
 from featx.codec import decode, peek, store_key, text
 from featx.errors import FeatxError, StoreDamaged
 from featx.schema import Schema
+from featx.store import disk
 from featx.store.base import Shard, backend, open_sealed
 from featx.store.ledger import Refusal, read_ledger
 from featx.store.manifest import Manifest, PartManifest, Totals, file_hash, part_folder
@@ -52,9 +53,14 @@ class Report:
 def verify(path: str | os.PathLike[str]) -> Report:
     """Check structure, sizes, schema, counts and checksums of the store in the folder ``path``.
 
-    Everything wrong becomes a line of the report. Raises StoreError only for what is not a readable store at all.
+    Everything wrong becomes a line of the report. Raises StoreError for what is not a store, or may not be read: that
+    is no damage, and nothing can be said of it.
     """
-    store = Path(path)
+    with disk.reading(Path(path)):
+        return _verify(Path(path))
+
+
+def _verify(store: Path) -> Report:
     manifest = Manifest.load(store)
     report = Report(store, manifest.parts)
     shards: list[Shard] = []

@@ -52,8 +52,9 @@ def create_store(
     facts: dict[str, Any] = {"provenance": provenance, "labels": labels or {}, "sources": sources}
     facts = json.loads(json.dumps(facts, allow_nan=False))
     manifest = Manifest(backend_name, parts, schema, featx=_version(), **facts)
-    if store.exists() and not (store / ".lock").exists() and (store.is_file() or any(store.iterdir())):
-        Manifest.load(store)  # somebody else's file or folder: refuse rather than move in
+    with disk.reading(store):
+        if store.exists() and not (store / ".lock").exists() and (store.is_file() or any(store.iterdir())):
+            Manifest.load(store)  # somebody else's file or folder: refuse rather than move in
     with disk.room(store):
         store.mkdir(parents=True, exist_ok=True)
     with disk.room(store), _store_lock(store):

@@ -41,7 +41,7 @@ parity: install
 
 bench: install
 	@test -n "$(NAME)" || { $(BIN)/python -m benchmarks; exit 2; }
-	$(BIN)/python -m benchmarks "$(NAME)"
+	SEED="$(SEED)" RETRAIN="$(RETRAIN)" $(BIN)/python -m benchmarks "$(NAME)"
 
 clean:
 	rm -rf build dist *.egg-info featx/*.so demo $(READY)

@@ -185,6 +185,12 @@ PROFILES: dict[str, Profile] = {
             res5="strided", select="multilabel", thresholds=(0.5,), score_threshold=0.05, post_nms=1000,
             min_boxes=1, max_boxes=100,
         ),
+        replace(
+            _CAFFE, name="scenes-36", about="drawn scenes (weights tiny): small pictures, about one box for each thing",
+            pixel_std=(58.0, 58.0, 58.0), short_side=240, long_side=400, stem_pool="padded", plus_one=False, clamp=True,
+            min_size=8.0, pre_nms=300, post_nms=60, rpn_nms=0.6, nms_inclusive=False, pooler="align", resolution=5,
+            score_threshold=0.5, min_boxes=1, max_boxes=36, boxes="regressed", final_clip=True,
+        ),
     )
 }  # fmt: skip
 

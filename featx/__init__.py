@@ -1,4 +1,4 @@
-"""featx: region features of photos, exactly as published; extract, store, read back.
+"""featx: region features of photos, exactly as published; extract, store, read back, learn from them, ask.
 
 >>> store = featx.open_store("photos.featx")
 >>> store["COCO_val2014_000000000042"].features.shape
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from featx.errors import FeatxError
     from featx.extractor import Extractor
     from featx.jobs import extract
+    from featx.predictor import Predictor
     from featx.record import Record, RecordBatch
     from featx.schema import Schema
     from featx.store import open_store
+    from featx.task import Task
 
 # Where each public name lives; imported when first used, so that `import featx` costs nothing and loads no torch.
 _HOME = {
@@ -28,10 +30,15 @@ _HOME = {
     "RecordBatch": "featx.record",
     "Schema": "featx.schema",
     "Extractor": "featx.extractor",
+    "Predictor": "featx.predictor",
+    "Task": "featx.task",
     "FeatxError": "featx.errors",
 }
 
-__all__ = ["Extractor", "FeatxError", "Record", "RecordBatch", "Schema", "__version__", "extract", "open_store"]
+__all__ = [
+    "Extractor", "FeatxError", "Predictor", "Record", "RecordBatch", "Schema", "Task", "__version__", "extract",
+    "open_store",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

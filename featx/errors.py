@@ -5,7 +5,7 @@ The command line prints ``message`` and ``hint`` on stderr, without a traceback,
 ``exit_code``; a program catches :class:`FeatxError` or one of its branches. Exit codes::
 
     0    done
-    1    unexpected error, or a comparison that failed
+    1    unexpected error, a comparison that failed, or a training loss that is no longer a number
     2    wrong usage or input, or a file that cannot be read or written
     3    finished, but refused more pictures than --max-refused
     4    store damaged, unfinished, locked by another process, or not a store

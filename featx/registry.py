@@ -1,4 +1,4 @@
-"""Plug-ins by entry point: extractors, and later tasks and stores, of this package or a stranger's.
+"""Plug-ins by entry point: extractors and tasks, of this package or a stranger's.
 
 A package offers an extractor by declaring, in its own metadata::
 
@@ -16,12 +16,16 @@ from typing import Any
 
 from featx.errors import FeatxError, MissingDependency, UsageError
 
-GROUPS = ("featx.extractors",)
+GROUPS = ("featx.extractors", "featx.tasks")
 
 # Optional packages that are not on the package index, or need more than their name to install.
 INSTALL_HINTS = {
     "detectron2": "pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2",
     "huggingface_hub": "pip install huggingface_hub",
+    "transformers": "pip install 'featx[lxmert]'",
+    "tokenizers": "pip install 'featx[lxmert]'",
+    "tensorboard": "pip install 'featx[train]'",
+    "sacrebleu": "pip install 'featx[metrics]'",
 }
 
 

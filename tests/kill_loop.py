@@ -1,6 +1,6 @@
 """Kill an extraction with SIGKILL at random moments, resume it, and compare with an undisturbed run.
 
-``python -m tests.kill_loop PICTURES... --out DIR [--config configs/tiny.yaml] [--backend lmdb] [--kills 20]``
+``python -m tests.kill_loop PICTURES... --out DIR [--config configs/seeded_tiny.yaml] [--backend lmdb] [--kills 20]``
 
 The child is the real command's own code with one addition: it logs the keys of every network call, so that work done
 twice can be counted.

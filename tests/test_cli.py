@@ -25,7 +25,7 @@ from featx import __version__, cli, errors, open_store
 from featx.cli import COMMANDS, main
 from featx.labels import untrained_note
 
-TINY = str(Path(__file__).resolve().parent.parent / "configs" / "tiny.yaml")
+TINY = str(Path(__file__).resolve().parent.parent / "configs" / "seeded_tiny.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_extract_stores_every_picture_and_names_what_it_refused(
     assert (facts["state"], facts["records"], facts["backend"]) == ("complete", 4, "lmdb")
     assert facts["keys"] == ["a", "b", "d.e", "sub/c"]
     assert sum(facts["refused"].values()) == 1
-    assert facts["provenance"]["profile"]["name"] == "tiny"
+    assert facts["provenance"]["profile"]["name"] == "seeded-tiny"
     refusals = report(capsys, "inspect", store, "--failures")
     assert [r["key"] for r in refusals] == ["broken"]
     assert refusals[0]["message"]

@@ -15,7 +15,7 @@ from featx.config import load_config
 from featx.errors import UsageError
 from featx.store.verify import verify
 
-TINY = str(Path(__file__).resolve().parent.parent / "configs" / "tiny.yaml")
+TINY = str(Path(__file__).resolve().parent.parent / "configs" / "seeded_tiny.yaml")
 
 
 def photo(folder: Path, name: str, seed: int = 0) -> None:

@@ -11,7 +11,7 @@ import pytest
 from featx.store.verify import verify
 from tests.kill_loop import killed, undisturbed
 
-CONFIG = str(Path(__file__).resolve().parent.parent / "configs" / "tiny.yaml")
+CONFIG = str(Path(__file__).resolve().parent.parent / "configs" / "seeded_tiny.yaml")
 
 
 @pytest.mark.parametrize("backend", ["lmdb", "hdf5"])

@@ -52,9 +52,10 @@ def load_weights(
     """Weights of a file, a folder, or a hub id ``org/name[@revision]``, in the normal form.
 
     Layouts: the normal form itself, Hugging Face (``.bin``, safetensors), airsplay and detectron2 (``.pkl``, ``.pth``),
-    MILVLG (``.pth``), Caffe (``.caffemodel``). ``seeded`` and ``seeded-tiny`` give untrained weights, see
-    :func:`seeded_weights`. ``expect_sha256`` is that of the file. ``labels`` maps ``objects`` and ``attributes`` to
-    vocabulary files or sequences of names. ``anchors`` and ``delta_weights`` state what a foreign file leaves open.
+    MILVLG (``.pth``), Caffe (``.caffemodel``). ``tiny`` is the small detector that comes with the package, trained on
+    drawn scenes. ``seeded`` and ``seeded-tiny`` give untrained weights, see :func:`seeded_weights`.
+    ``expect_sha256`` is that of the file. ``labels`` maps ``objects`` and ``attributes`` to vocabulary files or
+    sequences of names. ``anchors`` and ``delta_weights`` state what a foreign file leaves open.
 
     No file is trusted: nothing in it is executed, and every tensor is checked for name, shape and finiteness.
     Raises WeightsError, and MissingDependency for a hub id without the package huggingface_hub.

@@ -1,4 +1,4 @@
-"""Finding the file behind a location: a path, a folder with one weights file, or a hub id ``org/name[@revision]``."""
+"""Finding the file behind a location: ``tiny``, a path, a folder with one, or a hub id ``org/name[@revision]``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from featx.errors import MissingDependency, WeightsError
 from featx_extractors.weights.container import KNOWN
 
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".pkl", ".pickle", ".caffemodel")
+SHIPPED = {"tiny": Path(__file__).with_name("tiny.safetensors")}  # the detector that comes with the package
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
@@ -29,7 +30,7 @@ def locate(location: str) -> Place:
     Raises WeightsError when there is none or more than one, and MissingDependency (exit code 5) for a hub id
     without the package huggingface_hub.
     """
-    path = Path(location).expanduser()
+    path = SHIPPED.get(location, Path(location).expanduser())
     try:
         if path.is_dir():
             path = _only_file(path)

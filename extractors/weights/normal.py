@@ -3,6 +3,9 @@
 Tensors are float32 under detectron2's names (:meth:`Architecture.shapes`), with one meaning each: background last,
 objectness as one logit per anchor (foreground minus background), box deltas for foreground classes only, anchors
 stored, batch norm as plain statistics. The metadata entry ``featx`` is the :class:`Header` as canonical JSON.
+
+A file may hold weights of layers as float16, half the size: they are widened when read, exactly, and the hashes are
+those of the widened numbers. Anchors, biases and batch norm are float32 in any file.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -177,10 +180,13 @@ def read_normal(path: Path | str) -> Weights:
 
 def from_arrays(arrays: Mapping[str, Array], header: Header, path: Path) -> Weights:
     """Weights of arrays read from ``path``, checked against their header. Raises WeightsError."""
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    foreign = [f"{name} is {array.dtype}" for name, array in arrays.items() if array.dtype != np.float32]
+    foreign = [f"{name} is {array.dtype}" for name, array in arrays.items() if array.dtype not in _widths(name)]
     if foreign:
-        raise WeightsError(f"{path}: {foreign[0]}, the normal form is float32", "import the source again")
+        raise WeightsError(
+            f"{path}: {foreign[0]}, the normal form is float32 (weights of layers may be float16)",
+            "import the source again",
+        )
+    tensors = {name: torch.from_numpy(array.astype(np.float32, copy=False)) for name, array in arrays.items()}
     architecture = Architecture.of(shapes_of(tensors), str(path))
     architecture.check(shapes_of(tensors), str(path))
     said = {
@@ -200,14 +206,31 @@ def from_arrays(arrays: Mapping[str, Array], header: Header, path: Path) -> Weig
     return Weights(tensors, header)
 
 
-def write_normal(weights: Weights, path: Path | str) -> None:
-    """Write the normal form; ``path`` appears complete or not at all. Equal weights give equal bytes."""
+def rounded_to_float16(weights: Weights) -> Weights:
+    """The weights that a float16 file of them holds, under the hash of these. Raises WeightsError beyond its range."""
+    tensors = {n: t.half().float() if np.float16 in _widths(n) else t for n, t in weights.tensors.items()}
+    lost = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if lost:
+        raise WeightsError(f"{lost[0]} has numbers that float16 cannot hold", "write float32 instead")
+    header = replace(weights.header, sha256=tensors_sha256(tensors), source_sha256=tensors_sha256(tensors))
+    return Weights(tensors, header)
+
+
+def write_normal(weights: Weights, path: Path | str, dtype: Literal["float32", "float16"] = "float32") -> None:
+    """Write the normal form; ``path`` appears complete or not at all. Equal weights give equal bytes.
+
+    ``dtype`` float16 rounds the weights of layers: what is read back is :func:`rounded_to_float16` of what was given.
+    """
     path = Path(path)
+    stored = dict(weights.tensors)
+    if dtype == "float16":
+        weights = rounded_to_float16(weights)
+        stored = {n: t.half() if np.float16 in _widths(n) else t for n, t in weights.tensors.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.touch()
         mode = temporary.stat().st_mode  # safetensors makes files that only their owner can read
-        save_file(dict(weights.tensors), temporary, metadata={KEY: weights.header.to_json()})
+        save_file(stored, temporary, metadata={KEY: weights.header.to_json()})
         temporary.chmod(mode)
         temporary.replace(path)
     except BaseException as error:
@@ -215,3 +238,9 @@ def write_normal(weights: Weights, path: Path | str) -> None:
         if isinstance(error, OSError | SafetensorError):
             raise WeightsError(f"{path} cannot be written: {error}", "give a path in a folder with room") from None
         raise
+
+
+def _widths(name: str) -> tuple[type[np.floating[Any]], ...]:
+    """The types in which a file may hold a tensor: weights of layers (not of norms) also by halves."""
+    layer = name.endswith(".weight") and not name.endswith(".norm.weight")
+    return (np.float32, np.float16) if layer else (np.float32,)

@@ -3,7 +3,7 @@
 Results go to stdout, talk to stderr. Exit codes::
 
     0    done
-    1    unexpected error, or a comparison that failed
+    1    unexpected error, a comparison that failed, or a training loss that is no longer a number
     2    wrong usage or input, or a file that cannot be read or written
     3    finished, but refused more pictures than --max-refused
     4    store damaged, unfinished, locked by another process, or not a store
@@ -34,6 +34,11 @@ COMMANDS = {
     "draw": "draw a record's boxes and names on its picture",
     "verify": "check every byte of a store",
     "convert": "read or write other people's formats (LXMERT TSV)",
+    "scenes": "draw pictures with boxes, questions and captions to learn from",
+    "train": "train a model on a store, or a detector on boxes",
+    "predict": "answer the questions of a whole split",
+    "evaluate": "score a file of answers",
+    "ask": "ask a question about a picture",
     "plugins": "list extractors, and what is missing to use them",
     "doctor": "say what is installed, compiled and missing",
 }

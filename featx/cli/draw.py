@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.output import deliver
-from featx.codec import store_key
-from featx.decode import Policy, decode
+from featx.cli.pictures import find_picture
 from featx.draw import draw, encode_png
 from featx.errors import UsageError
-from featx.images import list_pictures
 from featx.labels import untrained_note
 from featx.store import open_store
 
@@ -35,18 +33,10 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"--top is {options.top}", "give a whole number of 1 or more")
     with open_store(options.store, partial=True) as store:
         record, labels, manifest = store[options.key], store.labels, store.manifest
-    rule = options.key_rule or manifest.provenance.get("key_rule", "stem")
-    listing = list_pictures(options.images, root=options.root, key_rule=rule, image_name=options.image_name)
-    sources = {store_key(s.key): s for s in listing}  # as the store compares them: one name has several spellings
-    wanted = store_key(options.key)
-    if wanted not in sources:
-        some = ", ".join(s.key for s in list(sources.values())[:3])
-        raise UsageError(
-            f"{options.images} has no picture with the key {options.key!r} under the rule {rule!r}; it has {some}, ...",
-            "give the same pictures as for the extraction, or another --key-rule",
-        )
-    decoder = manifest.provenance.get("decoder", {})
-    pixels = decode(sources[wanted].read(), Policy(salvage_tail=bool(decoder.get("salvage_tail"))))
+    pixels = find_picture(
+        options.key, manifest, options.images,
+        key_rule=options.key_rule, root=options.root, image_name=options.image_name,
+    )  # fmt: skip
     canvas = draw(
         pixels, record, labels,
         top=options.top, min_conf=options.min_conf, which=options.which, note=untrained_note(manifest),

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.parity import box_ops, networks
+from tests.parity import box_ops, lxmert, metrics, networks
 from tests.parity.folder import Folder
 from tests.parity.table import Table
 
@@ -18,6 +18,9 @@ KINDS = {
     "full": networks.compare_hf,
     "vg": networks.compare_vg,
     "d2": networks.compare_d2,
+    "metrics": metrics.compare,
+    "lxmert": lxmert.compare_lxmert,
+    "hf_lxmert": lxmert.compare_hf,
 }
 
 
@@ -53,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"not read: {name}", file=sys.stderr)
     if args.json:
         args.json.write_text(json.dumps({"rows": table.as_json(), "unread": missed}, indent=1) + "\n")
-    print(f"\n{len(table.rows)} comparisons, {len(table.failed)} failed, {len(missed)} arrays not read")
+    print(f"\n{len(table.rows)} comparisons, {len(table.failed)} failed, {len(missed)} entries not read")
     return 1 if table.failed or missed else 0
 
 

@@ -1,0 +1,165 @@
+"""``featx ask STORE KEY QUESTION`` or ``featx ask PHOTO QUESTION``: answers with scores, and what they looked at."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featx.cli.output import add_json, deliver, print_json, table
+from featx.cli.panel import Panel, read_panel
+from featx.cli.pictures import find_picture
+from featx.errors import UsageError
+
+if TYPE_CHECKING:
+    from featx.predictor import Answer
+    from featx.translate import Translator
+
+_ENGLISH = "en"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("words", nargs="+", metavar="STORE KEY | PHOTO, QUESTION",
+                        help="a store and a key, or a photo (path or URL); then one or more questions")  # fmt: skip
+    parser.add_argument("--model", action="append", default=[], metavar="[NAME=]DIR",
+                        help="folder, weights file or hub id; again for a second one beside it (default: the one that "
+                        "comes with featx)")  # fmt: skip
+    parser.add_argument("--config", help="YAML file of models, translators, extractor; see configs/lxmert_ask.yaml")
+    parser.add_argument("--answers", help="the model's list of answers (label2ans), if it does not carry one")
+    parser.add_argument("--tokenizer", help="the model's vocabulary, if it does not carry one")
+    parser.add_argument("--weights", help="weights of the extractor, for photos, if not those the model names")
+    parser.add_argument("--top-k", type=int, default=5, help="answers shown (default 5)")
+    parser.add_argument(
+        "--score", choices=("softmax", "sigmoid", "logit"), help="default: what the model was trained by"
+    )
+    parser.add_argument("--draw", metavar="PNG", help="write the picture with the regions the answer attended to")
+    parser.add_argument("--images", help="with --draw and a key: the pictures, as given to `featx extract`")
+    parser.add_argument("--key-rule", help="with --images, if the store does not say how its keys were made")
+    parser.add_argument(
+        "--language", default=_ENGLISH, help="language of question and answer: ko, fr, ... (default en)"
+    )
+    parser.add_argument("--translator", metavar="IN[,OUT]",
+                        help="MarianMT models to English and back (folder, hub id) or a dictionary .json")  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="of the answering model: cpu (default), cuda, ...")
+    parser.add_argument("--allow-mismatch", action="store_true", help="accept features of another extractor")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked about: a key of a store, or a photo; and the questions as they were typed."""
+
+    store: str | None
+    picture: str
+    questions: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One question, as typed and in English, and each model's answers in the language of the question."""
+
+    question: str
+    english: str
+    answers: dict[str, list[Answer]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"question": self.question, "english": self.english, "answers": self.answers}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Ask every model every question, show the answers, draw."""
+    subject = read_words(options.words)
+    if options.top_k < 1:
+        raise UsageError(f"--top-k is {options.top_k}", "give a whole number of 1 or more")
+    if options.draw and (len(subject.questions) > 1 or (subject.store and not options.images)):
+        what = "the pictures" if len(subject.questions) == 1 else "one question at a time"
+        raise UsageError(f"--draw needs {what}", "add --images, and ask one question")
+    panel = read_panel(options, subject.store)
+    translator = panel.translator(options.language) if options.language != _ENGLISH else None
+    replies = [ask(panel, subject.picture, q, translator, options) for q in subject.questions]
+    if options.draw:
+        draw(panel, subject, replies[0], options)
+    if options.json:
+        print_json({"picture": subject.picture, "replies": [reply.to_dict() for reply in replies]})
+        return
+    print("\n\n".join(map(text, replies)))
+
+
+def read_words(words: Sequence[str]) -> Subject:
+    """Store, key and questions, or photo and questions. Raises UsageError."""
+    store = (Path(words[0]) / "manifest.json").is_file()
+    least = 3 if store else 2
+    if Path(words[0]).is_dir() and not store:
+        raise UsageError(f"{words[0]} is a folder, but no store", "name a store and a key, or a photo")
+    if len(words) < least:
+        form = 'STORE KEY "question"' if store else 'PHOTO "question"'
+        raise UsageError(f"no question was asked about {words[-1]}", f"featx ask {form}")
+    if not store and "://" not in words[0] and not Path(words[0]).expanduser().is_file():
+        raise UsageError(f"there is no store and no photo {words[0]}", "check the path")
+    if not all(word.strip() for word in words):
+        raise UsageError("a question is empty", 'ask something, such as "What is this?"')
+    return Subject(words[0] if store else None, words[least - 2], words[least - 1 :])
+
+
+def ask(panel: Panel, picture: str, question: str, translator: Translator | None, options: argparse.Namespace) -> Reply:
+    """All models' answers to one question."""
+    language = options.language
+    english = translator.translate([question], language, _ENGLISH)[0] if translator else question
+    found: dict[str, list[Answer]] = {}
+    for name, predictor in panel.predictors.items():
+        if predictor.is_longer(english):
+            print(f"featx: the question is longer than {predictor.model.tokens.max_length} word pieces: its end is cut",
+                  file=sys.stderr)  # fmt: skip
+        answers = predictor(panel.record(name, picture), english, options.top_k)
+        if translator:
+            words = translator.translate([a["answer"] for a in answers], _ENGLISH, language)
+            answers = [{**a, "answer": word} for a, word in zip(answers, words, strict=True)]
+        found[name] = answers
+    return Reply(question, english, found)
+
+
+def text(reply: Reply) -> str:
+    """The question, and the answers of each model in a column."""
+    title = reply.question if reply.english == reply.question else f"{reply.question}  ({reply.english})"
+    several = len(reply.answers) > 1
+    columns = [
+        [name] * several + [f"{a['score']:.2f}  {a['answer'] or '(nothing)'}" for a in answers]
+        for name, answers in reply.answers.items()
+    ]
+    longest = max(map(len, columns))
+    rows = [[column[i] if i < len(column) else "" for column in columns] for i in range(longest)]
+    return "\n".join([title, *(f"  {line}" for line in table(rows).splitlines())])
+
+
+def draw(panel: Panel, subject: Subject, reply: Reply, options: argparse.Namespace) -> None:
+    """The picture in the light of the first model's attention, with every model's answers."""
+    from featx.draw import encode_png
+    from featx.draw.answer import Said, draw_answer
+    from featx.live import pixels_of
+
+    name, predictor = next(iter(panel.predictors.items()))
+    record = panel.record(name, subject.picture)
+    if subject.store and predictor.store:
+        manifest = predictor.store.manifest
+        pixels = find_picture(subject.picture, manifest, options.images, key_rule=options.key_rule)
+        labels = manifest.labels
+    else:
+        pixels, labels = pixels_of(subject.picture), predictor.live.extractor.labels
+    _, weights = predictor.look(record, reply.english)
+    several = len(reply.answers) > 1
+    said = [Said([(a["answer"], _share(a["score"], options.score)) for a in answers], key * several)
+            for key, answers in reply.answers.items()]  # fmt: skip
+    about = f"{subject.picture} | {len(record)} regions | light: the attention of {name or 'the model'}"
+    deliver(options.draw, encode_png(draw_answer(pixels, record, weights, reply.question, said, labels, footer=about)))
+
+
+def _share(score: float, kind: str | None) -> float:
+    """A score as a share of one, to be drawn; logits become their sigmoid."""
+    return 1 / (1 + math.exp(-score)) if kind == "logit" else score

@@ -1,0 +1,33 @@
+"""The layout of COCO captions: pictures, and sentences about them (cocodataset.org)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from featx.data.document import Document
+from featx.data.names import PictureNames
+from featx.data.question import Caption
+
+
+def fits(content: Any) -> bool:
+    """Whether this is a file of captions."""
+    return isinstance(content, dict) and "images" in content and "annotations" in content
+
+
+def read(captions: Document, image_name: str | None = None, language: str = "en") -> Iterator[Caption]:
+    """The captions in their order. The key is the picture's ``file_name`` without suffix, or what a template says."""
+    if not fits(captions.content):
+        captions.refuse("it has no 'images' and 'annotations'", "expected a captions file of the COCO layout")
+    names = PictureNames(image_name) if image_name else None
+    files = {
+        row.identifier("id"): str(PurePosixPath(row.text("file_name")).with_suffix(""))
+        for row in captions.rows(captions.content["images"], "images")
+    }
+    for row in captions.rows(captions.content["annotations"], "annotations"):
+        picture = row.identifier("image_id")
+        if picture not in files:
+            row.refuse("image_id", "expected the id of one of 'images'")
+        key = names.key(picture) if names else files[picture]
+        yield Caption(row.identifier("id"), key, row.text("caption"), language)

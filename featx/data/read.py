@@ -1,0 +1,91 @@
+"""Data sets by specification: which files, in which layout, and how their pictures are called in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from featx.data import captions, gqa, lxmert, vizwiz, vqa
+from featx.data.document import Document, load_document
+from featx.data.question import Caption, Question
+from featx.errors import UsageError
+
+Reader = Callable[..., Iterable[Question]]
+# layout -> who reads it, and how a file of it is recognised
+FORMATS: dict[str, tuple[Reader, Callable[[Any], bool]]] = {
+    "vqa": (vqa.read, vqa.fits),
+    "gqa": (gqa.read_gqa, gqa.fits_gqa),
+    "vg-qa": (gqa.read_visual_genome, gqa.fits_visual_genome),
+    "vizwiz": (vizwiz.read, vizwiz.fits),
+    "lxmert": (lxmert.read, lxmert.fits),
+}
+_COMMON = {"format", "questions", "image_name", "language"}
+
+
+def read_questions(spec: Mapping[str, Any]) -> list[Question]:
+    """The questions of one data set, in the order of its file.
+
+    spec: ``questions``: path of a .json, .json.gz or .zip file (``archive.zip:member.json`` for one of several);
+    ``annotations``: path, VQAv2 only, absent for test sets; ``format``: a name in ``FORMATS``, by default what the file
+    looks like; ``image_name``: template of the store keys with ``{image_id}`` (what the file calls the picture) and
+    ``{split}``; ``language``: code of the language, default ``en``.
+    Raises UsageError, naming file and entry, for another layout, empty text, or a question id that comes twice.
+    """
+    known = _COMMON | {"annotations"}
+    _check(spec, known, "questions")
+    questions = load_document(spec["questions"])
+    annotations = load_document(spec["annotations"]) if spec.get("annotations") else None
+    chosen = spec.get("format") or recognise(questions)
+    if chosen not in FORMATS:
+        raise UsageError(f"there is no format {chosen!r}", f"known are {', '.join(FORMATS)}")
+    return parse_questions(chosen, questions, annotations, spec.get("image_name"), spec.get("language") or "en")
+
+
+def parse_questions(
+    name: str, questions: Document, annotations: Document | None, image_name: str | None, language: str = "en"
+) -> list[Question]:
+    """:func:`read_questions` on files that are parsed already."""
+    reader, _ = FORMATS[name]
+    files = (questions, annotations) if annotations else (questions,)
+    if annotations and name != "vqa":
+        raise UsageError(f"{annotations.name}: a data set of the format {name} has no annotations file", "leave it out")
+    found = list(reader(*files, image_name=image_name, language=language))
+    _unique(questions, found)
+    return found
+
+
+def read_captions(spec: Mapping[str, Any]) -> list[Caption]:
+    """The captions of one file of the COCO layout, in its order.
+
+    spec: ``captions``: path, as for :func:`read_questions`; ``format``: ``coco``; ``image_name``, ``language``.
+    """
+    _check(spec, {"format", "captions", "image_name", "language"}, "captions")
+    if spec.get("format", "coco") != "coco":
+        raise UsageError(f"there is no format {spec['format']!r} of captions", "known is coco")
+    file = load_document(spec["captions"])
+    found = list(captions.read(file, spec.get("image_name"), spec.get("language") or "en"))
+    _unique(file, found)
+    return found
+
+
+def recognise(file: Document) -> str:
+    """The format of a questions file. Raises UsageError when it is none that is known."""
+    for name, (_, fits) in FORMATS.items():
+        if fits(file.content):
+            return name
+    return file.refuse("it is of no known layout", f"known are the question files of {', '.join(FORMATS)}")
+
+
+def _check(spec: Mapping[str, Any], known: set[str], needed: str) -> None:
+    unknown = sorted(set(spec) - known)
+    if unknown or not spec.get(needed):
+        found = f"unknown setting {unknown[0]!r}" if unknown else f"no {needed!r}"
+        raise UsageError(f"the specification of a data set has {found}", f"settings are {', '.join(sorted(known))}")
+
+
+def _unique(file: Document, found: Iterable[Question | Caption]) -> None:
+    seen: set[int | str] = set()
+    for entry in found:
+        if entry.id in seen:
+            file.refuse(f"the id {entry.id!r} comes twice", "expected every id once")
+        seen.add(entry.id)

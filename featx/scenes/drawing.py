@@ -1,0 +1,132 @@
+"""Draw a whole folder, in as many processes as there are cores; an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import joblib
+
+from featx.errors import UsageError
+from featx.progress import Progress
+from featx.scenes.camera import photograph
+from featx.scenes.card import Census
+from featx.scenes.coco import Captions, Instances
+from featx.scenes.gqa import Gqa
+from featx.scenes.growing import GrowingJson
+from featx.scenes.languages import LANGUAGES
+from featx.scenes.page import Page, write_page
+from featx.scenes.plan import CARD, Plan, also_named, claimed, deliver, picture_path
+from featx.scenes.vqa import Annotations, LxmertList, Questions
+from featx.scenes.world import SPLITS, Split
+
+_CHUNK = 8  # pictures per message between processes
+
+
+class Annex(Protocol):
+    """A file about the pictures of a split that takes them one by one."""
+
+    file: GrowingJson
+
+    def add(self, page: Page) -> None: ...
+
+
+def write_scenes(
+    out: str | Path,
+    train: int,
+    val: int,
+    seed: int,
+    languages: Sequence[str] = tuple(LANGUAGES),
+    *,
+    workers: int | None = None,
+    quiet: bool = True,
+    json: bool = False,
+) -> Plan:
+    """Write all files of the scenes of a seed into the folder ``out``; the bytes do not depend on ``workers``.
+
+    workers: processes, as many as there are cores by default. Pictures that an earlier run of the same plan wrote are
+    kept, and a folder that is whole is left as it is. Raises UsageError for a folder that holds something else, and
+    for numbers that make no sense; StoreError while another process draws into the folder.
+    """
+    plan = Plan(train, val, seed, tuple(languages))
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} workers", "give a whole number of 1 or more")
+    folder, census = Path(out), Census()
+    with claimed(folder, plan):
+        if is_whole(folder, plan):
+            return plan
+        with Progress(train + val, json=json, quiet=quiet) as progress:
+            for split in SPLITS:
+                _write_split(folder, plan, split, workers or joblib.cpu_count(), progress, census)
+        deliver(folder / CARD, census.card(plan).encode())
+    return plan
+
+
+def is_whole(folder: Path, plan: Plan) -> bool:
+    """Whether every file of the plan is there."""
+    files = [folder / CARD]
+    for split in SPLITS:
+        files += [*_annexes(folder, plan, split), *(_answers(folder, split, code) for code in plan.languages)]
+        files += plan.pictures(folder, split)
+    return all(path.is_file() for path in files)
+
+
+def _annexes(folder: Path, plan: Plan, split: Split) -> dict[Path, Callable[[Path], Annex]]:
+    """The files about a split, and what writes each."""
+    vqa, captions = folder / "vqa", folder / "captions"
+    files: dict[Path, Callable[[Path], Annex]] = {
+        folder / "annotations" / f"instances_{split}.json": partial(Instances),
+        folder / "gqa" / f"{split}_balanced_questions.json": partial(Gqa),
+        folder / "lxmert" / f"{split}.json": partial(LxmertList),
+    }
+    for code in plan.languages:
+        language = LANGUAGES[code]
+        files[vqa / f"questions_{split}_{code}.json"] = partial(Questions, split=split, language=language)
+        files[captions / f"captions_{split}_{code}.json"] = partial(Captions, language=language)
+    files[_answers(folder, split, plan.languages[0])] = partial(Annotations, split=split)
+    return files
+
+
+def _answers(folder: Path, split: Split, code: str) -> Path:
+    """The answers to the questions of a language, which are the same for all: one file with several names."""
+    return folder / "vqa" / f"annotations_{split}_{code}.json"
+
+
+def _write_split(folder: Path, plan: Plan, split: Split, workers: int, progress: Progress, census: Census) -> None:
+    """Draw what is missing of a split and write all files about it."""
+    with ExitStack() as stack:
+        annexes = [make(path) for path, make in _annexes(folder, plan, split).items()]
+        for annex in annexes:
+            stack.enter_context(annex.file)
+        for page in _drawn(folder, plan, split, workers):
+            for annex in annexes:
+                annex.add(page)
+            census.add(page)
+            progress.advance()
+    for code in plan.languages[1:]:
+        also_named(_answers(folder, split, plan.languages[0]), _answers(folder, split, code))
+
+
+def _drawn(folder: Path, plan: Plan, split: Split, workers: int) -> Iterator[Page]:
+    """The pages of a split in order, each with its picture on disk."""
+    (folder / split).mkdir(exist_ok=True)
+    indices = range(plan.count(split))
+    chunks = [indices[k : k + _CHUNK] for k in range(0, len(indices), _CHUNK)]
+    pool = joblib.Parallel(n_jobs=min(workers, max(1, len(chunks))), return_as="generator")
+    for pages in pool(joblib.delayed(_draw)(folder, plan.seed, split, chunk) for chunk in chunks):
+        yield from pages
+
+
+def _draw(folder: Path, seed: int, split: Split, indices: range) -> list[Page]:
+    """Work of one process: pictures that are not there yet, and what is said about all."""
+    cv2.setNumThreads(1)
+    pages = [write_page(seed, split, index) for index in indices]
+    for page in pages:
+        path = picture_path(folder, page.scene.id)
+        if not path.is_file():
+            deliver(path, photograph(page.scene))
+    return pages

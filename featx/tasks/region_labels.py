@@ -1,0 +1,36 @@
+"""What the hidden regions are to be recognised as: the detector's own names for them, and their features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from featx.record import RecordBatch
+
+# objective -> the fields of a store it needs
+FIELDS = {"objects": ("object_ids", "object_confs"), "attributes": ("attribute_ids", "attribute_confs")}
+
+
+def region_labels(objectives: Sequence[str], records: RecordBatch, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Labels and weights ``[B, N]`` of each objective about regions; ``hidden`` bool ``[B, N]``.
+
+    Names weigh as much as the detector was sure of them, for all regions, hidden or not; features weigh 1 where hidden
+    (airsplay/lxmert). The loss is a mean over all B * N rows, so weights are scaled to a mean over the real ones.
+    """
+    real = records.mask
+    scale = real.numel() / max(1, int(real.sum()))
+    found: dict[str, torch.Tensor] = {}
+    for name, (ids, confs) in FIELDS.items():
+        if name in objectives:
+            classes, sure = records.extra[ids].long(), records.extra[confs]
+            known = real & (classes >= 0)  # a region without a name has the id -1
+            found[f"{name[:-1]}_labels"] = torch.where(known, classes, 0)
+            found[f"{name[:-1]}_weights"] = torch.where(known, sure, 0.0) * scale
+    if "features" in objectives:
+        found["feature_labels"] = records.features
+        found["feature_weights"] = hidden.to(torch.float32) * scale
+    found["hidden"] = hidden
+    return found

@@ -1,0 +1,109 @@
+"""Do the stores hold what the task wants? Asked before the first step, and answered with every difference at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featx.errors import UsageError
+from featx.schema import Schema
+from featx.store import StoreReader
+from featx.task import Task, Wants
+from featx.train.sources import Stores, stated
+
+SHOWN = 5  # missing pictures named
+
+Examples = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One thing that a store has not as the task wants it."""
+
+    what: str
+    found: str
+    expected: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: found {self.found}, expected {self.expected} ({self.advice})"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """examples: those that can be used. notes: what is amiss and was allowed."""
+
+    examples: Examples
+    notes: Sequence[str]
+
+
+def check(task: Task, stores: Stores, examples: Examples, *, allow: bool = False) -> Checked:
+    """Compare the store of every split that has examples with ``task.wants()``.
+
+    Raises UsageError that names every difference; ``allow`` makes them notes, and drops examples without a record.
+    """
+    wants = task.wants()
+    if wants is None:
+        return Checked(
+            examples, [f"task {task.name} reads no store; the one that was given is not used"] * bool(stores)
+        )
+    amiss: list[str] = []
+    usable: dict[str, Sequence[Any]] = {}
+    for split, found in examples.items():
+        if found and split not in stores:
+            raise UsageError(
+                f"task {task.name} reads a store, and none was given for its {split} examples", "give --store PATH"
+            )
+        usable[split] = found
+        if found:
+            lines, usable[split] = _compare(wants, stores[split], found, task)
+            amiss += [f"{split}: {line}" for line in lines]
+    if amiss and not allow:
+        raise UsageError(
+            f"the store does not fit task {task.name}:\n  " + "\n  ".join(amiss),
+            "extract the store again as expected, or train on it all the same with --allow-mismatch",
+        )
+    return Checked(usable, amiss)
+
+
+def _compare(wants: Wants, store: StoreReader, examples: Sequence[Any], task: Task) -> tuple[list[str], Sequence[Any]]:
+    """What is amiss with the store of a split, and the examples that have a record."""
+    lines = [str(mismatch) for mismatch in mismatches(wants, store.schema, store.manifest.provenance)]
+    wanted = {task.key(example): None for example in examples}
+    missing = missing_keys(wanted, store)
+    if not missing:
+        return lines, examples
+    left = [example for example in examples if task.key(example) not in missing]
+    some = ", ".join(list(missing)[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+    picture = Mismatch(
+        "pictures",
+        f"no record for {len(missing):,} of {len(wanted):,} pictures, of {len(examples) - len(left):,} of "
+        f"{len(examples):,} examples: {some}",
+        "a record for each",
+        "extract them; if they were refused, `featx inspect STORE --failures` says why",
+    )
+    return [*lines, str(picture)], left
+
+
+def mismatches(wants: Wants, schema: Schema, provenance: Mapping[str, Any]) -> Iterator[Mismatch]:
+    """Fields, dimension, profile and weights of a store or an extractor, as far as the task cares."""
+    have = [field.name for field in schema.fields]
+    for name in wants.fields:
+        if name not in have:
+            yield Mismatch("fields", ", ".join(have), name, f"extract with an extractor whose records have {name}")
+    if wants.dim is not None and wants.dim != schema.dim:
+        yield Mismatch("dim", str(schema.dim), str(wants.dim), "extract with the network the model was made for")
+    for what, entry, expected, advice in (
+        ("profile", ("profile", "hash"), wants.profile, "extract with the profile the model was trained with"),
+        ("weights", ("weights", "sha256"), wants.weights, "extract with the weights the model was trained with"),
+    ):
+        found = stated(provenance, *entry)
+        if expected is not None and found != expected:
+            yield Mismatch(what, str(found or "nothing stated"), expected, advice)
+
+
+def missing_keys(wanted: Iterable[str], store: StoreReader) -> dict[str, None]:
+    """The keys of ``wanted`` that the store lacks, in their order; its keys are listed once, not looked up singly."""
+    have = set(store.keys())
+    return {key: None for key in wanted if key not in have and key not in store}

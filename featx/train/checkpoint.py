@@ -1,0 +1,160 @@
+"""The state of a run on disk: tensors as safetensors, the rest as JSON, nothing pickled.
+
+A checkpoint is a folder, written under a temporary name, synced and renamed; then the pointer ``latest.json`` is
+replaced. So a process that dies at any moment leaves the last whole checkpoint and, at worst, a temporary folder::
+
+    checkpoints/latest.json                          {"checkpoint": "step-000000120-epoch-0003"}
+    checkpoints/step-000000120-epoch-0003/model.safetensors   the model's state_dict
+                                          state.safetensors   optimiser.N.NAME, random.RANK.NAME
+                                          state.json          everything else, see State
+
+A name gives steps and epochs done: at the end of an epoch there can be one checkpoint before its evaluation and one
+behind, of the same step.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from featx.errors import StoreDamaged
+from featx.store import disk
+
+FORMAT = 1
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass
+class State:
+    """Where a run stands, besides its tensors.
+
+    step: steps done. epoch: epochs done. position: steps done of the epoch that is open. best: the best evaluation (see
+    ``Outcome``); stale: evaluations since. figures: the last evaluation. log: length of log.jsonl in bytes. meter,
+    scaler: their own states. config: what the run was begun with, as in config.json.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    best: dict[str, Any] | None = None
+    stale: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+    log: int = 0
+    meter: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The folder of checkpoints of a run; the last ``keep`` are kept."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint: the one the pointer names, or the last one if that was taken away."""
+        pointer = self.folder / "latest.json"
+        if pointer.exists():
+            named = self.folder / str(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
+            if named.is_dir():
+                return named
+        return next(reversed(self._all()), None)
+
+    def write(self, state: State, model: Tensors, tensors: Tensors) -> Path:
+        """Write a checkpoint of ``state.step``; when this returns it is durable. Raises FeatxError for a full disk."""
+        target = self.folder / f"step-{state.step:09d}-epoch-{state.epoch:04d}"
+        if target.exists():  # of the same step, and so of the same content
+            return target
+        draft = disk.temporary(target)
+        with disk.room(self.folder):
+            draft.mkdir(parents=True)
+            save_file(model, draft / "model.safetensors")
+            save_file(tensors, draft / "state.safetensors")
+            disk.write(draft / "state.json", json.dumps({"format": FORMAT, **asdict(state)}).encode())
+            for path in (*draft.glob("*.safetensors"), draft):
+                disk.sync(path)
+            disk.rename(draft, target)
+            disk.sync(self.folder)
+            disk.publish(self.folder / "latest.json", json.dumps({"checkpoint": target.name}).encode())
+            for old in self._all()[: -self.keep]:
+                shutil.rmtree(old)
+        return target
+
+    def clean(self) -> None:
+        """Remove what a writer that died left behind: drafts, and a folder that the pointer did not reach."""
+        for left in self.folder.glob(".step-*.tmp"):
+            shutil.rmtree(left)
+        newest = self.latest()
+        for path in self._all():
+            if newest is not None and path.name > newest.name:
+                shutil.rmtree(path)
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"))
+
+
+def read(folder: Path) -> tuple[State, Tensors, Tensors]:
+    """State, model and other tensors of a checkpoint. Raises StoreDamaged for one that is not as it was written."""
+    try:
+        data = json.loads((folder / "state.json").read_bytes())
+        if data.pop("format") != FORMAT:
+            raise ValueError("it is of another format")
+        return State(**data), load_file(folder / "model.safetensors"), load_file(folder / "state.safetensors")
+    except Exception as error:  # safetensors has an error class of its own
+        raise StoreDamaged(
+            f"the checkpoint {folder} cannot be read: {error}",
+            "delete it to go on from the one before, or begin anew with --fresh",
+        ) from error
+
+
+def model_tensors(model: torch.nn.Module) -> Tensors:
+    """The state_dict in CPU memory."""
+    return _apart(model.state_dict())
+
+
+def load_model(model: torch.nn.Module, tensors: Tensors) -> None:
+    """Inverse of :func:`model_tensors`, into the model's own memory."""
+    model.load_state_dict(tensors)
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Tensors:
+    """The optimiser's state by ``optimiser.PARAMETER.NAME``; its settings follow from configuration and step."""
+    state: Mapping[int, Mapping[str, torch.Tensor | None]] = optimiser.state_dict()["state"]
+    return _apart(
+        {
+            f"optimiser.{number}.{name}": value
+            for number, values in state.items()
+            for name, value in values.items()
+            if value is not None
+        }
+    )
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Inverse of :func:`optimiser_tensors`."""
+    found: dict[int, Tensors] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimiser":
+            number, _, entry = rest.partition(".")
+            found.setdefault(int(number), {})[entry] = value.clone()  # into memory that is aligned like all other
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": found})
+
+
+def _apart(tensors: Tensors) -> Tensors:
+    """Tensors that share no memory, as safetensors wants them: one with several names (tied) is written under each."""
+    seen: set[int] = set()
+    apart = {}
+    for name, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        place = value.untyped_storage().data_ptr()
+        apart[name] = value.clone() if place in seen else value
+        seen.add(place)
+    return apart

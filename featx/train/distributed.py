@@ -1,0 +1,100 @@
+"""Several processes, as ``torchrun`` starts them: who am I, and how do we agree.
+
+Gradients travel over gloo (CPU) or nccl (CUDA). Everything else that processes tell each other is JSON or raw bytes in
+CPU tensors over gloo, so nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from featx.errors import UsageError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run: this one is ``rank`` of ``size`` and works on ``device``."""
+
+    rank: int
+    size: int
+    device: torch.device
+    control: Any = None  # the gloo group; None in a world of one
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and talks."""
+        return self.rank == 0
+
+    def gather_bytes(self, data: bytes) -> list[bytes]:
+        """The bytes of every process, by rank, in every process."""
+        if self.size == 1:
+            return [data]
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor([len(data)]), group=self.control)
+        counts = [int(length) for length in lengths]
+        mine = torch.zeros(max(1, *counts), dtype=torch.uint8)
+        if data:
+            mine[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        rows = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(rows, mine, group=self.control)
+        return [row[:count].numpy().tobytes() for row, count in zip(rows, counts, strict=True)]
+
+    def gather(self, value: Any) -> list[Any]:
+        """A JSON-able value of every process, by rank, in every process."""
+        return (
+            [value] if self.size == 1 else [json.loads(data) for data in self.gather_bytes(json.dumps(value).encode())]
+        )
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        if self.size == 1:
+            return flag
+        total = torch.tensor([int(flag)])
+        dist.all_reduce(total, group=self.control)
+        return bool(total)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier(group=self.control)
+
+
+@contextmanager
+def join(device: str) -> Iterator[World]:
+    """This process's place in the world, from the environment of ``torchrun``; alone where there is none.
+
+    With ``device`` cuda each process of a machine takes the GPU of its LOCAL_RANK. Raises UsageError for a device that
+    is not there.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if size == 1:
+        yield World(0, 1, place)
+        return
+    if dist.is_initialized():
+        raise UsageError("this process is in a torch.distributed group already", "leave it before training")
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield World(rank, size, place, dist.new_group(backend="gloo"))
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(name: str, local: int) -> torch.device:
+    if name == "cpu":
+        return torch.device("cpu")
+    place = torch.device(name if ":" in name else f"cuda:{local}")
+    if not torch.cuda.is_available() or (place.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"train.device is {name}, torch finds {torch.cuda.device_count()} GPU(s)", "choose cpu, or another device"
+        )
+    torch.cuda.set_device(place)
+    return place

@@ -1,0 +1,34 @@
+"""The rate of a step, as a fraction of the peak: a pure function of (step, steps), so it has no state to keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[int], float]
+
+
+def schedule(kind: str, steps: int, warmup: float) -> Schedule:
+    """The factor of the rate at a step, counted from 0, of a run of ``steps`` steps.
+
+    warmup: below 1 a fraction of all steps, else steps; ``w`` below. It is not rounded, as in the published BertAdam.
+    The factor rises linearly from 0, ``step / w``, and behind the warm-up is, with ``p = (step - w) / (steps - w)``:
+    linear ``1 - p``, cosine ``(1 + cos(pi p)) / 2``, constant 1. The first step of a warm-up has rate 0, as in the
+    published recipes (BertAdam, and ``get_linear_schedule_with_warmup`` of transformers).
+    """
+    begin = warmup * steps if warmup < 1 else float(warmup)
+    shape = _SHAPES[kind]
+
+    def factor(step: int) -> float:
+        if step < begin:
+            return step / begin
+        return shape(min(1.0, (step - begin) / (steps - begin)) if steps > begin else 1.0)
+
+    return factor
+
+
+_SHAPES: dict[str, Callable[[float], float]] = {
+    "linear": lambda part: 1 - part,
+    "cosine": lambda part: (1 + math.cos(math.pi * part)) / 2,
+    "constant": lambda part: 1.0,
+}

@@ -1,0 +1,60 @@
+"""The stores of a run: one for both splits, or one for each; none for a task that reads none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, get_args
+
+from featx.errors import UsageError
+from featx.store import StoreReader, open_store
+from featx.task import Split
+
+Location = str | os.PathLike[str] | StoreReader
+Sources = Location | Mapping[str, Location] | None
+Stores = Mapping[str, StoreReader]
+
+
+@contextmanager
+def opened(sources: Sources) -> Iterator[Stores]:
+    """The stores by split. Paths are opened, and closed at the end; readers are used as they are."""
+    splits = get_args(Split)
+    if sources is None:
+        named: Mapping[str, Location] = {}
+    elif isinstance(sources, Mapping):
+        named = sources
+    else:
+        named = dict.fromkeys(splits, sources)
+    if strange := sorted(set(named) - set(splits)):
+        raise UsageError(f"store has the entry {strange[0]!r}", "give one path, or a mapping of train and val")
+    with ExitStack() as stack:
+        readers: dict[str, StoreReader] = {}
+        for place in dict.fromkeys(map(_identity, named.values())):
+            found = next(where for where in named.values() if _identity(where) == place)
+            readers[place] = found if isinstance(found, StoreReader) else stack.enter_context(open_store(found))
+        yield {split: readers[_identity(where)] for split, where in named.items()}
+
+
+def _identity(where: Location) -> str:
+    return str(id(where)) if isinstance(where, StoreReader) else os.path.realpath(where)
+
+
+def fingerprint(store: StoreReader) -> dict[str, Any]:
+    """What tells a store from another, wherever it lies: how it was made, what is in it."""
+    totals = store.manifest.totals
+    return {
+        "digest": totals.digest if totals else None,
+        "records": len(store),
+        "dim": store.schema.dim,
+        "profile": stated(store.manifest.provenance, "profile", "hash"),
+        "weights": stated(store.manifest.provenance, "weights", "sha256"),
+    }
+
+
+def stated(provenance: Mapping[str, Any], *names: str) -> Any:
+    """An entry of a provenance, None where it says nothing of it."""
+    value: Any = provenance
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,103 @@
+"""Questions and answers in other languages: a translator on either side of a model that knows one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from featx.errors import MissingDependency, UsageError, WeightsError
+
+# Marian models of the OPUS-MT project exist for most pairs of languages, under this name.
+MARIAN = "Helsinki-NLP/opus-mt-{source}-{target}"
+_BEAMS, _LONGEST = 4, 64
+
+
+class Translator(Protocol):
+    """Whatever translates."""
+
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
+        """Each text in the language ``target``; languages are codes such as ``en``, ``fr``, ``ko``."""
+        ...
+
+
+class Dictionary:
+    """A translator that looks whole texts up and leaves alone what it does not know.
+
+    entries: ``{"fr>en": {"Quelle couleur ?": "What colour?"}, "en>fr": {"red": "rouge"}}``. Letter case and the number
+    of spaces do not matter.
+    """
+
+    def __init__(self, entries: Mapping[str, Mapping[str, str]]) -> None:
+        self._entries = {
+            pair: {_plain(text): translation for text, translation in texts.items()} for pair, texts in entries.items()
+        }
+
+    @classmethod
+    def read(cls, path: str | Path) -> Dictionary:
+        """From a JSON file. Raises UsageError."""
+        try:
+            entries = json.loads(Path(path).read_bytes())
+            return cls({str(pair): dict(texts) for pair, texts in entries.items()})
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise UsageError(
+                f"the dictionary {path} cannot be read: {error}", 'expected {"fr>en": {"rouge": "red"}, ...} as JSON'
+            ) from None
+
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
+        if f"{source}>{target}" not in self._entries:
+            known = ", ".join(self._entries) or "nothing"
+            raise UsageError(f"the dictionary has no {source}>{target}", f"it has {known}")
+        words = self._entries[f"{source}>{target}"]
+        return [words.get(_plain(text), text) for text in texts]
+
+
+class Marian:
+    """MarianMT models of transformers, or any other sequence-to-sequence ones, by folder or hub id.
+
+    names: direction (``fr>en``) -> model; other directions use the template ``MARIAN``. A model is loaded when its
+    direction is first asked for.
+    """
+
+    def __init__(self, names: Mapping[str, str] | None = None, device: str = "cpu") -> None:
+        self.names, self.device = dict(names or {}), device
+        self._loaded: dict[str, tuple[Any, Any]] = {}
+
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
+        """Raises WeightsError for a model that cannot be found, MissingDependency without transformers."""
+        if not texts:
+            return []
+        name = self.names.get(f"{source}>{target}") or MARIAN.format(source=source, target=target)
+        if name not in self._loaded:
+            self._loaded[name] = _load(name, self.device)
+        tokenizer, model = self._loaded[name]
+        batch = tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True).to(self.device)
+        wanted = {k: v for k, v in batch.items() if k in ("input_ids", "attention_mask")}
+        out = model.generate(**wanted, num_beams=_BEAMS, max_new_tokens=_LONGEST)
+        return [str(text).strip() for text in tokenizer.batch_decode(out, skip_special_tokens=True)]
+
+
+def _load(name: str, device: str) -> tuple[Any, Any]:
+    """Tokenizer and model."""
+    try:
+        import transformers
+    except ImportError:
+        raise MissingDependency("translating needs transformers", "pip install 'featx[translate]'") from None
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        model = transformers.AutoModelForSeq2SeqLM.from_pretrained(name)
+    except ImportError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MissingDependency(f"{name} needs another package: {reason}", "pip install 'featx[translate]'") from None
+    except Exception as error:  # the hub's, the tokenizer's or the file reader's, by version
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise WeightsError(
+            f"the translation model {name} cannot be loaded: {reason}",
+            "check the name and the connection, or give the folder of a local copy",
+        ) from None
+    return tokenizer, model.to(device).eval()
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()

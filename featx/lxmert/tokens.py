@@ -94,9 +94,9 @@ class Tokens:
         """Write the files into ``folder``; transformers' AutoTokenizer reads them."""
         vocabulary = sorted(self.backend.get_vocab().items(), key=lambda item: item[1])
         (folder / "vocab.txt").write_text("".join(f"{word}\n" for word, _ in vocabulary), encoding="utf-8")
-        self.backend.no_truncation()
-        self.backend.save(str(folder / "tokenizer.json"))
-        self.backend.enable_truncation(self.max_length)
+        whole = type(self.backend).from_str(self.backend.to_str())  # a copy: threads may be encoding with ours
+        whole.no_truncation()
+        whole.save(str(folder / "tokenizer.json"))
         about: dict[str, Any] = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
         about |= {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
         about["model_max_length"] = self.max_length

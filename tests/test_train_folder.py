@@ -262,3 +262,12 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(FeatxError, match="No space left on device"):
         Checkpoints(tmp_path, 1).write(State(), TENSORS, {})
+
+
+def test_the_folder_of_a_model_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    """A model folder has a config.json as well; --fresh once emptied its best/ and overwrote that file."""
+    (tmp_path / "config.json").write_text('{"model_type": "lxmert"}')
+    (tmp_path / "best").mkdir()
+    with pytest.raises(UsageError, match="not the folder of a run"):
+        Run(tmp_path, 2).lock()
+    assert names(tmp_path) == ["best", "config.json"]

@@ -43,12 +43,20 @@ class Run:
         with disk.room(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             strange = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
-            if strange and not self.config.exists():
+            if strange and not self._is_one():
                 raise UsageError(
                     f"{self.folder} is not empty and not the folder of a run: it holds {strange[0]}",
                     "choose another folder for --out",
                 )
             return disk.Lock(self.folder / ".lock", f"the run {self.folder}")
+
+    def _is_one(self) -> bool:
+        """Whether config.json is that of a run: models have a file of that name, too, and must not be emptied."""
+        try:
+            begun = json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(begun, dict) and set(BINDING) <= set(begun)
 
     def prepare(self, *, fresh: bool) -> None:
         """Mend what a process that died left half done; ``fresh``: delete the former run."""

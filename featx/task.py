@@ -60,7 +60,10 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def from_options(cls, options: Mapping[str, Any]) -> Task:
-        """Build from the task's part of a configuration. Raises UsageError for an option it does not know."""
+        """Build from the task's part of a configuration. Raises UsageError for an option it does not know.
+
+        Where the configuration names a store, ``options["store"]`` is its path, or one for each split.
+        """
 
     def wants(self) -> Wants | None:
         """What it reads from a store; None for a task that reads no store."""
@@ -93,7 +96,10 @@ class Task(ABC):
 
     @abstractmethod
     def metric(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
-        """Scores of a whole split. The first one decides which model is best; higher is better."""
+        """Scores of a whole split. The first one decides which model is best; higher is better.
+
+        ``predictions`` have been through JSON, so a tuple comes back as a list.
+        """
 
     def groups(self) -> list[Group]:
         """What the optimiser is given; by default everything trainable, decayed alike."""

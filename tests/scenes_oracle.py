@@ -1,4 +1,4 @@
-"""Answers the English questions of drawn scenes from their words and the COCO file alone.
+"""Answers the English questions of drawn scenes, and checks captions, from their words and the boxes alone.
 
 Written apart from the code under test: it knows the sentences by heart and nothing of how they were made.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
+
+from featx.scenes.world import Scene
 
 KINDS = (
     "apple", "balloon", "boat", "book", "butterfly", "car", "cat", "cup",
@@ -52,6 +55,13 @@ SENTENCES = {
     ),
     "larger": (rf"(?:Which|What) is larger, {THE} or {THE}\?",),
 }  # fmt: skip
+WHERE = r"(?P<where>to the left of|to the right of|above|below)"
+FIRST, SECOND, THIRD = (rf"an? (?P<{name}>[a-z ]+?)" for name in ("first", "second", "third"))
+CAPTIONS = (
+    rf"The picture shows {FIRST}\.", rf"There is {FIRST} in the picture\.",
+    rf"{FIRST} is {WHERE} {SECOND}(?:, and there is also {THIRD})?\.",
+    rf"(?:There is|The picture shows) (?:{THIRD}, and )?{FIRST} {WHERE} {SECOND}\.",
+)  # fmt: skip
 
 
 def read_things(instances: Mapping[str, Any]) -> dict[int, list[Thing]]:
@@ -69,6 +79,37 @@ def read_things(instances: Mapping[str, Any]) -> dict[int, list[Thing]]:
             {"kind": kinds[box["category_id"]], "colour": colour, "pattern": pattern, "size": size, "centre": centre}
         )
     return things
+
+
+def things_of(scene: Scene) -> list[Thing]:
+    """The same of a scene that is on no disk."""
+    return [
+        {
+            "kind": t.kind, "colour": t.colour, "pattern": t.pattern, "size": t.size,
+            "centre": ((t.box.x0 + t.box.x1) / 2 / scene.width, (t.box.y0 + t.box.y1) / 2 / scene.height),
+        }
+        for t in scene.things
+    ]  # fmt: skip
+
+
+def is_true(caption: str, things: Sequence[Thing]) -> bool:
+    """Whether the caption is true of some things, each of which only one of its descriptions fits."""
+    readings = [found for pattern in CAPTIONS if (found := re.fullmatch(pattern, caption, re.IGNORECASE))]
+    readings = [r for r in readings if all(_is_description(w) for k, w in r.groupdict().items() if w and k != "where")]
+    assert len(readings) == 1, f"{caption!r} reads as {readings}"
+    said = readings[0].groupdict()
+    words = [said[name] for name in ("first", "second", "third") if said.get(name)]
+    return any(
+        all(len(fitting(w, chosen)) == 1 for w in words) and ("where" not in said or lies(said["where"], *chosen[:2]))
+        for chosen in product(*(fitting(w, things) for w in words))
+    )
+
+
+def lies(where: str, a: Thing, b: Thing) -> bool:
+    """Whether a is plainly there as seen from b."""
+    across = where not in ("above", "below")
+    distance = b["centre"][not across] - a["centre"][not across]
+    return bool((distance if where in ("to the left of", "above") else -distance) >= 0.1199)
 
 
 def understand(question: str) -> tuple[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ import pytest
 from featx.data import read_captions, read_questions
 from featx.errors import StoreError, UsageError
 from featx.scenes import write_scenes
-from tests.scenes_oracle import read_things, solve
+from tests.scenes_oracle import is_true, read_things, solve
 
 TRAIN, VAL, SEED = 16, 5, 11
 
@@ -232,6 +232,13 @@ def test_lxmert_files_have_the_layout_and_the_scores_of_lxmert(folder: Path) -> 
         assert q["label"][truth[q["question_id"]]["multiple_choice_answer"]] == 1
         assert set(q["label"].values()) <= scores
         assert (folder / "val" / f"{q['img_id']}.jpg").is_file()
+
+
+def test_every_english_caption_is_true_of_the_boxes(folder: Path) -> None:
+    for split in ("train", "val"):
+        things = read_things(load(folder / f"annotations/instances_{split}.json"))
+        for a in load(folder / f"captions/captions_{split}_en.json")["annotations"]:
+            assert is_true(a["caption"], things[a["image_id"]]), a
 
 
 @pytest.mark.parametrize("language", ["en", "fr", "de", "es"])

@@ -54,11 +54,16 @@ GOLDEN = [
      "Siehst du eine große gestreifte schwarze Katze?"),
     ("de", "count", 0, (Phrase("book", "blue"),), "Wie viele blaue Bücher gibt es?"),
     ("de", "colour", 0, (Phrase("fish", "", "", "small"),), "Welche Farbe hat der kleine Fisch?"),
-    ("de", "colour", 1, (Phrase("boat", "", "striped"),), "Was ist die Farbe des gestreiften Bootes?"),
-    ("de", "colour", 1, (Phrase("flower", "", "", "large"),), "Was ist die Farbe der großen Blume?"),
+    ("de", "colour", 1, (Phrase("boat", "", "striped"),), "Was für eine Farbe hat das gestreifte Boot?"),
+    ("de", "colour", 2, (Phrase("flower", "", "", "large"),), "Von welcher Farbe ist die große Blume?"),
+    ("de", "side", 0, (TREE, Phrase("boat", "", "striped")),
+     "Auf welcher Seite des gestreiften Bootes ist der Baum, links oder rechts?"),
     ("de", "kind", 0, (THING,), "Was ist das gepunktete schwarze Ding?"),
-    ("de", "is_left", 0, (Phrase("car", "red"), TREE), "Ist das rote Auto links von dem Baum?"),
+    ("de", "is_left", 0, (Phrase("car", "red"), TREE), "Ist das rote Auto links vom Baum?"),
     ("de", "is_left", 0, (TREE, Phrase("cup", "purple")), "Ist der Baum links von der violetten Tasse?"),
+    ("de", "is_right", 1, (TREE, Phrase("house", "white")), "Befindet sich der Baum rechts vom weißen Haus?"),
+    ("de", "is_below", 1, (TREE, Phrase("flower", "", "", "large")),
+     "Befindet sich der Baum unterhalb der großen Blume?"),
     ("de", "is_above", 1, (TREE, Phrase("hat", "green")), "Befindet sich der Baum oberhalb des grünen Hutes?"),
     ("de", "more", 0, (CAR, Phrase("duck")), "Gibt es mehr rote Autos als Enten?"),
     ("de", "same_colour", 0, (Phrase("umbrella"), Phrase("star")),
@@ -96,7 +101,7 @@ CAPTIONS = [
      "Das Bild zeigt einen blauen Hut sowie einen Baum über einem roten Auto."),
     ("es", "below2", 2, (Phrase("fish", "red"), Phrase("flower", "white")),
      "La imagen muestra un pez rojo por debajo de una flor blanca."),
-    ("es", "list2", 1, (Phrase("house"), TREE), "Se ven una casa y un árbol."),
+    ("es", "one", 0, (Phrase("house", "red"),), "La imagen muestra una casa roja."),
 ]  # fmt: skip
 
 

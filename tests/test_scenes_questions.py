@@ -14,7 +14,7 @@ from featx.scenes.meaning import FAMILIES, FAMILY, Meaning, Phrase, answer
 from featx.scenes.page import Page, write_page
 from featx.scenes.questions import Question
 from featx.scenes.world import Box, Scene, Thing
-from tests.scenes_oracle import understand
+from tests.scenes_oracle import solve, things_of, understand
 
 TRAIN, VAL = 320, 100
 Asked = tuple[Question, str, list[str]]  # question, its words, ten answers
@@ -68,6 +68,14 @@ def test_answers_are_flat(asked: list[list[Asked]], forms: list[str], shares: di
     for name, share in shares.items():
         room = 4 * math.sqrt(share * (1 - share) / total) + 0.02
         assert abs(counts[name] / total - share) < room, f"{name}: {counts[name]} of {total}"
+
+
+def test_every_answer_is_what_an_independent_reader_finds(pages: list[Page], asked: list[list[Asked]]) -> None:
+    """In every form and every wording of English, of which this many pictures have all."""
+    for page, questions in zip(pages, asked, strict=True):
+        things = things_of(page.scene)
+        for q, text, _ in questions:
+            assert solve(text, things) == q.answer, (text, page.scene)
 
 
 def test_kinds_and_colours_are_asked_for_about_equally(asked: list[list[Asked]]) -> None:

@@ -15,7 +15,7 @@ from featx.scenes.coco import boxes, image_entry
 from featx.scenes.english import ENGLISH
 from featx.scenes.page import Page, write_page
 
-# Of ten pictures of each split of seed 1. Whoever changes one of them on purpose raises DRAWING in featx/scenes/plan.py.
+# Of ten pictures of each split of seed 1. Whoever changes one of them on purpose raises DRAWING in scenes/plan.py.
 PINNED = {
     "pictures": "cf7444a920797cfc9ee8ad35d260b248",
     "questions": "94708215f1209549e4753928d655392b",

@@ -64,15 +64,12 @@ QUESTIONS = {
 
 CAPTIONS = captions(
     {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"},
+    one=("the picture shows {0.a}.", "there is {0.a} in the picture."),
     two=("{0.a} is WHERE {1.a}.", "there is {0.a} WHERE {1.a}.", "the picture shows {0.a} WHERE {1.a}."),
     three=(
         "{0.a} is WHERE {1.a}, and there is also {2.a}.", "the picture shows {2.a}, and {0.a} WHERE {1.a}.",
         "there is {2.a}, and {0.a} WHERE {1.a}.",
     ),
-    lists={
-        "list2": ("the picture shows {0.a} and {1.a}.", "you can see {0.a} and {1.a}."),
-        "list3": ("the picture shows {0.a}, {1.a} and {2.a}.", "you can see {0.a}, {1.a} and {2.a}."),
-    },
 )  # fmt: skip
 
 ENGLISH = Language("en", Noun, QUESTIONS, CAPTIONS)

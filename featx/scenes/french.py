@@ -103,11 +103,11 @@ QUESTIONS = {
         "est-ce que {0.the} est dans la partie inférieure de l'image ?",
     ),
     "half_across": (
-        "dans quelle moitié de l'image est {0.the}, à gauche ou à droite ?",
+        "dans quelle moitié de l'image se trouve {0.the}, celle de gauche ou celle de droite ?",
         "{0.the} est-{0.it} dans la moitié gauche ou droite de l'image ?",
     ),
     "half_down": (
-        "dans quelle moitié de l'image est {0.the}, en haut ou en bas ?",
+        "dans quelle moitié de l'image se trouve {0.the}, celle du haut ou celle du bas ?",
         "{0.the} est-{0.it} dans la moitié supérieure ou inférieure de l'image ?",
     ),
     "more": ("y a-t-il plus {0.of_many} que {1.of_many} ?", "vois-tu plus {0.of_many} que {1.of_many} ?"),
@@ -124,16 +124,13 @@ QUESTIONS = {
 
 CAPTIONS = captions(
     {"left": "à gauche", "right": "à droite", "above": "au-dessus", "below": "au-dessous"},
+    one=("l'image montre {0.a}.", "il y a {0.a} sur l'image."),
     two=("{0.a} se trouve WHERE {1.of_a}.", "il y a {0.a} WHERE {1.of_a}.", "l'image montre {0.a} WHERE {1.of_a}."),
     three=(
         "{0.a} se trouve WHERE {1.of_a}, et il y a aussi {2.a}.",
         "l'image montre {2.a}, ainsi {0.that_a} WHERE {1.of_a}.",
-        "il y a {2.a}, et {0.a} WHERE {1.of_a}.",
+        "en plus {2.of_a}, il y a {0.a} WHERE {1.of_a}.",
     ),
-    lists={
-        "list2": ("l'image montre {0.a} et {1.a}.", "on voit {0.a} et {1.a}."),
-        "list3": ("l'image montre {0.a}, {1.a} et {2.a}.", "on voit {0.a}, {1.a} et {2.a}."),
-    },
 )  # fmt: skip
 
 FRENCH = Language("fr", Noun, QUESTIONS, CAPTIONS)

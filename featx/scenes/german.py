@@ -1,7 +1,7 @@
 """German. Adjectives stand before the noun and take the endings of its gender, case and article.
 
 Forms of a noun: ``a``, ``a_acc``, ``a_dat``: ein Hut, einen Hut, einem Hut; ``the``, ``the_dat``, ``the_gen``: der Hut,
-dem Hut, des Hutes; ``many``: Hüte.
+dem Hut, des Hutes; ``of_the``: vom Hut; ``many``: Hüte.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ADJECTIVES = {
     "blue": "blau", "purple": "violett", "black": "schwarz", "white": "weiß",
     "plain": "einfarbig", "striped": "gestreift", "dotted": "gepunktet",
 }  # fmt: skip
-# Article and ending of the adjective, by form and gender.
+# Article, in ``of_the`` with its preposition, and ending of the adjective, by form and gender.
 _SINGULAR = {
     "a": {"m": ("ein", "er"), "f": ("eine", "e"), "n": ("ein", "es")},
     "a_acc": {"m": ("einen", "en"), "f": ("eine", "e"), "n": ("ein", "es")},
@@ -34,6 +34,7 @@ _SINGULAR = {
     "the": {"m": ("der", "e"), "f": ("die", "e"), "n": ("das", "e")},
     "the_dat": {"m": ("dem", "en"), "f": ("der", "en"), "n": ("dem", "en")},
     "the_gen": {"m": ("des", "en"), "f": ("der", "en"), "n": ("des", "en")},
+    "of_the": {"m": ("vom", "en"), "f": ("von der", "en"), "n": ("vom", "en")},
 }
 
 
@@ -43,9 +44,8 @@ class Noun:
     def __init__(self, phrase: Phrase) -> None:
         self._stems = [_ADJECTIVES[word] for word in (phrase.size, phrase.pattern, phrase.colour) if word]
         _, _, _, plural = _NOUNS[phrase.kind]
-        self.a, self.a_acc, self.a_dat = (self._singular(form, phrase.kind) for form in ("a", "a_acc", "a_dat"))
-        self.the, self.the_dat, self.the_gen = (
-            self._singular(form, phrase.kind) for form in ("the", "the_dat", "the_gen")
+        self.a, self.a_acc, self.a_dat, self.the, self.the_dat, self.the_gen, self.of_the = (
+            self._singular(form, phrase.kind) for form in _SINGULAR
         )
         self.many = self._with("", "e", plural)
 
@@ -65,21 +65,21 @@ QUESTIONS = {
     "count": (
         "wie viele {0.many} gibt es?", "wie viele {0.many} sind auf dem Bild?", "wie viele {0.many} siehst du?",
     ),
-    "colour": ("welche Farbe hat {0.the}?", "was ist die Farbe {0.the_gen}?", "in welcher Farbe ist {0.the}?"),
+    "colour": ("welche Farbe hat {0.the}?", "was für eine Farbe hat {0.the}?", "von welcher Farbe ist {0.the}?"),
     "pattern": (
         "welches Muster hat {0.the}?", "ist {0.the} einfarbig, gestreift oder gepunktet?",
-        "was ist das Muster {0.the_gen}?",
+        "was für ein Muster hat {0.the}?",
     ),
     "size": ("ist {0.the} klein oder groß?", "welche Größe hat {0.the}?", "ist {0.the} groß oder klein?"),
-    "kind": ("was ist {0.the}?", "was für ein Ding ist {0.the}?", "wie nennt man {0.the}?"),
-    "is_left": ("ist {0.the} links von {1.the_dat}?", "befindet sich {0.the} links von {1.the_dat}?"),
-    "is_right": ("ist {0.the} rechts von {1.the_dat}?", "befindet sich {0.the} rechts von {1.the_dat}?"),
+    "kind": ("was ist {0.the}?", "was für ein Ding ist {0.the}?", "wie heißt {0.the}?"),
+    "is_left": ("ist {0.the} links {1.of_the}?", "befindet sich {0.the} links {1.of_the}?"),
+    "is_right": ("ist {0.the} rechts {1.of_the}?", "befindet sich {0.the} rechts {1.of_the}?"),
     "is_above": ("ist {0.the} über {1.the_dat}?", "befindet sich {0.the} oberhalb {1.the_gen}?"),
     "is_below": ("ist {0.the} unter {1.the_dat}?", "befindet sich {0.the} unterhalb {1.the_gen}?"),
     "side": (
         "auf welcher Seite {1.the_gen} ist {0.the}, links oder rechts?",
-        "ist {0.the} links oder rechts von {1.the_dat}?",
-        "befindet sich {0.the} links oder rechts von {1.the_dat}?",
+        "ist {0.the} links oder rechts {1.of_the}?",
+        "befindet sich {0.the} links oder rechts {1.of_the}?",
     ),
     "height": ("ist {0.the} über oder unter {1.the_dat}?", "wo ist {0.the}, über oder unter {1.the_dat}?"),
     "in_left": ("ist {0.the} in der linken Hälfte des Bildes?", "ist {0.the} auf der linken Seite des Bildes?"),
@@ -87,11 +87,11 @@ QUESTIONS = {
     "in_upper": ("ist {0.the} in der oberen Hälfte des Bildes?", "ist {0.the} im oberen Teil des Bildes?"),
     "in_lower": ("ist {0.the} in der unteren Hälfte des Bildes?", "ist {0.the} im unteren Teil des Bildes?"),
     "half_across": (
-        "in welcher Hälfte des Bildes ist {0.the}, links oder rechts?",
+        "in welcher Hälfte des Bildes ist {0.the}, in der linken oder in der rechten?",
         "ist {0.the} in der linken oder rechten Hälfte des Bildes?",
     ),
     "half_down": (
-        "in welcher Hälfte des Bildes ist {0.the}, oben oder unten?",
+        "in welcher Hälfte des Bildes ist {0.the}, in der oberen oder in der unteren?",
         "ist {0.the} in der oberen oder unteren Hälfte des Bildes?",
     ),
     "more": ("gibt es mehr {0.many} als {1.many}?", "siehst du mehr {0.many} als {1.many}?"),
@@ -104,19 +104,13 @@ QUESTIONS = {
 
 CAPTIONS = captions(
     {"left": "links von", "right": "rechts von", "above": "über", "below": "unter"},
+    one=("das Bild zeigt {0.a_acc}.", "auf dem Bild ist {0.a}."),
     two=("{0.a} ist WHERE {1.a_dat}.", "WHERE {1.a_dat} ist {0.a}.", "das Bild zeigt {0.a_acc} WHERE {1.a_dat}."),
     three=(
         "{0.a} ist WHERE {1.a_dat}, und es gibt auch {2.a_acc}.",
         "das Bild zeigt {2.a_acc} sowie {0.a_acc} WHERE {1.a_dat}.",
         "es gibt {2.a_acc}, und {0.a} ist WHERE {1.a_dat}.",
     ),
-    lists={
-        "list2": ("das Bild zeigt {0.a_acc} und {1.a_acc}.", "man sieht {0.a_acc} und {1.a_acc}."),
-        "list3": (
-            "das Bild zeigt {0.a_acc}, {1.a_acc} und {2.a_acc}.",
-            "man sieht {0.a_acc}, {1.a_acc} und {2.a_acc}.",
-        ),
-    },
 )  # fmt: skip
 
 GERMAN = Language("de", Noun, QUESTIONS, CAPTIONS)

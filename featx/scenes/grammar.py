@@ -41,11 +41,11 @@ def capitalised(sentence: str) -> str:
     return sentence[:first] + sentence[first].upper() + sentence[first + 1 :]
 
 
-def captions(where: Mapping[str, str], two: tuple[str, ...], three: tuple[str, ...], lists: Sentences) -> Sentences:
-    """Captions of two and three things. where: the words of each relation, put in for WHERE; lists: without one."""
+def captions(where: Mapping[str, str], one: tuple[str, ...], two: tuple[str, ...], three: tuple[str, ...]) -> Sentences:
+    """Captions of one, two and three things. where: the words of each relation, put in for WHERE."""
     placed = {
         f"{relation}{count}": tuple(text.replace("WHERE", words) for text in texts)
         for relation, words in where.items()
         for count, texts in ((2, two), (3, three))
     }
-    return {**placed, **lists}
+    return {"one": one, **placed}

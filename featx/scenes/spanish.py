@@ -104,15 +104,12 @@ QUESTIONS = {
 
 CAPTIONS = captions(
     {"left": "a la izquierda de", "right": "a la derecha de", "above": "por encima de", "below": "por debajo de"},
+    one=("la imagen muestra {0.a}.", "hay {0.a} en la imagen."),
     two=("{0.a} está WHERE {1.a}.", "hay {0.a} WHERE {1.a}.", "la imagen muestra {0.a} WHERE {1.a}."),
     three=(
-        "{0.a} está WHERE {1.a}, y también hay {2.a}.", "la imagen muestra {2.a}, y {0.a} WHERE {1.a}.",
-        "hay {2.a}, y {0.a} WHERE {1.a}.",
+        "{0.a} está WHERE {1.a} y también hay {2.a}.", "la imagen muestra {2.a}, así como {0.a} WHERE {1.a}.",
+        "además de {2.a}, hay {0.a} WHERE {1.a}.",
     ),
-    lists={
-        "list2": ("la imagen muestra {0.a} y {1.a}.", "se ven {0.a} y {1.a}."),
-        "list3": ("la imagen muestra {0.a}, {1.a} y {2.a}.", "se ven {0.a}, {1.a} y {2.a}."),
-    },
 )  # fmt: skip
 
 SPANISH = Language("es", Noun, QUESTIONS, CAPTIONS)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from featx import ops
+from featx.device import usable_device
 from featx.errors import UsageError
 from featx_extractors.memory import keep_freed_memory
 from featx_extractors.network import STRIDE, Network, Predictions
@@ -168,16 +169,3 @@ class Detector:
             probs = logits[:, :-1].softmax(-1)
         confs, ids = probs.max(-1)
         return ids, confs
-
-
-def usable_device(name: str) -> torch.device:
-    """The device called ``name``. Raises UsageError for one that torch does not know or does not find."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(
-            f"the device {name!r} cannot be used: {reason}", "use --device cpu; `featx doctor` lists the devices"
-        ) from None
-    return device

@@ -10,13 +10,16 @@ from typing import Any, cast
 import numpy as np
 
 from featx.decode import Policy, decode
-from featx.errors import UsageError
+from featx.errors import PictureRefused, UsageError
 from featx.extractor import Extractor, Picture
 from featx.images.source import Blob
 from featx.record import Record
 from featx.registry import load
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
+
+# Where the usual advice is about a list of pictures.
+_HINTS = {"missing": "check the path", "not-an-image": "name a photo: a JPEG, PNG, WebP, ... file"}
 
 
 class Live:
@@ -55,7 +58,13 @@ def pixels_of(picture: Any) -> Pixels:
     if isinstance(picture, str | os.PathLike):
         name = os.fspath(picture)
         blob = Blob(name if "://" in name else str(Path(name).expanduser()))
-        return decode(blob.read(), Policy())
+        try:
+            return decode(blob.read(), Policy())
+        except PictureRefused as refusal:
+            hint = _HINTS.get(refusal.reason, refusal.hint)
+            raise PictureRefused(
+                refusal.reason, f"{name} is no picture to ask about: {refusal.message}", hint
+            ) from None
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             raise UsageError(

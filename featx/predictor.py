@@ -10,13 +10,14 @@ from typing import Any, Literal, cast
 import torch
 
 from featx.data import AnswerSpace, Question
-from featx.errors import UsageError
+from featx.device import usable_device
+from featx.errors import UsageError, WeightsError
 from featx.extractor import Extractor
 from featx.live import Live, pixels_of
 from featx.lxmert.folder import load_model
 from featx.lxmert.inputs import blind, regions, words
 from featx.lxmert.network import answer_logits, attended
-from featx.lxmert.place import DEFAULT
+from featx.lxmert.place import DEFAULT, locate
 from featx.record import Record, RecordBatch
 from featx.schema import Field, Schema
 from featx.store import StoreReader, open_store
@@ -29,6 +30,8 @@ Score = Literal["softmax", "sigmoid", "logit"]
 Control = Literal["no-picture", "other-picture"]
 Answer = dict[str, Any]  # {"score": float, "answer": str}
 
+_ALLOWABLE = ("profile", "weights")  # what features may differ in and still be read
+
 
 class Predictor:
     """A model, and where the regions of pictures come from: a store, an extractor, or both.
@@ -37,7 +40,8 @@ class Predictor:
     can then be asked about. extractor: for photos; by default the one the model was trained with, built when it is
     first needed; a mapping changes options of that. answers, tokenizer, heads: for published weights without them, see
     :func:`featx.lxmert.folder.load_model`. score: ``softmax`` over the answers, ``sigmoid`` of each, or ``logit``; by
-    default what the model's loss trained. allow_mismatch: accept features made otherwise than those it was trained on.
+    default what the model's loss trained. batch: questions per call of the network. allow_mismatch: accept features of
+    another profile or weights than those it was trained on, and keep the differences in ``notes``.
 
     Raises UsageError, naming every difference, for a store or extractor of another profile, weights or dimension.
     """
@@ -58,11 +62,16 @@ class Predictor:
     ) -> None:
         if score not in (None, "softmax", "sigmoid", "logit"):
             raise UsageError(f"score is {score!r}", "choose softmax, sigmoid or logit")
+        if not isinstance(extractor, Extractor | Mapping | None):
+            raise UsageError(
+                f"extractor is {extractor!r}", 'give an Extractor, or options of the model\'s own: {"weights": "tiny"}'
+            )
+        self.device, self.batch, self.allow_mismatch = usable_device(device), _count("batch", batch), allow_mismatch
+        self.notes: list[str] = []
         self.model = load_model(_model(model), answers=_path(answers), tokenizer=_path(tokenizer), heads=heads)
-        self.network = self.model.network.to(device)
+        self.network = self.model.network.to(self.device)
         self.wants = wants_of(self.model.about, self.network.config.visual_feat_dim)
         self.score: Score = score or ("softmax" if self.model.about.get("loss") in ("ce", "mce") else "sigmoid")
-        self.device, self.batch, self.allow_mismatch = device, batch, allow_mismatch
         self.store = store if isinstance(store, StoreReader | None) else open_store(store)
         if self.store is not None:
             self.check(self.store.schema, self.store.manifest.provenance, "the store")
@@ -75,25 +84,31 @@ class Predictor:
         return cast(AnswerSpace, self.model.answers)
 
     def check(self, schema: Schema, provenance: Mapping[str, Any], what: str) -> None:
-        """Raise UsageError when such records are not what the model was trained on."""
-        amiss = [str(one) for one in mismatches(self.wants, schema, provenance)]
-        if amiss and not self.allow_mismatch:
+        """Raise UsageError when such records are not what the model was trained on, unless it can and may read them."""
+        amiss = list(mismatches(self.wants, schema, provenance))
+        readable = all(one.what in _ALLOWABLE for one in amiss)
+        if amiss and not (readable and self.allow_mismatch):
+            advice = "use the features it was trained on"
             raise UsageError(
-                f"{what} does not fit the model:\n  " + "\n  ".join(amiss),
-                "use the features it was trained on, or accept others with allow_mismatch (--allow-mismatch)",
+                "\n  ".join([f"{what} does not fit the model:", *map(str, amiss)]),
+                f"{advice}, or accept others with allow_mismatch (--allow-mismatch)" if readable else advice,
             )
+        self.notes += [f"{what}: {one}" for one in amiss]
 
-    def __call__(self, image: Any, question: Any = None, top_k: int = 5) -> Any:
+    def __call__(self, image_or_key: Any, question: Any = None, top_k: int = 5) -> Any:
         """The best answers, surest first: ``[{"score": 0.93, "answer": "red"}, ...]``.
 
-        image: a key of the store, a path, a URL, a PIL image, uint8 RGB ``[H, W, 3]`` or a Record. A list of images, of
-        questions, or of both (pair by pair), or of ``{"image": ..., "question": ...}``, gives a list of such lists.
+        image_or_key: a key of the store, a path, a URL, a PIL image, uint8 RGB ``[H, W, 3]`` or a Record. A list of
+        these, of questions, or of both (pair by pair), or of ``{"image": ..., "question": ...}``, gives a list of such
+        lists. Raises UsageError, KeyNotFound, PictureRefused.
         """
-        images, questions, single = _pairs(image, question)
+        _count("top_k", top_k)
+        images, questions, single = _pairs(image_or_key, question)
         seen: dict[Any, Record] = {}
-        records = [
-            seen.setdefault(key, seen.get(key) or self.record(one)) for one in images for key in [_identity(one)]
-        ]
+        for one in images:
+            if _identity(one) not in seen:
+                seen[_identity(one)] = self.record(one)
+        records = [seen[_identity(one)] for one in images]
         found: list[list[Answer]] = []
         for begin in range(0, len(images), self.batch):
             part = slice(begin, begin + self.batch)
@@ -107,6 +122,12 @@ class Predictor:
     def record(self, image: Any) -> Record:
         """The regions of an image: from the store if it is a key there, otherwise extracted. Raises PictureRefused."""
         if isinstance(image, Record):
+            dim = image.features.shape[1]
+            if dim != self.wants.dim:
+                raise UsageError(
+                    f"the record's features have the dimension {dim}, the model reads {self.wants.dim}",
+                    "extract with the network the model was made for",
+                )
             return image
         if self.store is not None and isinstance(image, str) and (image in self.store or not _place(image)):
             return self.store[image]
@@ -119,20 +140,31 @@ class Predictor:
         if self._live is None:
             given = self._extractor
             recipe = (self.model.about.get("wants") or {}).get("extractor")
-            self._live = Live(given) if isinstance(given, Extractor) else Live.of(recipe, **(given or {}))
-            self.check(self._live.extractor.schema, self._live.extractor.provenance(), "the extractor")
-        return self._live
+            self._see(Live(given) if isinstance(given, Extractor) else Live.of(recipe, **(given or {})))
+        return cast(Live, self._live)
+
+    def share_extractor(self, other: Predictor) -> None:
+        """Take over the extractor that another predictor has built, if any. Raises UsageError when it does not fit."""
+        if other is not self and other._live is not None and other._live is not self._live:
+            self._see(other._live)
+
+    def _see(self, live: Live) -> None:
+        self.check(live.extractor.schema, live.extractor.provenance(), "the extractor")
+        self._live = live
 
     @torch.no_grad()
     def batch_answers(
         self, records: RecordBatch | None, questions: Sequence[str], top_k: int = 5
     ) -> list[list[Answer]]:
         """The best answers to each question about the record in its place; None: about no picture at all."""
+        _count("top_k", top_k)
         return self._best(answer_logits(self.network, self._batch(records, questions)), top_k)
 
-    def look(self, image: Any, question: str, top_k: int = 5) -> tuple[list[Answer], list[float]]:
+    def look(self, image_or_key: Any, question: str, top_k: int = 5) -> tuple[list[Answer], list[float]]:
         """The best answers, and how much of the attention each region got (they sum to 1)."""
-        record = self.record(image)
+        _count("top_k", top_k)
+        _asked(question)
+        record = self.record(image_or_key)
         logits, weights = attended(self.network, self._batch(_collate([record]), [question]))
         return self._best(logits, top_k)[0], weights[0, : len(record)].tolist()
 
@@ -165,7 +197,7 @@ class Predictor:
     def _best(self, logits: torch.Tensor, top_k: int) -> list[list[Answer]]:
         if self.score != "logit":
             logits = logits.softmax(dim=1) if self.score == "softmax" else logits.sigmoid()
-        best = logits.topk(max(1, min(top_k, len(self.answers))), dim=1)
+        best = logits.topk(min(top_k, len(self.answers)), dim=1)
         return [
             [{"score": score, "answer": self.answers[i]} for score, i in zip(scores, classes, strict=True)]
             for scores, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True)
@@ -184,10 +216,20 @@ def _identity(image: Any) -> Any:
 
 
 def _model(given: str | os.PathLike[str] | None) -> str:
+    """Where the model is; a folder of something else, a run above all, is refused by name."""
     if given is None and not DEFAULT.is_dir():
         raise UsageError(
             f"this copy of featx comes without a model of its own ({DEFAULT} is not there)",
             "name one: a folder that `featx train` exported, or a hub id",
+        )
+    folder = Path(DEFAULT if given is None else given).expanduser()
+    if folder.is_dir() and locate(folder).weights is None:
+        best = folder / "best"
+        raise WeightsError(
+            f"there is no model in the folder {given}",
+            f"a run keeps its best one in {best}"
+            if best.is_dir()
+            else "name one that `featx train` exported: RUN/best",
         )
     return os.fspath(DEFAULT if given is None else given)
 
@@ -201,18 +243,30 @@ def _place(text: str) -> bool:
     return "://" in text or Path(text).is_file()
 
 
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{name} is {value!r}", "give a whole number of 1 or more")
+    return value
+
+
+def _asked(question: Any) -> str:
+    if not isinstance(question, str) or not question.strip():
+        raise UsageError(f"the question is {question!r}", 'ask something, such as "What is this?"')
+    return question
+
+
 def _pairs(image: Any, question: Any) -> tuple[list[Any], list[str], bool]:
     """Images and questions, one of each for every answer, and whether there was but one to begin with."""
+    several = isinstance(image, list | tuple)
+    images = list(image) if several else [image]
     if question is None:
-        asked = [image] if isinstance(image, Mapping) else list(image)
-        if not all(isinstance(one, Mapping) and {"image", "question"} <= set(one) for one in asked):
+        if not all(isinstance(one, Mapping) and {"image", "question"} <= set(one) for one in images):
             raise UsageError("no question was asked", 'give image and question, or {"image": ..., "question": ...}')
-        return [one["image"] for one in asked], [str(one["question"]) for one in asked], isinstance(image, Mapping)
-    images = list(image) if isinstance(image, list | tuple) else [image]
-    questions = [str(q) for q in question] if isinstance(question, list | tuple) else [str(question)]
+        return [one["image"] for one in images], [_asked(one["question"]) for one in images], not several
+    several = several or isinstance(question, list | tuple)
+    questions = [_asked(q) for q in (question if isinstance(question, list | tuple) else [question])]
     count = max(len(images), len(questions))
     if {len(images), len(questions)} - {1, count}:
         raise UsageError(f"{len(images)} images and {len(questions)} questions", "give as many of both, or one of one")
-    single = not isinstance(image, list | tuple) and not isinstance(question, list | tuple)
     return (images if len(images) == count else images * count,
-            questions if len(questions) == count else questions * count, single)  # fmt: skip
+            questions if len(questions) == count else questions * count, not several)  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,10 +55,10 @@ class Dictionary:
 
 
 class Marian:
-    """MarianMT models of transformers, or any other sequence-to-sequence ones, by folder or hub id.
+    """MarianMT models of transformers, by folder or hub id.
 
-    names: direction (``fr>en``) -> model; other directions use the template ``MARIAN``. A model is loaded when its
-    direction is first asked for.
+    names: direction (``fr>en``) -> model; other directions use the template ``MARIAN``. A model is loaded on ``device``
+    when its direction is first asked for.
     """
 
     def __init__(self, names: Mapping[str, str] | None = None, device: str = "cpu") -> None:
@@ -85,8 +86,9 @@ def _load(name: str, device: str) -> tuple[Any, Any]:
     except ImportError:
         raise MissingDependency("translating needs transformers", "pip install 'featx[translate]'") from None
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-        model = transformers.AutoModelForSeq2SeqLM.from_pretrained(name)
+        with _without_bars(transformers.utils.logging):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+            model = transformers.AutoModelForSeq2SeqLM.from_pretrained(name)
     except ImportError as error:
         reason = str(error).strip().splitlines()[0]
         raise MissingDependency(f"{name} needs another package: {reason}", "pip install 'featx[translate]'") from None
@@ -97,6 +99,18 @@ def _load(name: str, device: str) -> tuple[Any, Any]:
             "check the name and the connection, or give the folder of a local copy",
         ) from None
     return tokenizer, model.to(device).eval()
+
+
+@contextmanager
+def _without_bars(logging: Any) -> Iterator[None]:
+    """Nothing of transformers' progress among the answers; left as it was found."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _plain(text: str) -> str:

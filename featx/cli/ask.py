@@ -74,7 +74,7 @@ class Reply:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Ask every model every question, show the answers, draw."""
+    """Ask every model every question, show the answers, and only then draw: a picture that fails costs no answer."""
     subject = read_words(options.words)
     if options.top_k < 1:
         raise UsageError(f"--top-k is {options.top_k}", "give a whole number of 1 or more")
@@ -84,12 +84,14 @@ def run(options: argparse.Namespace) -> None:
     panel = read_panel(options, subject.store)
     translator = panel.translator(options.language) if options.language != _ENGLISH else None
     replies = [ask(panel, subject.picture, q, translator, options) for q in subject.questions]
-    if options.draw:
-        draw(panel, subject, replies[0], options)
+    for note in panel.notes():
+        print(f"featx: allowed: {note}", file=sys.stderr)
     if options.json:
         print_json({"picture": subject.picture, "replies": [reply.to_dict() for reply in replies]})
-        return
-    print("\n\n".join(map(text, replies)))
+    else:
+        print("\n\n".join(map(text, replies)), flush=True)
+    if options.draw:
+        draw(panel, subject, replies[0], options)
 
 
 def read_words(words: Sequence[str]) -> Subject:
@@ -128,11 +130,10 @@ def ask(panel: Panel, picture: str, question: str, translator: Translator | None
 def text(reply: Reply) -> str:
     """The question, and the answers of each model in a column."""
     title = reply.question if reply.english == reply.question else f"{reply.question}  ({reply.english})"
-    several = len(reply.answers) > 1
-    columns = [
-        [name] * several + [f"{a['score']:.2f}  {a['answer'] or '(nothing)'}" for a in answers]
-        for name, answers in reply.answers.items()
-    ]
+    columns = []
+    for name, answers in reply.answers.items():
+        column = [f"{a['score']:.2f}  {a['answer'] or '(nothing)'}" for a in answers]
+        columns.append([name, *column] if len(reply.answers) > 1 else column)
     longest = max(map(len, columns))
     rows = [[column[i] if i < len(column) else "" for column in columns] for i in range(longest)]
     return "\n".join([title, *(f"  {line}" for line in table(rows).splitlines())])
@@ -153,13 +154,17 @@ def draw(panel: Panel, subject: Subject, reply: Reply, options: argparse.Namespa
     else:
         pixels, labels = pixels_of(subject.picture), predictor.live.extractor.labels
     _, weights = predictor.look(record, reply.english)
-    several = len(reply.answers) > 1
-    said = [Said([(a["answer"], _share(a["score"], options.score)) for a in answers], key * several)
-            for key, answers in reply.answers.items()]  # fmt: skip
+    said = [
+        Said(
+            [(a["answer"], _share(a["score"], panel.predictors[key].score)) for a in answers],
+            key if len(reply.answers) > 1 else "",
+        )
+        for key, answers in reply.answers.items()
+    ]
     about = f"{subject.picture} | {len(record)} regions | light: the attention of {name or 'the model'}"
     deliver(options.draw, encode_png(draw_answer(pixels, record, weights, reply.question, said, labels, footer=about)))
 
 
-def _share(score: float, kind: str | None) -> float:
+def _share(score: float, kind: str) -> float:
     """A score as a share of one, to be drawn; logits become their sigmoid."""
     return 1 / (1 + math.exp(-score)) if kind == "logit" else score

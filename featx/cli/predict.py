@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from featx.cli.output import add_json, deliver, delivery, print_json
+from featx.cli.output import add_json, delivery, print_json
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,14 +53,18 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} is {getattr(options, name)}", "give a whole number of 1 or more"
             )
-    questions, form = read(options)
+    questions, layout = read(options)
     predictor = Predictor(
         None if options.model == "default" else options.model, options.store, answers=options.answers,
         tokenizer=options.tokenizer, device=options.device, batch=options.batch, allow_mismatch=options.allow_mismatch,
     )  # fmt: skip
+    form = options.form or form_of(layout, questions, predictor)
     check_pictures(questions, predictor)
-    found = answer(questions, predictor, options)
-    deliver(options.out, format_predictions(questions, found, form).encode())
+    for note in predictor.notes:
+        print(f"featx: allowed: {note}", file=sys.stderr)
+    with delivery(options.out) as out:  # a place that cannot be written is told before the work, not after it
+        found = answer(questions, predictor, options)
+        out.write(format_predictions(questions, found, form).encode())
     cut = sum(predictor.is_longer(q.text) for q in questions)
     if cut:
         length = predictor.model.tokens.max_length
@@ -72,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read(options: argparse.Namespace) -> tuple[list[Question], str]:
-    """The questions of all files, and the form of the predictions. Raises UsageError."""
+    """The questions of all files, and the layout of the first. Raises UsageError."""
     from featx.data.document import load_document
     from featx.data.read import FORMATS, parse_questions, recognise
 
@@ -87,8 +91,15 @@ def read(options: argparse.Namespace) -> tuple[list[Question], str]:
         found += parse_questions(layout, file, None, options.image_name)
     if len({q.id for q in found}) < len(found):
         raise UsageError("two of the files ask a question with the same id", "answer them one by one")
-    form = options.form or (layouts[0] if layouts[0] in ("gqa", "vizwiz") else "vqa")
-    return found, form
+    return found, layouts[0]
+
+
+def form_of(layout: str, questions: list[Question], predictor: Predictor) -> str:
+    """The form of the predictions. LXMERT's lists hold VQA or GQA: then the model says which, or ids, text in GQA."""
+    if layout in ("gqa", "vizwiz"):
+        return layout
+    of_gqa = predictor.model.about.get("task") == "lxmert-gqa" or any(isinstance(q.id, str) for q in questions)
+    return "gqa" if layout == "lxmert" and of_gqa else "vqa"
 
 
 def check_pictures(questions: list[Question], predictor: Predictor) -> None:

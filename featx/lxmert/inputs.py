@@ -30,7 +30,13 @@ def normalise_boxes(boxes: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
 
 
 def regions(records: RecordBatch) -> dict[str, torch.Tensor]:
-    """visual_feats ``[B, N, D]`` as stored, visual_pos ``[B, N, 4]`` in 0..1, visual_attention_mask ``[B, N]``."""
+    """visual_feats ``[B, N, D]`` as stored, visual_pos ``[B, N, 4]`` in 0..1, visual_attention_mask ``[B, N]``.
+
+    A picture without regions is one of zeros to the network, whether padded or, where the whole batch is such, not.
+    """
+    pictures, rows, dim = records.features.shape
+    if not rows:
+        return blind(pictures, dim)
     return {
         "visual_feats": records.features,
         "visual_pos": normalise_boxes(records.boxes, records.sizes),

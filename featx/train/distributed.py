@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from featx.device import usable_device
 from featx.errors import UsageError
 
 
@@ -89,12 +90,7 @@ def join(device: str) -> Iterator[World]:
 
 
 def _device(name: str, local: int) -> torch.device:
-    if name == "cpu":
-        return torch.device("cpu")
-    place = torch.device(name if ":" in name else f"cuda:{local}")
-    if not torch.cuda.is_available() or (place.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"train.device is {name}, torch finds {torch.cuda.device_count()} GPU(s)", "choose cpu, or another device"
-        )
-    torch.cuda.set_device(place)
+    place = usable_device(f"cuda:{local}" if name == "cuda" else name)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
     return place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,23 +110,40 @@ def test_padded_words_change_nothing() -> None:
     assert torch.allclose(a, b, atol=1e-5)
 
 
-def test_attention_is_that_of_the_first_token_in_the_last_layer_that_crosses(tmp_path: Path) -> None:
-    network = toys.answering()
-    layer, seen = network.lxmert.encoder.x_layers[-1], {}
-    layer.register_forward_pre_hook(lambda _, args: seen.update(words=args[0], regions=args[2]))
+def test_a_region_weighs_as_much_as_the_word_that_looks_at_it_most_over_all_layers_and_heads(tmp_path: Path) -> None:
+    network, seen = toys.answering(), []
+    layers = network.lxmert.encoder.x_layers
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda _, args: seen.append((args[0], args[2])))
     with open_store(toys.make_store(tmp_path / "s")) as store:
         batch = {"input_ids": IDS[:2], "attention_mask": MASK[:2], **regions(store.get_batch(["p0", "p1"]))}
     logits, weights = attended(network, batch)
     with torch.no_grad():
+        looks = torch.zeros(2, 5, 6)
+        for layer, (words, seen_regions) in zip(layers, seen, strict=True):
+            attention = layer.visual_attention.att
+            for head in range(4):
+                rows = slice(8 * head, 8 * head + 8)
+                query = (words @ attention.query.weight.T + attention.query.bias)[..., rows]
+                keys = (seen_regions @ attention.key.weight.T + attention.key.bias)[..., rows]
+                scores = query @ keys.transpose(1, 2) / 8**0.5
+                scores[1, :, 5] = -torch.inf  # the padding of p1
+                looks += scores.softmax(dim=2) / (4 * len(layers))
         assert torch.equal(logits, answer_logits(network, batch))
-        attention = layer.visual_attention.att
-        wanted = torch.zeros(2, 6)
-        for head in range(4):
-            rows = slice(8 * head, 8 * head + 8)
-            query = (seen["words"][:, 0] @ attention.query.weight.T + attention.query.bias)[:, rows]
-            keys = (seen["regions"] @ attention.key.weight.T + attention.key.bias)[:, :, rows]
-            scores = (keys @ query[:, :, None])[..., 0] / 8**0.5
-            scores[1, 5] = -torch.inf  # the padding of p1
-            wanted += scores.softmax(dim=1) / 4
-    assert torch.allclose(weights, wanted, atol=1e-5)
+    most = torch.stack([looks[0].amax(dim=0), looks[1, :4].amax(dim=0)])  # the second question has four words
+    assert torch.allclose(weights, most / most.sum(dim=1, keepdim=True), atol=1e-5)
     assert weights[1, 5] == 0
+
+
+def test_a_picture_without_regions_is_one_of_zeros_whether_it_is_alone_or_among_others(tmp_path: Path) -> None:
+    network = toys.answering()
+    with open_store(toys.make_store(tmp_path / "s", {"p": toys.record(0), "empty": toys.record(1, 0)})) as store:
+        both, alone = store.get_batch(["p", "empty"]), store.get_batch(["empty"])
+    none = replace(alone, features=alone.features[:, :0], boxes=alone.boxes[:, :0], mask=alone.mask[:, :0])
+    blank = {"visual_feats": torch.zeros(1, 1, toys.DIM), "visual_pos": torch.zeros(1, 1, 4)}
+    with torch.no_grad():
+        wanted = answer_logits(network, {"input_ids": IDS[:1], "attention_mask": MASK[:1], **blank})
+        padded = answer_logits(network, {"input_ids": IDS[[0, 0]], "attention_mask": MASK[[0, 0]], **regions(both)})
+        single = answer_logits(network, {"input_ids": IDS[:1], "attention_mask": MASK[:1], **regions(none)})
+    assert torch.allclose(padded[1:], wanted, atol=1e-5)
+    assert torch.allclose(single, wanted, atol=1e-5)

@@ -164,11 +164,16 @@ def answer_logits(model: Any, batch: Batch) -> torch.Tensor:
 def attended(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``[B, C]``, and what the answer looked at: weights ``[B, N]`` of the regions, which sum to 1.
 
-    The answer is read off the first token of the question, so the weights are its attention to the regions in the last
-    layer that crosses over, averaged over the heads.
+    Each word of the question attends to the regions, wherever a layer crosses over; a region weighs as much as the word
+    that looks at it most, on the average of layers and heads. Neither the mean over the words, in which those that say
+    nothing drown the others, nor the first token alone, off which the answer is read, shows both things of a relation
+    as often. Padded words are left out; padded regions weigh nothing.
     """
     found = model(**arguments(batch), output_attentions=True)
-    return found.question_answering_score, found.cross_encoder_attentions[-1][:, :, 0].mean(dim=1)
+    each = torch.stack(found.cross_encoder_attentions).mean(dim=(0, 2))  # [B, L, N]
+    words = batch["attention_mask"][:, :, None].to(each.dtype)
+    weights = (each * words).amax(dim=1)
+    return found.question_answering_score, weights / weights.sum(dim=1, keepdim=True)
 
 
 def stated_answers(place: Place, given: str | None = None) -> AnswerSpace | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import featx
 from featx.cli import main
 
 
@@ -18,10 +20,21 @@ def test_it_draws_and_says_where_to_go_next(tmp_path: Path, capsys: pytest.Captu
     assert main(command) == 0
     told = capsys.readouterr()
     assert "2 + 1 pictures of seed 3, with questions and captions in en, de" in told.out
-    assert f"next: featx extract '{out}/train' '{out}.store' --key-rule stem" in told.out
+    assert f"next: featx extract '{out}/train' '{out}/train.featx' --weights tiny --key-rule stem" in told.out
     assert "3/3 pictures" in told.err
+    assert "refused" not in told.err, "nothing can be"
     assert (tmp_path / "my scenes/captions/captions_val_de.json").is_file()
     assert main(command) == 0, "a second time nothing is left to do"
+
+
+def test_the_advice_works_as_it_is_written_where_there_are_only_pictures_to_test_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["scenes", str(tmp_path / "s"), "--train", "0", "--val", "1", "--languages", "en", "--quiet"]) == 0
+    _, advice = capsys.readouterr().out.split("next: featx ")
+    assert main([*shlex.split(advice), "--quiet"]) == 0
+    with featx.open_store(tmp_path / "s/val.featx") as store:
+        assert list(store) == ["scene_000000100001"]
 
 
 def test_json_is_lines_of_progress_and_one_of_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

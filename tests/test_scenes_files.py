@@ -1,15 +1,10 @@
-"""A folder of drawn scenes: every file in its layout, the same bytes however it was drawn, answers that are true."""
+"""The files of drawn scenes: each in its layout, answers and captions that are true."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import re
 from collections import Counter
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +13,6 @@ import numpy as np
 import pytest
 
 from featx.data import read_captions, read_questions
-from featx.errors import StoreError, UsageError
 from featx.scenes import write_scenes
 from tests.scenes_oracle import is_true, read_things, solve
 
@@ -35,112 +29,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """File -> hash of its bytes; what only locks is left out."""
-    files = (p for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
-    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in files}
-
-
-def test_one_process_writes_the_same_bytes_as_two(folder: Path, tmp_path: Path) -> None:
-    write_scenes(tmp_path / "alone", TRAIN, VAL, SEED, workers=1)
-    assert digests(tmp_path / "alone") == digests(folder)
-
-
-def test_a_picture_does_not_depend_on_how_many_others_there_are(folder: Path, tmp_path: Path) -> None:
-    write_scenes(tmp_path / "few", 2, 1, SEED, ["de"], workers=1)
-    for name in ("train/scene_000000000002.jpg", "val/scene_000000100001.jpg"):
-        assert (tmp_path / "few" / name).read_bytes() == (folder / name).read_bytes()
-    few, many = (load(f / "vqa/questions_train_de.json")["questions"] for f in (tmp_path / "few", folder))
-    assert few == many[: len(few)]
-
-
-def test_another_seed_draws_other_pictures(folder: Path, tmp_path: Path) -> None:
-    write_scenes(tmp_path / "other", 1, 1, SEED + 1, workers=1)
-    name = "train/scene_000000000001.jpg"
-    assert (tmp_path / "other" / name).read_bytes() != (folder / name).read_bytes()
-
-
-def test_a_killed_run_is_completed_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    code = f"from featx.scenes import write_scenes; write_scenes({str(out)!r}, {TRAIN}, {VAL}, {SEED}, workers=2)"
-    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("train/*.jpg"))) < 5 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    (out / "train" / ".scene_000000000019.jpg.77.tmp").write_bytes(b"half of it")
-    drawn = {path: path.stat().st_mtime_ns for path in out.glob("train/*.jpg")}
-    assert 5 <= len(drawn) < TRAIN
-    assert not (out / "README.md").exists()
-    write_scenes(out, TRAIN, VAL, SEED, workers=2)
-    assert digests(out) == digests(folder)
-    assert all(path.stat().st_mtime_ns == before for path, before in drawn.items()), "finished pictures are kept"
-
-
-def test_a_whole_folder_is_left_as_it_is_and_a_lost_file_comes_back(tmp_path: Path) -> None:
-    out = tmp_path / "scenes"
-    write_scenes(out, 2, 1, SEED, ["en"], workers=1)
-    before, times = digests(out), {p: p.stat().st_mtime_ns for p in out.rglob("*.jpg")}
-    write_scenes(out, 2, 1, SEED, ["en"], workers=1)
-    (out / "train/scene_000000000002.jpg").unlink()
-    (out / "gqa/val_balanced_questions.json").unlink()
-    write_scenes(out, 2, 1, SEED, ["en"], workers=1)
-    assert digests(out) == before
-    kept = out / "train/scene_000000000001.jpg"
-    assert kept.stat().st_mtime_ns == times[kept]
-
-
-def test_a_folder_of_other_scenes_is_refused_and_every_difference_named(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"train 16 \(asked for: 17\), seed 11 \(asked for: 12\)"):
-        write_scenes(folder, TRAIN + 1, VAL, SEED + 1)
-
-
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match=r"does not hold scenes"):
-        write_scenes(tmp_path, 1, 1, 0)
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_a_plan_that_is_not_json_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "scenes.json").write_text("{")
-    with pytest.raises(UsageError, match=r"scenes\.json cannot be understood"):
-        write_scenes(tmp_path, 1, 1, 0)
-
-
-def test_two_runs_do_not_draw_into_one_folder_at_a_time(tmp_path: Path) -> None:
-    from featx.scenes.plan import Plan, claimed
-
-    with claimed(tmp_path / "s", Plan(1, 1, 0)), pytest.raises(StoreError, match="is being written by process"):
-        write_scenes(tmp_path / "s", 1, 1, 0)
-
-
-@pytest.mark.parametrize(
-    ("train", "val", "seed", "languages", "workers", "message"),
-    [
-        (-1, 1, 0, ["en"], 1, "train is -1 pictures"),
-        (1, 100_001, 0, ["en"], 1, "val is 100001 pictures"),
-        (0, 0, 0, ["en"], 1, "no pictures"),
-        (1, 1, -3, ["en"], 1, "the seed is -3"),
-        (1, 1, 0, ["en", "it"], 1, "unknown language 'it'"),
-        (1, 1, 0, ["en", "en"], 1, "languages 'en,en'"),
-        (1, 1, 0, [], 1, "languages ''"),
-        (1, 1, 0, ["en"], 0, "0 workers"),
-    ],
-)  # fmt: skip
-def test_wrong_numbers_are_refused_before_anything_is_written(
-    tmp_path: Path, train: int, val: int, seed: int, languages: list[str], workers: int, message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        write_scenes(tmp_path / "out", train, val, seed, languages, workers=workers)
-    assert not (tmp_path / "out").exists()
-
-
-def test_no_half_written_file_stays(folder: Path) -> None:
-    assert not list(folder.rglob("*.tmp"))
 
 
 def test_every_picture_has_the_size_that_the_files_say(folder: Path) -> None:
@@ -209,6 +97,7 @@ def test_vqa_files_have_the_official_layout_and_agree_over_languages(folder: Pat
 
 def test_gqa_files_have_the_layout_of_gqa_and_full_sentences(folder: Path) -> None:
     content = load(folder / "gqa/train_balanced_questions.json")
+    assert len(content) > 10 * TRAIN
     vqa = {str(q["question_id"]): q["question"] for q in load(folder / "vqa/questions_train_en.json")["questions"]}
     for number, q in content.items():
         assert q["question"] == vqa[number]
@@ -241,6 +130,19 @@ def test_every_english_caption_is_true_of_the_boxes(folder: Path) -> None:
             assert is_true(a["caption"], things[a["image_id"]]), a
 
 
+@pytest.mark.parametrize("language", ["fr", "de", "es"])
+def test_gqa_and_lxmert_ask_the_same_in_other_languages_and_are_answered_in_english(
+    folder: Path, language: str
+) -> None:
+    vqa = {q["question_id"]: q["question"] for q in load(folder / f"vqa/questions_val_{language}.json")["questions"]}
+    english = load(folder / "gqa/val_balanced_questions.json")
+    asked = {number: {**q, "question": vqa[int(number)]} for number, q in english.items()}
+    assert load(folder / f"gqa/val_balanced_questions_{language}.json") == asked != english
+    lists = load(folder / "lxmert/val.json")
+    sent = [{**q, "sent": vqa[q["question_id"]]} for q in lists]
+    assert load(folder / f"lxmert/val_{language}.json") == sent != lists
+
+
 @pytest.mark.parametrize("language", ["en", "fr", "de", "es"])
 def test_there_are_two_captions_in_each_language(folder: Path, language: str) -> None:
     content = load(folder / f"captions/captions_val_{language}.json")
@@ -262,8 +164,8 @@ def test_the_readers_of_featx_understand_every_file(folder: Path) -> None:
             "language": "fr",
         }
     )
-    gqa = read_questions({"questions": str(folder / "gqa/val_balanced_questions.json")})
-    lxmert = read_questions({"questions": str(folder / "lxmert/val.json")})
+    gqa = read_questions({"questions": str(folder / "gqa/val_balanced_questions_es.json"), "language": "es"})
+    lxmert = read_questions({"questions": str(folder / "lxmert/val_de.json"), "language": "de"})
     captions = read_captions({"captions": str(folder / "captions/captions_val_de.json"), "language": "de"})
     keys = {path.stem for path in (folder / "val").glob("*.jpg")}
     for questions in (vqa, gqa, lxmert):
@@ -287,9 +189,27 @@ def test_the_card_says_how_to_make_it_again_and_counts_right(folder: Path) -> No
         assert f"| {family} | {count} |" in card
 
 
+def test_the_card_names_every_file(folder: Path) -> None:
+    names = re.findall(r"`([^`]*[/*][^`]*)`", (folder / "README.md").read_text())
+    there = {p for p in folder.rglob("*") if p.is_file() and p.parent != folder}
+    named = {p for name in names for found in folder.glob(name.rstrip("/")) for p in (found, *found.glob("*"))}
+    assert there <= named
+
+
 def test_only_the_languages_that_were_asked_for_are_written(tmp_path: Path) -> None:
     write_scenes(tmp_path / "s", 1, 0, 0, ["es"], workers=1)
     assert sorted(p.name for p in (tmp_path / "s/vqa").glob("*train*")) == [
         "annotations_train_es.json", "questions_train_es.json",
     ]  # fmt: skip
-    assert np.all([p.name.endswith("_es.json") for p in (tmp_path / "s/captions").iterdir()])
+    for place in ("captions", "gqa", "lxmert"):
+        assert np.all([p.name.endswith("_es.json") for p in (tmp_path / "s" / place).iterdir()])
+
+
+def test_english_names_of_gqa_and_lxmert_are_theirs(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "s", 1, 0, 0, ["en"], workers=1)
+    names = sorted(
+        str(p.relative_to(tmp_path / "s")) for place in ("gqa", "lxmert") for p in (tmp_path / "s" / place).iterdir()
+    )
+    assert names == [
+        "gqa/train_balanced_questions.json", "gqa/val_balanced_questions.json", "lxmert/train.json", "lxmert/val.json",
+    ]  # fmt: skip

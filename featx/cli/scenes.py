@@ -50,9 +50,10 @@ def run(options: argparse.Namespace) -> None:
 
 def told(out: str, plan: Plan) -> str:
     """What was drawn and where to go next, for a person."""
-    pictures, store = shlex.quote(f"{out}/train"), shlex.quote(f"{out}.store")
+    split = "train" if plan.train else "val"
+    pictures, store = shlex.quote(f"{out}/{split}"), shlex.quote(f"{out}/{split}.featx")
     return (
         f"{out}: {plan.train:,} + {plan.val:,} pictures of seed {plan.seed}, with questions and captions in "
         f"{', '.join(plan.languages)}; {out}/README.md says what is where\n"
-        f"next: featx extract {pictures} {store} --key-rule stem"
+        f"next: featx extract {pictures} {store} --weights tiny --key-rule stem"
     )

@@ -78,8 +78,12 @@ Kinds: {kinds}. Attributes, one of each sort: {attributes}.
 |---|---|
 | `train/`, `val/` | JPEG; the key in a store is the stem of the name |
 | `annotations/instances_*.json` | COCO boxes (of what is visible) with `attribute_ids`: colour, pattern, size |
-| `vqa/questions_*`, `vqa/annotations_*` | VQAv2, in {languages}; answers are English in all of them |
-| `gqa/*_balanced_questions.json` | GQA, English, without counting |
-| `captions/captions_*` | COCO captions, in {languages} |
-| `lxmert/*.json` | the LXMERT repository's list with soft scores, English |
+| `vqa/questions_*`, `vqa/annotations_*` | VQAv2 |
+| `gqa/*_balanced_questions*` | GQA, without counting |
+| `captions/captions_*` | COCO captions |
+| `lxmert/*` | the LXMERT repository's lists with soft scores |
+
+Questions and captions are in {languages}, each in files of its own that end in the language; the English files of
+GQA and LXMERT are named as published. Answers, the full ones of GQA too, are English in every language, as in the
+translations of VQAv2 and GQA.
 """

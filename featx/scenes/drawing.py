@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,7 @@ from featx.scenes.gqa import Gqa
 from featx.scenes.growing import GrowingJson
 from featx.scenes.languages import LANGUAGES
 from featx.scenes.page import Page, write_page
-from featx.scenes.plan import CARD, Plan, also_named, claimed, deliver, picture_path
+from featx.scenes.plan import CARD, PLACES, Plan, also_named, claimed, deliver, is_finished, picture_path
 from featx.scenes.vqa import Annotations, LxmertList, Questions
 from featx.scenes.world import SPLITS, Split
 
@@ -72,21 +72,19 @@ def is_whole(folder: Path, plan: Plan) -> bool:
     for split in SPLITS:
         files += [*_annexes(folder, plan, split), *(_answers(folder, split, code) for code in plan.languages)]
         files += plan.pictures(folder, split)
-    return all(path.is_file() for path in files)
+    return all(map(is_finished, files))
 
 
 def _annexes(folder: Path, plan: Plan, split: Split) -> dict[Path, Callable[[Path], Annex]]:
     """The files about a split, and what writes each."""
-    vqa, captions = folder / "vqa", folder / "captions"
-    files: dict[Path, Callable[[Path], Annex]] = {
-        folder / "annotations" / f"instances_{split}.json": partial(Instances),
-        folder / "gqa" / f"{split}_balanced_questions.json": partial(Gqa),
-        folder / "lxmert" / f"{split}.json": partial(LxmertList),
-    }
+    *_, boxes, vqa, captions, gqa, lxmert = (folder / place for place in PLACES)
+    files: dict[Path, Callable[[Path], Annex]] = {boxes / f"instances_{split}.json": Instances}
     for code in plan.languages:
-        language = LANGUAGES[code]
+        language, suffix = LANGUAGES[code], "" if code == "en" else f"_{code}"  # GQA and LXMERT name no language
         files[vqa / f"questions_{split}_{code}.json"] = partial(Questions, split=split, language=language)
         files[captions / f"captions_{split}_{code}.json"] = partial(Captions, language=language)
+        files[gqa / f"{split}_balanced_questions{suffix}.json"] = partial(Gqa, language=language)
+        files[lxmert / f"{split}{suffix}.json"] = partial(LxmertList, language=language)
     files[_answers(folder, split, plan.languages[0])] = partial(Annotations, split=split)
     return files
 
@@ -123,10 +121,21 @@ def _drawn(folder: Path, plan: Plan, split: Split, workers: int) -> Iterator[Pag
 
 def _draw(folder: Path, seed: int, split: Split, indices: range) -> list[Page]:
     """Work of one process: pictures that are not there yet, and what is said about all."""
-    cv2.setNumThreads(1)
-    pages = [write_page(seed, split, index) for index in indices]
-    for page in pages:
-        path = picture_path(folder, page.scene.id)
-        if not path.is_file():
-            deliver(path, photograph(page.scene))
+    with _one_thread():
+        pages = [write_page(seed, split, index) for index in indices]
+        for page in pages:
+            path = picture_path(folder, page.scene.id)
+            if not is_finished(path):
+                deliver(path, photograph(page.scene))
     return pages
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV's threads would get in the way of the other processes; who calls us gets back as many as there were."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

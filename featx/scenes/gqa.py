@@ -1,6 +1,7 @@
 """Questions in the layout of GQA: a mapping with types and full sentences as answers.
 
 GQA does not ask for numbers, so counting is left out. Functional programs are not given: ``semantic`` is empty.
+Answers, short and full, are English whatever the language of the questions, as in the translations of GQA.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.scenes.english import ENGLISH
+from featx.scenes.grammar import Language
 from featx.scenes.growing import GrowingJson, whole_mapping
 from featx.scenes.page import Page
 from featx.scenes.questions import Question
@@ -46,7 +48,7 @@ SENTENCES = {
 
 
 def full_answer(question: Question) -> str:
-    """The answer as a sentence."""
+    """The answer as an English sentence."""
     sentences = SENTENCES[question.meaning.form]
     an = "an" if question.answer[0] in "aeiou" else "a"
     texts = tuple(
@@ -58,24 +60,25 @@ def full_answer(question: Question) -> str:
 class Gqa:
     """``gqa/{split}_balanced_questions.json``; question ids are those of the VQA files, as text."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, language: Language) -> None:
+        self._language = language
         self.file: GrowingJson = whole_mapping(path)
 
     def add(self, page: Page) -> None:
         """The questions of one picture."""
         for number, question, _ in page.asked():
             if question.meaning.form in TYPES:
-                self.file.add(entry(page, number, question), str(number))
+                self.file.add(entry(page, number, question, self._language), str(number))
 
 
-def entry(page: Page, number: int, question: Question) -> dict[str, Any]:
+def entry(page: Page, number: int, question: Question, language: Language) -> dict[str, Any]:
     """One question as GQA writes it."""
     structural, semantic = TYPES[question.meaning.form]
     return {
         "semantic": [],
         "entailed": [],
         "equivalent": [str(number)],
-        "question": question.text(ENGLISH),
+        "question": question.text(language),
         "imageId": page.scene.key,
         "isBalanced": True,
         "groups": {"global": None, "local": question.meaning.form},

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from featx.store.disk import temporary
+from featx.store.disk import settle, temporary
 
 
 class GrowingJson:
@@ -38,7 +38,7 @@ class GrowingJson:
         with self._file as file:
             file.write("\n" + self._after() + "\n")
         if kind is None:
-            self._draft.replace(self._path)
+            settle(self._path)
         else:
             self._draft.unlink(missing_ok=True)
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from featx.errors import UsageError
 from featx.scenes.languages import LANGUAGES
 from featx.scenes.world import FIRST_ID, SPLITS, Split
-from featx.store.disk import Lock, temporary
+from featx.store.disk import Lock, rename, settle, sync, temporary, write
 
 DRAWING = 1  # goes up when the same seed gives other pictures or questions
 PLAN = "scenes.json"
+PLACES = (*SPLITS, "annotations", "vqa", "captions", "gqa", "lxmert")  # folders of the folder
 CARD = "README.md"  # written last: a folder that has it is whole
+_END_OF_JPEG = b"\xff\xd9"
 MOST_PICTURES = FIRST_ID["val"] - FIRST_ID["train"]  # of a split; more would give two pictures one id
 
 
@@ -68,8 +70,8 @@ def claimed(folder: Path, plan: Plan) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     deliver(file, (json.dumps(asdict(plan)) + "\n").encode())
     with Lock(folder / ".lock", str(folder)):
-        for place in (folder, *folder.iterdir()):
-            for draft in place.glob(".*.tmp"):
+        for place in ("", *PLACES):  # and not in a store that somebody keeps there
+            for draft in (folder / place).glob(".*.tmp"):
                 draft.unlink()
         yield
 
@@ -97,14 +99,24 @@ def picture_path(folder: Path, picture: int) -> Path:
     return folder / split / f"scene_{picture:012d}.jpg"
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a file is there to its end, which is a mark in a picture and a line feed in a text."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(_END_OF_JPEG)))
+        return file.read().endswith(_END_OF_JPEG if path.suffix == ".jpg" else b"\n")
+
+
 def deliver(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, then give it its own: it is there whole or not at all.
 
     The temporary name is this process's: the helpers of a killed run may still be writing the same picture.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(data)
-    draft.replace(path)
+    write(draft, data)
+    rename(draft, path)
+    sync(path.parent)
 
 
 def also_named(path: Path, name: Path) -> None:
@@ -115,4 +127,4 @@ def also_named(path: Path, name: Path) -> None:
         draft.hardlink_to(path)
     except OSError:
         shutil.copyfile(path, draft)
-    draft.replace(name)
+    settle(name)

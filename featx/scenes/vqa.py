@@ -8,7 +8,6 @@ from typing import Any
 from featx.metrics.vqa import compared, soft_scores
 from featx.scenes.annotators import answer_type
 from featx.scenes.coco import INFO
-from featx.scenes.english import ENGLISH
 from featx.scenes.grammar import Language
 from featx.scenes.growing import GrowingJson, list_within, whole_list
 from featx.scenes.page import Page
@@ -58,9 +57,10 @@ class Annotations:
 
 
 class LxmertList:
-    """``lxmert/{split}.json``: English questions with the soft scores of their answers."""
+    """``lxmert/{split}.json``: questions with the soft scores of their answers, which are English."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, language: Language) -> None:
+        self._language = language
         self.file: GrowingJson = whole_list(path)
 
     def add(self, page: Page) -> None:
@@ -74,6 +74,6 @@ class LxmertList:
                     "label": {answer: round(score, 2) for answer, score in soft_scores(given).items()},
                     "question_id": number,
                     "question_type": question.family,
-                    "sent": question.text(ENGLISH),
+                    "sent": question.text(self._language),
                 }
             )

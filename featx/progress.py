@@ -164,9 +164,11 @@ class Progress:
         summary = self._summary or self.summary()
         left = self._seconds_left(summary.rate)
         eta = "unknown" if left is None else _duration(left)
+        refused = f", {summary.refused:,} refused" if summary.refused else ""
+        shares = f"; {percentages(summary.shares)}" if summary.shares else ""
+        done = f"{self._before + self._finished:,}/{self._total:,} pictures"
         print(
-            f"{self._before + self._finished:,}/{self._total:,} pictures, {summary.rate:.3g}/s, ETA {eta}, "
-            f"{summary.refused:,} refused; {percentages(summary.shares)}",
+            f"{done}, {summary.rate:.3g}/s, ETA {eta}{refused}{shares}",
             file=self._stream,
             flush=True,
         )

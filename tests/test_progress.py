@@ -147,7 +147,7 @@ def test_away_from_a_terminal_a_plain_line_comes_now_and_then_and_at_the_end(clo
     progress.close()
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3  # after 30 and 60 seconds, and at the end
-    assert lines[0] == "250/1,000 pictures, 5/s, ETA 0:02:30, 0 refused; network 100%"
+    assert lines[0] == "250/1,000 pictures, 5/s, ETA 0:02:30; network 100%"
     assert lines[2].startswith("500/1,000 pictures, 5.71/s, ETA 0:01:28, 2 refused")
     assert "\r" not in stream.getvalue()
 

@@ -10,7 +10,7 @@ import torch
 
 from featx_extractors.anchors import detectron2_anchors
 from featx_extractors.preprocess import Frame
-from featx_extractors.profiles import PROFILES
+from featx_extractors.profiles import PROFILES, Profile
 from featx_extractors.proposals import anchor_grid
 from featx_extractors.training.losses import Losses, attribute_loss, attribute_targets, smooth_l1
 from featx_extractors.training.model import TrainableDetector
@@ -18,7 +18,7 @@ from featx_extractors.training.options import TargetOptions
 from featx_extractors.training.regions import Sampled, Truth, sample_regions
 from featx_extractors.training.start import initialise
 from featx_extractors.weights import Architecture
-from featx_extractors.weights.checkpoint import NORMALISED, UNIT
+from featx_extractors.weights.checkpoint import NORMALISED, UNIT, Weights4
 
 SIZES = Architecture(
     stem=16, width=8, out=16, blocks=(1, 1, 1, 1), rpn_hidden=8, anchors=3, classes=4, attributes=2, embedding=4,
@@ -29,10 +29,10 @@ SIDE = 64
 CELL = torch.from_numpy(detectron2_anchors([32]))
 
 
-def losses(**options: object) -> Losses:
-    model = TrainableDetector(SIZES, PROFILE)
+def losses(profile: Profile = PROFILE, rpn_deltas: Weights4 = UNIT, **options: object) -> Losses:
+    model = TrainableDetector(SIZES, profile)
     initialise(model, CELL, 0)
-    return Losses(model, TargetOptions(**options), NORMALISED, UNIT)  # type: ignore[arg-type]
+    return Losses(model, TargetOptions(**options), NORMALISED, rpn_deltas)  # type: ignore[arg-type]
 
 
 def truth(*boxes: tuple[float, ...], classes: tuple[int, ...] = (), size: tuple[int, int] = (SIDE, SIDE)) -> Truth:
@@ -50,8 +50,20 @@ def test_attributes_named_first_count_most() -> None:
     torch.testing.assert_close(
         found, torch.tensor([[0.5 / whole, 1 / 3 / whole, 1 / whole, 0], [0, 0, 0, 1], [0, 1, 0, 0]])
     )
-    equal = attribute_targets([(2, 0, 1)], 3, "equal")
-    torch.testing.assert_close(equal, torch.tensor([[1 / 3, 1 / 3, 1 / 3, 0]]))
+
+
+def test_published_recipes_give_all_attributes_of_a_box_the_same_share() -> None:
+    assert TargetOptions().attribute_order == "equal"
+    equal = attribute_targets([(2, 0, 1), ()], 3, "equal")
+    torch.testing.assert_close(equal, torch.tensor([[1 / 3, 1 / 3, 1 / 3, 0], [0, 0, 0, 1]]))
+
+
+def test_boxes_without_attributes_can_be_left_out_of_the_mean() -> None:
+    wanted = attribute_targets([(0,), ()], 2, "equal", "ignore")
+    assert wanted.tolist() == [[1, 0, 0], [0, 0, 0]]
+    logits = torch.tensor([[math.log(2), 0.0, 0], [5.0, 0, 0]])
+    assert float(attribute_loss(logits, wanted)) == pytest.approx(math.log(2))  # p of the first is 2 / 4
+    assert float(attribute_loss(logits[1:], wanted[1:])) == 0
 
 
 def test_the_attribute_loss_is_the_mean_of_the_cross_entropies() -> None:
@@ -79,6 +91,51 @@ def test_anchor_losses_worked_out_by_hand() -> None:
     labelled = 16 - 4
     assert float(parts["objectness"]) == pytest.approx(labelled * math.log(2) / 16)
     assert float(parts["anchor_boxes"]) == pytest.approx(4 * 0.2 / 16)
+
+
+def test_anchor_deltas_are_measured_in_the_units_of_the_proposal_head() -> None:
+    # The box lies 2 to the right of the anchor around (16, 16), 32 wide: dx is 2 / 32, in units of 8 it is 1 / 2.
+    anchors = anchor_grid(torch.from_numpy(detectron2_anchors([32], [1.0])), 4, 4)
+    rule = losses(rpn_deltas=(8.0, 8.0, 3.0, 3.0), anchor_sample=16, anchor_beta=0.0)
+    deltas = torch.full((1, 16, 4), 0.2)
+    found = rule.of_anchors(torch.zeros(1, 16), deltas, anchors, [truth((2.0, 0, 34, 32))])["anchor_boxes"]
+    assert float(found) == pytest.approx((0.3 + 3 * 0.2) / 16)
+
+
+def test_a_box_too_small_for_every_anchor_is_learnt_by_the_best() -> None:
+    # 8 x 8 in the middle of the anchor around (16, 16): IoU 1 / 16, with all others less. Its width and height are off
+    # by log 4, and its anchor is the one that should be surer of an object.
+    anchors = anchor_grid(torch.from_numpy(detectron2_anchors([32], [1.0])), 4, 4)
+    logits = torch.zeros(1, 16, requires_grad=True)
+    rule = losses(anchor_sample=16, anchor_beta=0.0)
+    parts = rule.of_anchors(logits, torch.zeros(1, 16, 4), anchors, [truth((12.0, 12, 20, 20))])
+    assert float(parts["anchor_boxes"]) == pytest.approx(2 * math.log(4) / 16)
+    parts["objectness"].backward()
+    assert logits.grad is not None
+    assert (logits.grad[0] < 0).nonzero().tolist() == [[5]]  # second row, second column of the 4 x 4 cells
+
+
+def test_the_best_anchor_of_a_box_is_sought_where_learning_happens() -> None:
+    # The picture is 32 high in a batch of 64 x 64. The anchor around (16, 32), in the padding, overlaps the box by 128
+    # of 288; of those in the picture only the one around (16, 16) overlaps it, by 32 of 384.
+    anchors = anchor_grid(torch.from_numpy(detectron2_anchors([16], [1.0])), 4, 4)
+    logits = torch.zeros(1, 16, requires_grad=True)
+    low = truth((8.0, 22, 24, 32), size=(32, 64))
+    losses(anchor_sample=16).of_anchors(logits, torch.zeros(1, 16, 4), anchors, [low])["objectness"].backward()
+    assert logits.grad is not None
+    assert (logits.grad[0] < 0).nonzero().tolist() == [[5]]
+
+
+def test_widths_of_anchors_count_as_the_profile_counts_them() -> None:
+    # Counting pixels, the first anchor is 32 x 32, the second 32 x 22.5 and equal to the box, so the first overlaps it
+    # by 22.5 / 32, more than 0.7; without the last pixel that would be 21.5 / 31, less than 0.7. The second has no
+    # delta to learn. The first: centres are 4.75 apart, and heights differ by log(32 / 22.5).
+    cell = torch.tensor([[-16.0, -16, 15, 15], [-16, -16, 15, 5.5]])
+    anchors = anchor_grid(cell, 4, 4)
+    rule = losses(replace(PROFILE, plus_one=True), anchor_sample=32, anchor_beta=0.0)
+    shown = truth((0.0, 0, 31, 21.5))
+    parts = rule.of_anchors(torch.zeros(1, 32), torch.zeros(1, 32, 4), anchors, [shown])
+    assert float(parts["anchor_boxes"]) == pytest.approx((4.75 / 32 + math.log(32 / 22.5)) / 32)
 
 
 def test_padding_teaches_nothing() -> None:
@@ -118,6 +175,51 @@ def test_sampled_regions_say_what_they_show() -> None:
             assert box.tolist() == {2: [10, 10, 40, 40], 1: [30, 30, 62, 62]}[int(kind)]
     # The annotated boxes are among the candidates: that one of them is drawn exactly is certain here, as there are few.
     assert (regions.rois[regions.is_object, 1:] == regions.boxes[regions.is_object]).all(1).any()
+
+
+def told(rule: Losses) -> None:
+    """A predictor that says the same of every region.
+
+    Classes: 1/8 for each, 1/2 for background. Deltas: 0 for class 0, dx 0.2 for class 2, 7 for the others. Attributes:
+    of class 2 3/5, 1/5, 1/5; of any other 1/3 each.
+    """
+    head = rule.model.roi_heads.box_predictor
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.zero_()
+        head.cls_score.bias.copy_(torch.tensor([0, 0, 0, 0, math.log(4)]))
+        head.bbox_pred.bias.copy_(torch.tensor([[0.0] * 4, [7.0] * 4, [0.2, 0, 0, 0], [7.0] * 4]).flatten())
+        head.cls_embedding.weight[2, 0] = 1.0
+        head.fc_attr.weight[0, SIZES.dim] = 1.0  # the first number of the embedding
+        head.attr_score.weight[0, 0] = math.log(3)
+
+
+def test_region_losses_worked_out_by_hand() -> None:
+    rule = losses(attribute_loss=0.25)
+    told(rule)
+    # Two things of classes 2 and 0 and two regions of background, each region 20 x 10. The first thing lies 1 to the
+    # right: dx is 10 * 1 / 20. The second is twice as wide: dx is 10 * 10 / 20, dw 5 log 2.
+    region, true = [0.0, 0, 20, 10], [[1.0, 0, 21, 10], [0, 0, 40, 10], [0, 0, 9, 9], [0, 0, 9, 9]]
+    regions = Sampled(
+        torch.tensor([[0.0, *region]] * 4), torch.tensor([2, 0, 4, 4]), torch.tensor([True, True, False, False]),
+        torch.tensor(true), attribute_targets([(0,), (), (), ()], 2, "equal"),
+    )  # fmt: skip
+    parts = rule.of_regions(torch.randn(4, SIZES.dim), regions)
+    assert parts["classes"].item() == pytest.approx((2 * math.log(8) + 2 * math.log(2)) / 4)
+    first, second = 0.5 * (0.5 - 0.2) ** 2, (5 - 0.5) + (5 * math.log(2) - 0.5)
+    assert parts["boxes"].item() == pytest.approx((first + second) / 4)
+    assert parts["attributes"].item() == pytest.approx(0.25 * (math.log(5 / 3) + math.log(3)) / 2)
+
+
+def test_a_batch_without_any_region_costs_nothing_and_harms_nothing() -> None:
+    rule = losses(replace(PROFILE, min_size=1000.0))  # no proposal is that large
+    rule.model.train()
+    parts = rule(torch.randn(2, 3, SIDE, SIDE), [truth(), truth()])
+    assert parts["classes"].item() == parts["boxes"].item() == parts["attributes"].item() == 0
+    parts["loss"].backward()
+    still = [n for n, p in rule.model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert still == []
+    assert all(tensor.isfinite().all() for tensor in rule.model.state_dict().values())
 
 
 def test_only_the_deltas_of_the_true_class_are_learnt() -> None:

@@ -4,8 +4,9 @@ Anchors: binary cross-entropy of objectness and smooth L1 of the deltas, both ov
 2015; divided as detectron2 does, by the size of the sample). Regions: softmax cross-entropy over classes and
 background, smooth L1 of the deltas of the true class (Girshick 2015). Attributes: softmax cross-entropy over all
 attributes and "no attribute", for object regions only, from the feature and the embedding of the *true* class
-(Anderson et al. 2018, section 3.1; grid-feats-vqa and MILVLG do the same). Where a box has several attributes those two
-give each the same share; ``attribute_order: falling`` gives the first named the largest.
+(Anderson et al. 2018, section 3.1). Several attributes of a box have the same share each, and a box without any teaches
+"no attribute", as in that paper's Caffe; grid-feats-vqa leaves such boxes out (``unannotated: ignore``).
+``attribute_order: falling``, which is featx's own, gives the first named the largest share.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from featx import ops
 from featx_extractors.proposals import anchor_grid
-from featx_extractors.training.matching import IGNORED, match, sample
+from featx_extractors.training.matching import match, sample
 from featx_extractors.training.model import TrainableDetector
 from featx_extractors.training.options import TargetOptions
 from featx_extractors.training.regions import Sampled, Truth, sample_regions, training_profile
@@ -64,26 +65,27 @@ class Losses:
     def _anchor_targets(self, anchors: torch.Tensor, truth: Truth) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rows of the sampled object and background anchors, and the deltas of the former."""
         options, plus_one = self.options, self.profile.plus_one
+        inside = _centred_inside(anchors, truth.frame.size).nonzero()[:, 0]  # inference never sees a batch's padding
         labels, targets = match(
-            anchors, truth.boxes, positive=options.anchor_positive, negative=options.anchor_negative,
+            anchors[inside], truth.boxes, positive=options.anchor_positive, negative=options.anchor_negative,
             best_too=True, plus_one=plus_one,
         )  # fmt: skip
-        labels[~_centred_inside(anchors, truth.frame.size)] = IGNORED  # inference never sees the padding of a batch
         objects, background = sample(labels, options.anchor_sample, options.anchor_share)
         boxes = truth.boxes[targets[objects]] if len(truth.boxes) else anchors[:0]
+        objects, background = inside[objects], inside[background]
         return objects, background, ops.encode_deltas(anchors[objects], boxes, self.rpn_delta_weights, plus_one)
 
     def of_regions(self, features: torch.Tensor, regions: Sampled) -> dict[str, torch.Tensor]:
         """Classes, box deltas and attributes of the sampled regions, ``features [R, D]``."""
         predictor = self.model.roi_heads.box_predictor
         logits, deltas = predictor(features)
-        shown = regions.is_object
-        parts = {"classes": functional.cross_entropy(logits, regions.classes)}
-        of_class = deltas.view(len(deltas), -1, 4)[shown, regions.classes[shown]]
+        shown, count = regions.is_object, max(len(features), 1)  # a batch may have no region at all
+        parts = {"classes": functional.cross_entropy(logits, regions.classes, reduction="sum") / count}
+        of_class = deltas.view(-1, self.model.sizes.classes, 4)[shown, regions.classes[shown]]
         wanted = ops.encode_deltas(
             regions.rois[shown, 1:], regions.boxes[shown], self.delta_weights, self.profile.plus_one
         )
-        parts["boxes"] = smooth_l1(of_class, wanted, self.options.region_beta) / max(len(deltas), 1)
+        parts["boxes"] = smooth_l1(of_class, wanted, self.options.region_beta) / count
         if regions.attributes is not None:
             scores = predictor.attributes(features[shown], regions.classes[shown])
             loss = attribute_loss(scores, regions.attributes[shown])
@@ -97,23 +99,29 @@ def smooth_l1(found: torch.Tensor, wanted: torch.Tensor, beta: float) -> torch.T
 
 
 def attribute_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of ``logits [R, T + 1]`` against the distributions ``wanted [R, T + 1]``; 0 for R = 0."""
-    return -(wanted * logits.log_softmax(-1)).sum() / max(len(logits), 1)
+    """Mean cross-entropy of ``logits [R, T + 1]`` against the distributions ``wanted [R, T + 1]``.
+
+    Rows of zeros are left out, also of the mean, which is 0 when there is no other.
+    """
+    return -(wanted * logits.log_softmax(-1)).sum() / wanted.any(1).sum().clamp(min=1)
 
 
-def attribute_targets(named: Sequence[Sequence[int]], attributes: int, order: str) -> torch.Tensor:
+def attribute_targets(
+    named: Sequence[Sequence[int]], attributes: int, order: str, unannotated: str = "learn"
+) -> torch.Tensor:
     """Distributions ``[G, T + 1]`` over the attributes ``named`` of each box, in the order people named them.
 
-    ``falling``: the n-th has a share proportional to 1 / n; ``equal``: all the same. A box without any: all of it on
-    "no attribute", the last column.
+    ``equal``: all have the same share; ``falling``: the n-th has one proportional to 1 / n. A box without any has all
+    of it on "no attribute", the last column, or zeros when ``unannotated`` is ``ignore``.
     """
     wanted = torch.zeros(len(named), attributes + 1)
     for row, ids in zip(wanted, named, strict=True):
-        if not ids:
-            row[-1] = 1.0
         for rank, number in enumerate(ids):
             row[number] += 1 / (1 + rank) if order == "falling" else 1.0
-        row /= row.sum()
+        if ids:
+            row /= row.sum()
+        elif unannotated == "learn":
+            row[-1] = 1.0
     return wanted
 
 

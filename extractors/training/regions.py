@@ -45,8 +45,11 @@ class Sampled:
 
 
 def training_profile(profile: Profile, proposals: int) -> Profile:
-    """The profile with more proposals, for the picture's own boxes need neighbours of every overlap to learn from."""
-    return replace(profile, post_nms=max(proposals, profile.max_boxes), pre_nms=max(profile.pre_nms, proposals))
+    """The profile with as many proposals: an annotated box needs neighbours of every overlap to learn from.
+
+    How many boxes it keeps plays no part in proposing, but a profile cannot promise more than it proposes.
+    """
+    return replace(profile, post_nms=proposals, pre_nms=max(profile.pre_nms, proposals), min_boxes=1, max_boxes=1)
 
 
 @torch.no_grad()

@@ -14,7 +14,14 @@ from featx_extractors.training.coco import Names
 from featx_extractors.training.model import TrainableDetector
 from featx_extractors.training.options import ModelOptions
 from featx_extractors.weights.architecture import CELL_ANCHORS, PREDICTOR
+from featx_extractors.weights.checkpoint import NORMALISED, Weights4
 from featx_extractors.weights.normal import Weights
+
+
+def training_deltas(profile: Profile) -> Weights4:
+    """What the deltas of the region head are multiplied by in training: 1 / (.1, .1, .2, .2) (Girshick 2015), or what
+    the profile states."""
+    return profile.delta_weights or NORMALISED
 
 
 def fresh(options: ModelOptions, profile: Profile, names: Names) -> TrainableDetector:
@@ -34,7 +41,9 @@ def started(options: ModelOptions, profile: Profile, start: Weights, names: Name
     """A network with the tensors of ``start``.
 
     The head of the classes is kept when the names are the same (or the weights have none, and their number is the
-    same), and is fresh otherwise; so is that of the attributes, which also depends on the classes.
+    same), and is fresh otherwise; so is that of the attributes, which also depends on the classes. Its box deltas are
+    brought to :func:`training_deltas`: Caffe folds such weights into the layer when it saves a network, and the loss of
+    the plain deltas that it then gives is next to nothing.
     """
     if options.architecture:
         raise UsageError("model.architecture and model.start are both given", "the weights have their own sizes")
@@ -43,8 +52,8 @@ def started(options: ModelOptions, profile: Profile, start: Weights, names: Name
         sizes = replace(sizes, embedding=256, attribute_hidden=512)
     model = TrainableDetector(sizes, profile, frozen_norm=options.frozen_norm)
     initialise(model, start.tensors[CELL_ANCHORS], options.seed)
-    known = model.state_dict()
-    kept = {n: t for n, t in start.tensors.items() if n in known and not n.startswith(_renewed(start, names))}
+    known, tensors = model.state_dict(), {**start.tensors, **_rescaled(start, profile)}
+    kept = {n: t for n, t in tensors.items() if n in known and not n.startswith(_renewed(start, names))}
     model.load({**known, **kept})
     model.freeze(options.frozen_stages)
     return model
@@ -74,6 +83,15 @@ def initialise(model: TrainableDetector, cell: torch.Tensor, seed: int) -> None:
             else:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
         model.cell.copy_(cell)
+
+
+def _rescaled(start: Weights, profile: Profile) -> dict[str, torch.Tensor]:
+    """The layer of the box deltas, so that under :func:`training_deltas` it gives the boxes that it gave before."""
+    meant = profile.delta_weights or start.header.delta_weights
+    factors = torch.tensor(training_deltas(profile)) / torch.tensor(meant)
+    weight, bias = f"{PREDICTOR}.bbox_pred.weight", f"{PREDICTOR}.bbox_pred.bias"
+    rows = factors.repeat(start.header.classes)
+    return {weight: start.tensors[weight] * rows[:, None], bias: start.tensors[bias] * rows}
 
 
 def _renewed(start: Weights, names: Names) -> tuple[str, ...]:

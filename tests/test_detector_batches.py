@@ -15,7 +15,8 @@ from featx.errors import UsageError
 from featx_extractors.profiles import PROFILES
 from featx_extractors.training.batches import Batches, brightened, flipped, frames_of, mirrored, truths_of
 from featx_extractors.training.coco import Annotated
-from featx_extractors.training.options import DataOptions
+from featx_extractors.training.options import DataOptions, TargetOptions
+from featx_extractors.training.pictures import read_pixels
 
 PROFILE = replace(
     PROFILES["scenes-36"], short_side=48, long_side=96, channels="rgb", pixel_mean=(0.0, 0.0, 0.0),
@@ -33,7 +34,7 @@ def picture(folder: Path, name: str, size: tuple[int, int], box: tuple[int, int,
 
 
 def make(**options: object) -> Batches:
-    return Batches(PROFILE, DataOptions(**options), 3, "falling")  # type: ignore[arg-type]
+    return Batches(PROFILE, DataOptions(**options), TargetOptions(attribute_order="falling"), 3)  # type: ignore[arg-type]
 
 
 def test_a_batch_holds_pictures_of_several_sizes(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_a_batch_holds_pictures_of_several_sizes(tmp_path: Path) -> None:
 def test_corners_follow_the_convention_of_the_profile(tmp_path: Path) -> None:
     """py-faster-rcnn counts pixels: the box of columns 8 to 39 is 8, 39, and what it decodes to is 8, 40."""
     example = picture(tmp_path, "a", (48, 64), (8, 8, 40, 24))
-    inclusive = Batches(replace(PROFILE, plus_one=True), DataOptions(), 3, "falling")([example], None)["boxes"]
+    inclusive = Batches(replace(PROFILE, plus_one=True), DataOptions(), TargetOptions(), 3)([example], None)["boxes"]
     assert inclusive.tolist() == [[[8, 8, 39, 23]]]
     anchor = torch.tensor([[0.0, 0, 15, 15]])
     deltas = ops.encode_deltas(anchor, inclusive[0], plus_one=True)
@@ -77,7 +78,7 @@ def test_pictures_without_boxes_get_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_boxes_stay_on_their_things_however_a_picture_is_varied(seed: int, tmp_path: Path) -> None:
     example = picture(tmp_path, "a", (60, 90), (12, 18, 48, 36))
-    batch = make(flip=0.5, scales=(0.75, 1.0, 1.25), brightness=0.3)([example], np.random.default_rng(seed))
+    batch = make(flip=0.5, scales=(0.75, 1.0, 1.25), brightness=0.3)([example], [np.random.default_rng(seed)])
     (truth,) = truths_of(batch, attributes=True)
     height, width = truth.frame.size
     light = batch["pixels"][0, 0, :height, :width]
@@ -89,8 +90,8 @@ def test_boxes_stay_on_their_things_however_a_picture_is_varied(seed: int, tmp_p
 def test_variation_follows_the_generator_and_happens(tmp_path: Path) -> None:
     example = picture(tmp_path, "a", (60, 90), (12, 18, 48, 36))
     varied = make(flip=0.5, scales=(0.75, 1.0), brightness=0.3)
-    drawn = [varied([example], np.random.default_rng(seed))["boxes"].tolist() for seed in range(12)]
-    assert drawn == [varied([example], np.random.default_rng(seed))["boxes"].tolist() for seed in range(12)]
+    drawn = [varied([example], [np.random.default_rng(seed)])["boxes"].tolist() for seed in range(12)]
+    assert drawn == [varied([example], [np.random.default_rng(seed)])["boxes"].tolist() for seed in range(12)]
     assert len({str(boxes) for boxes in drawn}) == 4  # two directions, two scales
     plain = {str(varied([example], None)["boxes"].tolist()) for _ in range(5)}
     assert len(plain) == 1
@@ -117,7 +118,26 @@ def test_padding_is_the_mirror_image() -> None:
 def test_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     example = picture(tmp_path, "a", (48, 64), (8, 8, 40, 24))
     with pytest.raises(UsageError, match=r"a\.png is 48 x 64 .* say 64 x 48"):
-        make()([replace(example, size=(64, 48))], None)
+        read_pixels(example.path, (64, 48))
     example.path.write_bytes(example.path.read_bytes()[:60])
-    with pytest.raises(UsageError, match=r"a\.png cannot be used"):
-        make()([example], None)
+    with pytest.raises(UsageError, match=r"a\.png: the file breaks off") as error:
+        read_pixels(example.path, example.size)
+    assert str(error.value).count("->") == 1
+
+
+def test_an_unreadable_picture_is_a_blank_one_without_boxes_every_time(tmp_path: Path) -> None:
+    examples = [picture(tmp_path, "a", (48, 64), (8, 8, 40, 24)), picture(tmp_path, "b", (48, 64), (0, 0, 32, 48))]
+    whole = make()(examples, None)
+    examples[0].path.unlink()
+    drawn = []
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"a\.png: No such file or directory; a blank picture takes its place"):
+            drawn.append(make()(examples, None))
+    first, second = drawn
+    assert first["unreadable"].tolist() == [True, False]
+    assert first["pixels"][0].unique().numel() == 1
+    assert truths_of(first, attributes=True)[0].boxes.shape == (0, 4)
+    # What lies beside it is as it was, and another time it is the same.
+    assert torch.equal(first["pixels"][1], whole["pixels"][1])
+    assert torch.equal(first["boxes"][1], whole["boxes"][1])
+    assert all(torch.equal(first[name], second[name]) for name in first)

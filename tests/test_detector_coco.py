@@ -74,7 +74,13 @@ def test_plain_coco_has_no_attributes(tmp_path: Path) -> None:
 
 
 def test_crowds_and_boxes_without_area_are_left_out(tmp_path: Path) -> None:
-    entries = annotation(iscrowd=1) + annotation(bbox=[5, 5, 0, 9]) + annotation(bbox=[50, 5, 9, 9]) + annotation()
+    entries = (
+        annotation(iscrowd=1)
+        + annotation(iscrowd=True)
+        + annotation(bbox=[5, 5, 0, 9])
+        + annotation(bbox=[50, 5, 9, 9])
+        + annotation()
+    )
     (one, _), _ = read_coco(write(tmp_path, annotations=entries), tmp_path)
     assert one.boxes.tolist() == [[1, 2, 11, 22]]
 
@@ -94,7 +100,8 @@ def test_crowds_and_boxes_without_area_are_left_out(tmp_path: Path) -> None:
         ({"annotations": annotation(bbox=[1, 2, 3, float("nan")])}, "bbox is [1, 2, 3, nan]"),
         ({"annotations": annotation(attribute_ids=[5])}, "attribute 5, which has no name"),
         ({"annotations": annotation(attribute_ids=4)}, "attribute 4, which has no name"),
-        ({"images": [{**BASE["images"][0], "file_name": "c.png"}], "annotations": []}, "1 of the 1 pictures of"),
+        ({"annotations": annotation(attribute_ids=[[4]])}, "attribute [4], which has no name"),
+        ({"annotations": annotation(attribute_ids=[4.0])}, "attribute 4.0, which has no name"),
     ],
 )
 def test_what_is_wrong_is_said(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -102,6 +109,36 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], said: str, tmp_path: Pat
         read_coco(write(tmp_path, **changes), tmp_path)
     assert said in str(error.value)
     assert error.value.hint
+
+
+def test_iscrowd_written_as_text_is_no_crowd(tmp_path: Path) -> None:
+    (one, _), _ = read_coco(write(tmp_path, annotations=annotation(iscrowd="0")), tmp_path)
+    assert len(one.boxes) == 1
+
+
+def test_pictures_that_cannot_be_used_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    (tmp_path / "b.png").unlink()
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-8])
+    with pytest.raises(UsageError, match=r"2 of the 2 pictures of .*x\.json .* first .*b\.png: No such file"):
+        read_coco(file, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "has 0 bytes"), (b"nonsense at all", "no picture format"), (None, "is 30 x 41 (height x width)")],
+)
+def test_what_is_wrong_with_a_picture_is_said(content: bytes | None, said: str, tmp_path: Path) -> None:
+    file = write(tmp_path)
+    if content is None:
+        cv2.imwrite(str(tmp_path / "b.png"), np.zeros((30, 41, 3), np.uint8))
+    else:
+        (tmp_path / "b.png").write_bytes(content)
+    with pytest.raises(UsageError) as error:
+        read_coco(file, tmp_path)
+    assert "1 of the 2 pictures" in str(error.value)
+    assert said in str(error.value)
+    assert str(error.value).count("->") == 1  # one advice, not also that of the decoder
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "3"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,16 @@ import torch
 from featx.errors import UsageError
 from featx.train.recipe import read_recipe
 from featx_extractors.frcnn import FRCNN
+from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import PROFILES
+from featx_extractors.proposals import propose
 from featx_extractors.training.options import SECTIONS, DataOptions, ModelOptions, TargetOptions, section
+from featx_extractors.training.regions import training_profile
 from featx_extractors.training.task import DetectorTask
 from featx_extractors.weights import TINY, load_weights, seeded_weights, write_normal
 from featx_extractors.weights.architecture import PREDICTOR
+from featx_extractors.weights.checkpoint import NORMALISED, UNIT
+from featx_extractors.weights.normal import Weights
 
 SMALL = {
     "stem": 16, "width": 8, "out": 16, "blocks": [1, 1, 1, 1], "rpn_hidden": 8, "embedding": 4, "attribute_hidden": 8,
@@ -60,7 +67,7 @@ def test_it_trains_predicts_and_is_scored(drawn: Path) -> None:
     examples = task.examples("train")
     assert [task.key(e) for e in examples] == ["p0", "p1", "p2", "p3"]
     assert sum(len(g.parameters) for g in task.groups()) == len(list(task.model.parameters()))
-    batch = task.prepare(examples, None, np.random.default_rng(0))
+    batch = task.prepare(examples, None, map(np.random.default_rng, range(len(examples))))
     assert all(len(tensor) == 4 for tensor in batch.values())
     task.model.train()
     parts = task.loss(batch)
@@ -155,7 +162,7 @@ def test_training_goes_on_from_any_weights(drawn: Path, tmp_path: Path) -> None:
     assert {n for n in start.tensors if not n.startswith(PREDICTOR)} <= set(kept)  # the heads name other things
     assert state[f"{PREDICTOR}.cls_score.weight"].shape == (3, TINY.dim)
     task.model.train()
-    task.loss(task.prepare(task.examples("train")[:2], None, np.random.default_rng(0)))["loss"].backward()  # type: ignore[no-untyped-call]
+    task.loss(task.prepare(task.examples("train")[:2], None, map(np.random.default_rng, range(2))))["loss"].backward()  # type: ignore[no-untyped-call]
     assert task.model.backbone.res2[0].conv1.weight.grad is None
     assert task.model.roi_heads.box_predictor.cls_score.weight.grad is not None
     assert torch.equal(task.model.tensors()["backbone.res4.0.conv1.norm.running_mean"],
@@ -168,6 +175,57 @@ def test_heads_that_name_the_same_things_are_kept(drawn: Path, tmp_path: Path) -
     after = DetectorTask.from_options(options(drawn, {"start": str(tmp_path / "weights.safetensors")}))
     ours, theirs = before.model.tensors(), after.model.tensors()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_folded_deltas_are_trained_and_exported_in_the_published_units(drawn: Path, tmp_path: Path) -> None:
+    start = seeded_weights(TINY)
+    folded = Weights(start.tensors, replace(start.header, delta_weights=UNIT))
+    write_normal(folded, tmp_path / "start.safetensors")
+    task = DetectorTask.from_options(options(drawn, {"start": str(tmp_path / "start.safetensors")}))
+    assert task.losses.delta_weights == task.weights().header.delta_weights == NORMALISED
+
+
+def test_deltas_are_trained_in_the_units_that_a_profile_states(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "own", replace(PROFILES["scenes-36"], name="own", delta_weights=(4.0, 4.0, 2.0, 2.0)))
+    task = DetectorTask.from_options(options(drawn, {"profile": "own", "architecture": SMALL}))
+    assert task.losses.delta_weights == task.weights().header.delta_weights == (4, 4, 2, 2)
+
+
+def test_proposals_are_as_many_as_are_asked_for() -> None:
+    profile = training_profile(PROFILES["caffe-36"], 1)
+    boxes = torch.tensor([[0.0, 0, 63, 63], [200, 0, 263, 63], [0, 200, 63, 263]])
+    found = propose(torch.zeros(3), torch.zeros(3, 4), boxes, Frame((300, 300), (300, 300), (1.0, 1.0)), profile)
+    assert len(found.boxes) == 1
+
+
+def test_a_picture_that_became_unreadable_is_counted_and_does_not_end_a_run(drawn: Path, tmp_path: Path) -> None:
+    for file in drawn.iterdir():
+        shutil.copy(file, tmp_path)
+    task = DetectorTask.from_options(options(tmp_path))
+    examples = task.examples("train")
+    assert "unreadable" not in task.prepare(examples, None, None)
+    (tmp_path / "p1.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"p1\.png: the file has 0 bytes; a blank picture takes its place"):
+        batch = task.prepare(examples, None, None)
+    assert batch["unreadable"].tolist() == [False, True, False, False]
+    task.model.train()
+    assert task.loss(batch)["unreadable"].item() == 1
+    task.model.eval()
+    with torch.no_grad():
+        assert len(task.predict(batch)) == len(examples)
+
+
+@pytest.mark.parametrize("entry", [{"iscrowd": 1}, {"bbox": [10, 12, 0, 40]}])
+def test_annotations_without_a_box_to_learn_from_are_refused(
+    entry: dict[str, Any], drawn: Path, tmp_path: Path
+) -> None:
+    data = json.loads((drawn / "x.json").read_text())
+    data["annotations"] = [{**one, **entry} for one in data["annotations"]]
+    (tmp_path / "y.json").write_text(json.dumps(data))
+    given = options(drawn)
+    given["data"]["train"] = {"annotations": str(tmp_path / "y.json"), "pictures": str(drawn)}
+    with pytest.raises(UsageError, match=r"there is no box in .*y\.json"):
+        DetectorTask.from_options(given)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +251,19 @@ def test_heads_that_name_the_same_things_are_kept(drawn: Path, tmp_path: Path) -
         ({"targets": {"anchor_negative": 0.8}}, "anchor_negative is 0.8"),
         ({"targets": {"region_sample": 0}}, "targets.region_sample is 0"),
         ({"targets": {"anchor_share": 1.5}}, "targets.anchor_share is 1.5"),
+        ({"targets": {"anchor_share": 0}}, "anchor_share is 0.0 of anchor_sample 256: no object would be learnt from"),
+        ({"targets": {"region_sample": 3, "region_share": 0.25}}, "region_share is 0.25 of region_sample 3"),
+        ({"targets": {"region_positive": 0}}, "targets.region_positive is 0.0"),
+        ({"targets": {"anchor_positive": 1.1}}, "targets.anchor_positive is 1.1"),
+        ({"targets": {"proposals": 0}}, "targets.proposals is 0"),
+        ({"targets": {"anchor_beta": float("inf")}}, "targets.anchor_beta is inf"),
+        ({"targets": {"unannotated": "skip"}}, "targets.unannotated is 'skip'"),
+        ({"data": {"flip": 2}}, "data.flip is 2.0"),
+        ({"data": {"brightness": 5}}, "data.brightness is 5.0"),
+        ({"data": {"scales": [1, 0.01]}}, "data.scales is (1.0, 0.01)"),
+        ({"model": {"profile": "scenes-36", "frozen_stages": 9}}, "model.frozen_stages is 9"),
+        ({"model": {"profile": {"base": "caffe-36", "short_side": 320}}}, "model.profile is {'base'"),
+        ({"model": {"start": 3}}, "model.start is 3"),
         ({"targets": 3}, "targets is 3"),
     ],
 )

@@ -11,8 +11,8 @@ import torch
 from featx.extractor import Picture
 from featx.scenes import write_scenes
 from featx_extractors.frcnn import FRCNN
-from featx_extractors.training.batches import read_pixels
 from featx_extractors.training.coco import Annotated, read_coco
+from featx_extractors.training.pictures import read_pixels
 from featx_extractors.training.scores import iou
 from featx_extractors.training.task import DetectorTask
 from featx_extractors.weights import load_weights
@@ -52,7 +52,7 @@ def test_its_records_hold_about_one_box_for_each_thing(pictures: list[Annotated]
     frcnn = FRCNN.from_options({"weights": "tiny"})
     found = doubled = strays = named = 0
     for example in pictures:
-        record = frcnn([frcnn.prepare(Picture(example.picture, read_pixels(example)))])[0]
+        record = frcnn([frcnn.prepare(Picture(example.picture, read_pixels(example.path, example.size)))])[0]
         record.check(frcnn.schema)
         boxes = np.asarray(record.boxes, float)
         overlap = iou(boxes, example.boxes.astype(float))

@@ -7,20 +7,22 @@ anchor in the padding is learnt from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 import torch
 
-from featx.decode import decode
-from featx.errors import PictureRefused, UsageError
+from featx.errors import UsageError
 from featx.schema import Array
 from featx_extractors.preprocess import Frame, frame_for, to_input
 from featx_extractors.profiles import Profile
 from featx_extractors.training.coco import Annotated
 from featx_extractors.training.losses import attribute_targets
-from featx_extractors.training.options import DataOptions
+from featx_extractors.training.options import DataOptions, TargetOptions
+from featx_extractors.training.pictures import read_pixels
 from featx_extractors.training.regions import Truth
 
 NO_BOX = -1  # class of the rows that fill up a picture's boxes
@@ -29,19 +31,24 @@ NO_BOX = -1  # class of the rows that fill up a picture's boxes
 class Batches:
     """Makes batches for a profile. ``attributes``: how many there are, 0 for a network without that head."""
 
-    def __init__(self, profile: Profile, options: DataOptions, attributes: int, order: str) -> None:
-        self.profile, self.options, self.attributes, self.order = profile, options, attributes, order
+    def __init__(self, profile: Profile, options: DataOptions, targets: TargetOptions, attributes: int) -> None:
+        self.profile, self.options, self.targets, self.attributes = profile, options, targets, attributes
         self.scaled = [_scaled(profile, factor) for factor in options.scales]
 
-    def __call__(self, examples: Sequence[Annotated], rng: np.random.Generator | None) -> dict[str, torch.Tensor]:
-        """A batch of B pictures with up to G boxes; without ``rng`` they are taken as they are.
+    def __call__(
+        self, examples: Sequence[Annotated], rngs: Iterable[np.random.Generator] | None
+    ) -> dict[str, torch.Tensor]:
+        """A batch of B pictures with up to G boxes; without ``rngs``, one a picture, they are taken as they are.
 
         pixels ``[B, 3, H, W]`` float32, mirrored at right and bottom of smaller ones; sizes, originals ``[B, 2]``
         int64: (height, width) of the input and of the original; scales ``[B, 2]`` float64 (x, y); boxes ``[B, G, 4]``
         float32 input pixels, with corners as the profile counts them; classes ``[B, G]`` int64, -1 where there is no
-        box; attributes ``[B, G, T + 1]`` float32: the distributions to learn.
+        box; attributes ``[B, G, T + 1]`` float32: the distributions to learn. Where a file could not be used, also
+        unreadable ``[B]`` bool; such a picture is blank.
         """
-        pictures = [self._picture(example, rng) for example in examples]
+        chances = repeat(None, len(examples)) if rngs is None else rngs
+        read = [read_or_blank(example) for example in examples]
+        pictures = [self._picture(*one, rng) for one, rng in zip(read, chances, strict=True)]
         frames = [frame for _, frame, _ in pictures]
         height, width = (max(frame.size[axis] for frame in frames) for axis in (0, 1))
         pixels = torch.stack([mirrored(picture, height, width) for picture, _, _ in pictures])
@@ -49,20 +56,27 @@ class Batches:
         boxes = torch.zeros(len(pictures), most, 4)
         classes = torch.full((len(pictures), most), NO_BOX)
         attributes = torch.zeros(len(pictures), most, self.attributes + 1)
-        for i, ((_, _, found), example) in enumerate(zip(pictures, examples, strict=True)):
+        for i, ((_, _, found), (_, example)) in enumerate(zip(pictures, read, strict=True)):
             boxes[i, : len(found)] = found
             classes[i, : len(found)] = torch.from_numpy(example.classes)
             if self.attributes:
-                attributes[i, : len(found)] = attribute_targets(example.attributes, self.attributes, self.order)
+                attributes[i, : len(found)] = self._wanted(example)
+        unreadable = torch.tensor([shown is not asked for (_, shown), asked in zip(read, examples, strict=True)])
         return {
             "pixels": pixels, "boxes": boxes, "classes": classes, "attributes": attributes,
             "sizes": torch.tensor([frame.size for frame in frames]),
             "originals": torch.tensor([frame.original for frame in frames]),
             "scales": torch.tensor([frame.scale for frame in frames], dtype=torch.float64),
+            **({"unreadable": unreadable} if unreadable.any() else {}),
         }  # fmt: skip
 
-    def _picture(self, example: Annotated, rng: np.random.Generator | None) -> tuple[torch.Tensor, Frame, torch.Tensor]:
-        pixels = read_pixels(example)
+    def _wanted(self, example: Annotated) -> torch.Tensor:
+        rule = self.targets
+        return attribute_targets(example.attributes, self.attributes, rule.attribute_order, rule.unannotated)
+
+    def _picture(
+        self, pixels: Array, example: Annotated, rng: np.random.Generator | None
+    ) -> tuple[torch.Tensor, Frame, torch.Tensor]:
         boxes, profile = example.boxes, self.profile
         if rng is not None:
             profile = self.scaled[rng.integers(len(self.scaled))]
@@ -76,19 +90,17 @@ class Batches:
         return to_input(pixels, frame, profile), frame, frame.to_input(torch.from_numpy(boxes))
 
 
-def read_pixels(example: Annotated) -> Array:
-    """Upright RGB pixels ``[H, W, 3]`` uint8. Raises UsageError for a file that is no picture of the stated size."""
+def read_or_blank(example: Annotated) -> tuple[Array, Annotated]:
+    """Pixels and what is in them. A file that cannot be used is said, and is a grey picture of nothing.
+
+    So one bad file does not end a run, and what takes its place is the same whenever it is read.
+    """
     try:
-        pixels = decode(example.path.read_bytes())
-    except (PictureRefused, OSError) as error:
-        raise UsageError(f"{example.path} cannot be used: {error}", "replace it, or take it out of the list") from None
-    if pixels.shape[:2] != example.size:
-        raise UsageError(
-            f"{example.path} is {pixels.shape[0]} x {pixels.shape[1]} (height x width), its annotations say "
-            f"{example.size[0]} x {example.size[1]}",
-            "the boxes would be elsewhere: use the pictures the annotations were made for",
-        )
-    return pixels
+        return read_pixels(example.path, example.size), example
+    except UsageError as error:
+        warnings.warn(f"{error.message}; a blank picture takes its place", stacklevel=1)
+        nothing = replace(example, boxes=example.boxes[:0], classes=example.classes[:0], attributes=())
+        return np.full((*example.size, 3), 128, np.uint8), nothing
 
 
 def flipped(pixels: Array, boxes: Array) -> tuple[Array, Array]:
@@ -134,5 +146,5 @@ def truths_of(batch: Mapping[str, torch.Tensor], attributes: bool) -> list[Truth
 
 
 def _scaled(profile: Profile, factor: float) -> Profile:
-    sides = {name: max(16, round(getattr(profile, name) * factor)) for name in ("short_side", "long_side")}
+    sides = {name: round(getattr(profile, name) * factor) for name in ("short_side", "long_side")}
     return replace(profile, **sides)

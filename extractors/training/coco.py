@@ -24,6 +24,7 @@ import numpy as np
 
 from featx.errors import UsageError
 from featx.schema import Array
+from featx_extractors.training.pictures import check_pictures
 
 _WANTED = "expected COCO's instances JSON with images, annotations and categories"
 
@@ -55,7 +56,7 @@ class Names:
 def read_coco(annotations: str | Path, pictures: str | Path) -> tuple[list[Annotated], Names]:
     """All pictures of an annotation file in its order, and the names. ``pictures`` is the folder of the files.
 
-    Raises UsageError naming file and entry for anything that is not as expected, and for a picture that is not there.
+    Raises UsageError naming file and entry for anything that is not as expected, also among the pictures.
     """
     file, folder = Path(annotations), Path(pictures)
     data = _load(file)
@@ -75,7 +76,7 @@ def read_coco(annotations: str | Path, pictures: str | Path) -> tuple[list[Annot
         if box is not None:
             by_picture.setdefault(owner, []).append(box)
     found = [_annotated(image, folder, sizes[image["id"]], by_picture.get(image["id"], ())) for image in images]
-    _check_files(found, file, folder)
+    check_pictures([(one.path, one.size) for one in found], file)
     return found, Names(objects, attributes)
 
 
@@ -139,11 +140,11 @@ def _box(
         raise UsageError(f"{where} has category {category}, which is not among the categories", "correct the file")
     x, y, w, h = _four(entry.get("bbox"), where)
     named = entry.get("attribute_ids", entry.get("attribute")) or []
-    unknown = [a for a in named if a not in attributes] if isinstance(named, list) else [named]
+    unknown = [a for a in named if type(a) is not int or a not in attributes] if isinstance(named, list) else [named]
     if unknown:
         raise UsageError(f"{where} has attribute {unknown[0]!r}, which has no name", "list it in attCategories")
     x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, size[1]), min(y + h, size[0])
-    if entry.get("iscrowd") or x1 <= x0 or y1 <= y0:
+    if entry.get("iscrowd") == 1 or x1 <= x0 or y1 <= y0:
         return None
     return [x0, y0, x1, y1], objects[category], tuple(dict.fromkeys(attributes[a] for a in named))
 
@@ -165,12 +166,3 @@ def _annotated(image: Mapping[str, Any], folder: Path, size: tuple[int, int], bo
         np.array([b[1] for b in boxes], np.int64),
         tuple(b[2] for b in boxes),
     )
-
-
-def _check_files(found: Sequence[Annotated], file: Path, folder: Path) -> None:
-    missing = [one.path.name for one in found if not one.path.is_file()]
-    if missing:
-        raise UsageError(
-            f"{len(missing)} of the {len(found)} pictures of {file} are not in {folder}: {', '.join(missing[:3])}",
-            "give the folder of the pictures",
-        )

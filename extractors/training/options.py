@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -40,6 +41,9 @@ class ModelOptions:
     backbone_lr: float = 1.0
     dtype: Literal["float32", "float16"] = "float32"
 
+    def __post_init__(self) -> None:
+        _check_ranges(self, "model", {"frozen_stages": (0, 4)})
+
     def resolved_profile(self, published: str | None) -> Profile:
         """The profile; ``published`` is that of the weights one starts from."""
         profile = self.profile if self.profile is not None else published
@@ -76,16 +80,23 @@ class DataOptions:
     scales: tuple[float, ...] = (1.0,)
     brightness: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_ranges(self, "data", {"flip": (0, 1), "scales": (0.1, 10), "brightness": (0, 1)})
+
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """What is learnt from which candidates. Defaults: Ren et al. 2015, Girshick 2015, attributes Anderson et al. 2018.
+    """What is learnt from which candidates.
+
+    Defaults: anchors Ren et al. 2015, except that all with their centre in the picture count, not only those that lie
+    inside it whole; regions Girshick 2015; attributes Anderson et al. 2018.
 
     anchor_*, region_*: IoU from which a candidate is an object (below ``negative``: background), how many a picture
     are sampled and the largest share of objects. proposals: of a picture, that regions are sampled from. anchor_beta,
-    region_beta: where smooth L1 turns from square to linear, 0 for L1. attribute_order: ``falling``: the n-th named
-    attribute of a box counts 1 / n, as the first is what people name first; ``equal``: all alike. attribute_loss: its
-    weight among the losses.
+    region_beta: where smooth L1 turns from square to linear, 0 for L1. attribute_order: ``equal``: all attributes of a
+    box alike; ``falling``: the n-th named counts 1 / n, as the first is what people name first. unannotated: a box
+    without attributes teaches "no attribute" (``learn``), or nothing about attributes (``ignore``, as in
+    grid-feats-vqa). attribute_loss: its weight among the losses.
     """
 
     anchor_positive: float = 0.7
@@ -98,21 +109,29 @@ class TargetOptions:
     region_sample: int = 64
     region_share: float = 0.25
     region_beta: float = 1.0
-    attribute_order: Literal["falling", "equal"] = "falling"
+    attribute_order: Literal["equal", "falling"] = "equal"
+    unannotated: Literal["learn", "ignore"] = "learn"
     attribute_loss: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.anchor_negative <= self.anchor_positive <= 1:
+        share, limit, count = (0, 1), (0.1, 1), (1, 1_000_000)
+        ranges = {
+            "anchor_positive": limit, "anchor_sample": count, "anchor_share": share, "proposals": count,
+            "region_positive": limit, "region_sample": count, "region_share": share,
+        }  # fmt: skip
+        _check_ranges(self, "targets", ranges)
+        if not 0 <= self.anchor_negative <= self.anchor_positive:
             raise UsageError(
                 f"targets.anchor_negative is {self.anchor_negative} and anchor_positive {self.anchor_positive}",
                 "give 0 <= negative <= positive <= 1",
             )
-        for name in ("anchor_sample", "region_sample", "proposals"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"targets.{name} is {getattr(self, name)}", "give a whole number of 1 or more")
-        for name in ("anchor_share", "region_share", "region_positive"):
-            if getattr(self, name) > 1:
-                raise UsageError(f"targets.{name} is {getattr(self, name)}", "give a number from 0 to 1")
+        for kind in ("anchor", "region"):
+            size, part = getattr(self, f"{kind}_sample"), getattr(self, f"{kind}_share")
+            if int(size * part) < 1:
+                raise UsageError(
+                    f"targets.{kind}_share is {part} of {kind}_sample {size}: no object would be learnt from",
+                    "give a share that is one or more of them",
+                )
 
 
 def section(kind: type[T], options: Mapping[str, Any], name: str) -> T:
@@ -138,6 +157,14 @@ def _refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> No
         )
 
 
+def _check_ranges(options: object, section: str, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise UsageError for a number, or one of several, that is not in its range, borders included."""
+    for name, (least, most) in ranges.items():
+        value = getattr(options, name)
+        if not all(least <= number <= most for number in (value if isinstance(value, tuple) else (value,))):
+            raise UsageError(f"{section}.{name} is {value}", f"it can be from {least} to {most}")
+
+
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """A value of YAML in the type of its field."""
     if hint is float and type(value) is int:
@@ -145,20 +172,24 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if get_origin(hint) is Literal and value not in get_args(hint):
         raise UsageError(f"{name} is {value!r}", f"choose {' or '.join(get_args(hint))}")
     if hint == tuple[float, ...]:
-        numbers = isinstance(value, list | tuple) and value and all(type(v) in (int, float) and v > 0 for v in value)
+        numbers = (
+            isinstance(value, list | tuple)
+            and value
+            and all(type(v) in (int, float) and 0 < v < math.inf for v in value)
+        )
         if not numbers:
             raise UsageError(f"{name} is {value!r}", "give a list of positive numbers")
         return tuple(float(v) for v in value)
-    if hint in (int, float, bool, str):
-        fits = type(value) is hint and (hint not in (int, float) or value >= 0)
-        words = {
-            int: "a whole number of 0 or more",
-            float: "a number of 0 or more",
-            bool: "true or false",
-            str: "a word",
-        }
-        if not fits:
-            raise UsageError(f"{name} is {value!r}", f"give {words[hint]}")
-    elif hint == Mapping[str, Any] and not isinstance(value, Mapping):
-        raise UsageError(f"{name} is {value!r}", "give settings, one a line")
+    if (fitting := _FITTING.get(hint)) and not fitting[0](value):
+        raise UsageError(f"{name} is {value!r}", f"give {fitting[1]}")
     return value
+
+
+# By type of a setting: what fits it, in code and in words.
+_FITTING: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    int: (lambda value: type(value) is int and value >= 0, "a whole number of 0 or more"),
+    float: (lambda value: type(value) is float and 0 <= value < math.inf, "a number of 0 or more"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    str | None: (lambda value: value is None or isinstance(value, str), "a name, or leave it out"),
+    Mapping[str, Any]: (lambda value: isinstance(value, Mapping), "settings, one a line"),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,9 +34,9 @@ from featx_extractors.training.scores import (
     attribute_scores,
     mean_average_precision,
 )
-from featx_extractors.training.start import fresh, started
+from featx_extractors.training.start import fresh, started, training_deltas
 from featx_extractors.weights import load_weights
-from featx_extractors.weights.checkpoint import NORMALISED, UNIT, Weights4
+from featx_extractors.weights.checkpoint import UNIT, Weights4
 from featx_extractors.weights.normal import Weights, rounded_to_float16, write_normal
 
 
@@ -56,11 +56,10 @@ class DetectorTask(Task):
             self.model = started(model, self.profile, start, self.names)
         else:
             self.model = fresh(model, self.profile, self.names)
-        published = start.header.delta_weights if start else NORMALISED
-        self.delta_weights: Weights4 = self.profile.delta_weights or published
+        self.delta_weights = training_deltas(self.profile)
         self.rpn_delta_weights: Weights4 = start.header.rpn_delta_weights if start else UNIT
         self.losses = Losses(self.model, targets, self.delta_weights, self.rpn_delta_weights)
-        self.batches = Batches(self.profile, data, len(self.names.attributes), targets.attribute_order)
+        self.batches = Batches(self.profile, data, targets, len(self.names.attributes))
         self.judge = Judge(self.model, self.profile, self.weights)
 
     @classmethod
@@ -81,13 +80,15 @@ class DetectorTask(Task):
         return self.splits[split]
 
     def prepare(
-        self, examples: Sequence[Annotated], records: RecordBatch | None, rng: np.random.Generator | None
+        self, examples: Sequence[Annotated], records: RecordBatch | None, rngs: Iterable[np.random.Generator] | None
     ) -> dict[str, torch.Tensor]:
         """See :class:`Batches`; all decoding happens here."""
-        return self.batches(examples, rng)
+        return self.batches(examples, rngs)
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
-        return self.losses(batch["pixels"], truths_of(batch, bool(self.names.attributes)))
+        """See :class:`Losses`; where pictures of a batch could not be read, also their number."""
+        parts = self.losses(batch["pixels"], truths_of(batch, bool(self.names.attributes)))
+        return parts | ({"unreadable": batch["unreadable"].sum()} if "unreadable" in batch else {})
 
     def predict(self, batch: Batch) -> list[Any]:
         return self.judge.detections(batch)
@@ -131,10 +132,18 @@ class DetectorTask(Task):
 
 
 def read_splits(data: DataOptions) -> tuple[dict[Split, list[Annotated]], Names]:
-    """The pictures of both splits and their names. Raises UsageError when there is no ``train``, or they differ."""
+    """The pictures of both splits and their names.
+
+    Raises UsageError when there is no ``train``, or no box in it, and when the splits name different things.
+    """
     if not data.train:
         raise UsageError("data.train is missing", "give {annotations: FILE.json, pictures: FOLDER}")
     train, names = _read(data.train, "train")
+    if not any(len(one.boxes) for one in train):
+        raise UsageError(
+            f"there is no box in {data.train['annotations']} (crowds and boxes without area do not count)",
+            "give annotations to learn from",
+        )
     val: list[Annotated] = []
     if data.val:
         val, others = _read(data.val, "val")

@@ -7,7 +7,7 @@ task it runs; a task owns model, loss, answers and score, and never learns how i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -56,6 +56,7 @@ class Task(ABC):
     name: ClassVar[str]
     model: torch.nn.Module
     partial_graph: ClassVar[bool] = False  # True: some parameters may get no gradient in a step
+    notes: Sequence[str] = ()  # what a person should know of how it was built
 
     @classmethod
     @abstractmethod
@@ -79,10 +80,12 @@ class Task(ABC):
 
     @abstractmethod
     def prepare(
-        self, examples: Sequence[Any], records: RecordBatch | None, rng: np.random.Generator | None
+        self, examples: Sequence[Any], records: RecordBatch | None, rngs: Iterable[np.random.Generator] | None
     ) -> dict[str, torch.Tensor]:
-        """A batch of tensors, first axis B. ``rng`` decides everything random; None means evaluation.
+        """A batch of tensors, first axis B. ``rngs`` decide everything random; None means evaluation.
 
+        There is one for each example, made when it is asked for. It depends on the seed, the epoch and the place of the
+        example in it, so that what is drawn for an example does not depend on how a batch is shared or cut.
         Called in a background thread, so it must not touch the model or torch's global generator.
         """
 

@@ -69,12 +69,13 @@ def record(i: int, count: int = ROWS) -> Record:
 
 
 def make_store(
-    path: Path, records: Mapping[str, Record] | None = None, provenance: Mapping[str, Any] = PROVENANCE
-) -> Path:
+    path: Path, records: Mapping[str, Record] | None = None, provenance: Mapping[str, Any] = PROVENANCE,
+    labels: Mapping[str, Any] = LABELS,
+) -> Path:  # fmt: skip
     """A float32 store; by default of p0 to p7, every second one with padding."""
     found = records or {f"p{i}": record(i, ROWS - i % 2) for i in range(8)}
     dim = next(iter(found.values())).features.shape[1]
-    create_store(path, "lmdb", region_schema(dim, "float32", rows=ROWS), dict(provenance), LABELS)
+    create_store(path, "lmdb", region_schema(dim, "float32", rows=ROWS), dict(provenance), dict(labels))
     with open_part(path) as writer:
         for i, (key, one) in enumerate(found.items()):
             writer.put(key, one, i)

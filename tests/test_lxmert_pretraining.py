@@ -127,7 +127,12 @@ def task(tmp_path: Path, **changes: Any) -> LxmertPretrain:
 def prepare(made: LxmertPretrain, tmp_path: Path, seed: int, examples: Any = None) -> dict[str, torch.Tensor]:
     found = made.examples("train") if examples is None else examples
     with open_store(tmp_path / "store") as store:
-        return made.prepare(found, store.get_batch([made.key(e) for e in found]), np.random.default_rng(seed))
+        return made.prepare(found, store.get_batch([made.key(e) for e in found]), chances(seed, len(found)))
+
+
+def chances(seed: int, count: int) -> list[np.random.Generator]:
+    """A generator for each of ``count`` examples."""
+    return [np.random.default_rng([seed, i]) for i in range(count)]
 
 
 def test_questions_and_captions_are_read_and_the_store_decides_the_heads(tmp_path: Path) -> None:
@@ -153,19 +158,19 @@ def test_every_second_sentence_is_of_another_picture_and_has_no_answer(tmp_path:
 
 def test_a_replaced_sentence_is_never_of_the_same_picture() -> None:
     pool = [Question(i, f"p{i % 2}", f"about p{i % 2}", None) for i in range(40)]
-    texts, matched = swapped(pool, pool, 0.5, np.random.default_rng(0))
+    texts, matched = swapped(pool, pool, 0.5, chances(0, 40))
     assert 10 < sum(matched) < 30
     for question, text, own in zip(pool, texts, matched, strict=True):
         assert (text == f"about {question.picture}") == own
     alone = pool[::2]
-    assert all(swapped(alone, alone, 1.0, np.random.default_rng(0))[1])  # there is no other picture
+    assert all(swapped(alone, alone, 1.0, chances(0, 20))[1])  # there is no other picture
 
 
 def test_an_answer_is_drawn_by_its_soft_score(tmp_path: Path) -> None:
     made = task(tmp_path)
     scores = {"blue": 1.0, "red": 0.3, "unheard of": 0.9}
     question = Question(1, "p0", "what?", scores)
-    drawn = Counter(drawn_answers([question] * 3000, [True] * 3000, made.answers, np.random.default_rng(0)))
+    drawn = Counter(drawn_answers([question] * 3000, [True] * 3000, made.answers, chances(0, 3000)))
     assert set(drawn) == {made.answers.index("blue"), made.answers.index("red")}
     share, rate = drawn[made.answers.index("blue")] / 3000, 1 / 1.3
     assert abs(share - rate) < 3 * math.sqrt(rate * (1 - rate) / 3000)
@@ -176,10 +181,9 @@ def test_confidences_weigh_names_and_hidden_regions_weigh_features(tmp_path: Pat
     examples = [e for e in made.examples("train") if e.picture in ("p0", "p1")]
     batch = prepare(made, tmp_path, 3, examples)
     rows = [int(e.picture[1]) for e in examples]
-    real = sum(6 - i % 2 for i in rows)  # p1 has a padded region
     for row, i in enumerate(rows):
         record = toys.record(i, 6 - i % 2)
-        sure = record.object_confs * (np.arange(6) < len(record)) * (len(rows) * 6 / real)
+        sure = record.object_confs * (np.arange(6) < len(record)) * (6 / len(record))  # p1 has a padded region
         assert batch["object_weights"][row].numpy() == pytest.approx(sure)
         assert torch.equal(batch["feature_labels"][row], torch.from_numpy(record.features))
     weights = batch["feature_weights"]
@@ -222,17 +226,70 @@ def test_the_loss_falls_and_what_is_learned_is_scored(tmp_path: Path) -> None:
     with torch.no_grad():
         predictions = made.predict(prepare(made, tmp_path, 99))
     figures = made.metric(made.examples("train"), json.loads(json.dumps(predictions)))
-    assert next(iter(figures)) == "mean"
-    assert {"words", "matched", "objects", "attributes", "answers"} <= set(figures)
+    score = figures.pop("negative_loss")
+    assert score < -0.1
+    assert set(figures) == {"words", "matched", "objects", "attributes", "answers"}
     assert all(0 <= value <= 100 for value in figures.values())
 
 
-def test_figures_are_shares_over_all_examples() -> None:
-    from featx.tasks.guesses import shares
+def test_the_score_is_the_loss_of_the_split_with_every_objective_and_grows_as_it_falls(tmp_path: Path) -> None:
+    for objectives in (["features"], list(OBJECTIVES)):
+        made = task(tmp_path, objectives=objectives)
+        made.model.eval()
+        batch = prepare(made, tmp_path, 99)
+        with torch.no_grad():
+            found = made.metric(made.examples("train"), made.predict(batch))
+            loss = made.loss(batch)["loss"].item()
+        assert next(iter(found)) == "negative_loss"
+        assert found["negative_loss"] == pytest.approx(-loss, abs=1e-4)
+        assert ("words" in found) == ("words" in objectives)
 
-    assert shares([{"words": [1, 2], "matched": [1, 1]}, {"words": [0, 2], "matched": [0, 1]}]) == {
-        "mean": 37.5, "words": 25.0, "matched": 50.0
+
+def test_figures_are_means_and_shares_over_all_that_is_asked_of_a_split() -> None:
+    from featx.tasks.guesses import figures
+
+    first = {"words": [4.0, 2, 1, 2], "matched": [0.5, 1, 1, 1], "features": [3.0, 1, 0, 0], "answers": [0.0, 0, 0, 0]}
+    second = {"words": [2.0, 1, 0, 1], "matched": [0.5, 1, 0, 1], "features": [1.0, 1, 0, 0], "answers": [0.0, 0, 0, 0]}
+    assert figures([first, second]) == {
+        "negative_loss": -(6 / 3 + 1 / 2 + 4 / 2), "words": 33.33, "matched": 50.0
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("objectives", [["words"], ["answers"], list(OBJECTIVES)])
+def test_an_evaluation_does_not_depend_on_the_size_of_its_batches(tmp_path: Path, objectives: list[str]) -> None:
+    made = task(tmp_path, objectives=objectives)
+    made.model.eval()
+    examples, figures = made.examples("val"), []
+    with open_store(tmp_path / "store") as store, torch.no_grad():
+        for size in (1, 5, len(examples)):
+            parts = [examples[i : i + size] for i in range(0, len(examples), size)]
+            batches = [made.prepare(part, store.get_batch([e.picture for e in part]), None) for part in parts]
+            figures.append(made.metric(examples, [one for batch in batches for one in made.predict(batch)]))
+    for other in figures[1:]:
+        assert other == pytest.approx(figures[0], abs=1e-4)
+
+
+def test_a_batch_that_asks_nothing_has_a_loss_of_zero_to_go_backward_through(tmp_path: Path) -> None:
+    made = task(tmp_path, objectives=["answers"])
+    captions = [e for e in made.examples("train") if e.scores is None][:2]
+    losses = made.loss(prepare(made, tmp_path, 0, captions))
+    assert set(losses) == {"loss"}
+    losses["loss"].backward()
+    assert losses["loss"].item() == 0
+    assert not any(p.grad.any() for p in made.model.parameters() if p.grad is not None)
+
+
+def test_a_replaced_region_is_one_of_another_picture_of_the_store(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    known = {tuple(row) for i in range(8) for row in toys.record(i, 6 - i % 2).features[: 6 - i % 2].tolist()}
+    seen: set[int] = set()
+    for seed in range(40):
+        batch = prepare(made, tmp_path, seed, made.examples("train")[:3])  # of p0 alone
+        changed = (batch["visual_feats"] != batch["feature_labels"]).any(2) & (batch["visual_feats"] != 0).any(2)
+        rows = {tuple(row) for row in batch["visual_feats"][changed].tolist()}
+        assert rows <= known
+        seen |= {i for i in range(8) if rows & {tuple(row) for row in toys.record(i, 6 - i % 2).features.tolist()}}
+    assert len(seen) > 4
 
 
 def test_objectives_that_are_not_asked_for_need_no_fields(tmp_path: Path) -> None:
@@ -264,8 +321,10 @@ def test_a_snapshot_goes_on_in_pre_training_and_in_question_answering(tmp_path: 
 
 
 def test_mistakes_are_sentences(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="objectives is 'word'"):
+    with pytest.raises(UsageError, match=r"objectives is \['word'\]\n.*one of words, matched"):
         task(tmp_path, objectives=["word"])
+    with pytest.raises(UsageError, match=r"objectives is \[\]\n.*at least one"):
+        task(tmp_path, objectives=[])
     with pytest.raises(UsageError, match="does not name its objects"):
         task(tmp_path, store=None)
     network = toys.answering()
@@ -273,6 +332,35 @@ def test_mistakes_are_sentences(tmp_path: Path) -> None:
     Tokens.train(["what"], 20).save(tmp_path / "vqa")
     with pytest.raises(WeightsError, match="no heads of pre-training"):
         task(tmp_path, model={"weights": str(tmp_path / "vqa")})
+
+
+def test_an_objective_that_would_be_left_out_is_refused(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    listless = {"train": [{"captions": str(tmp_path / "captions.json")}], "val": []}
+    with pytest.raises(UsageError, match=r"objectives has answers, and there is no list of them\n.*data\.answers"):
+        task(tmp_path, data=listless)
+    few = task(tmp_path, objectives=["words", "objects"])
+    (tmp_path / "few").mkdir()
+    few.export(tmp_path / "few", {})
+    with pytest.raises(UsageError, match=r"has attributes, features, answers, for which .*few has no head") as caught:
+        task(tmp_path, model={"weights": str(tmp_path / "few")})
+    assert caught.value.hint.endswith("there are heads for matched, objects, words")
+    kept = task(tmp_path, model={"weights": str(tmp_path / "few")}, objectives=["objects", "words"])
+    assert set(kept.loss(prepare(kept, tmp_path, 0))) == {"loss", "words", "objects"}
+    assert set(made.loss(prepare(made, tmp_path, 0))) == {"loss", *OBJECTIVES}
+
+
+def test_a_store_with_other_names_than_the_heads_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"store names 3 objects, the network chooses from 2"):
+        task(tmp_path, objects=2)
+    made = task(tmp_path)
+    (tmp_path / "m").mkdir()
+    made.export(tmp_path / "m", {})
+    more = toys.make_store(tmp_path / "more", labels={**toys.LABELS, "attributes": ["red", "blue", "green"]})
+    begun = {"model": {"weights": str(tmp_path / "m")}}
+    with pytest.raises(UsageError, match=r"more names 3 attributes, the network chooses from 2"):
+        task(tmp_path, **begun, store={"train": str(tmp_path / "store"), "val": str(more)})
+    task(tmp_path, **begun, store=str(more), objectives=["words", "objects"])
 
 
 def test_published_lists_of_sentences_are_read(tmp_path: Path) -> None:

@@ -47,6 +47,13 @@ def test_a_batch_has_the_same_examples_however_it_is_shared(world: int, pieces: 
         assert sorted(np.concatenate(parts)) == sorted(alone.rows(2, step))
 
 
+def test_the_place_of_an_example_in_its_epoch_does_not_depend_on_how_a_batch_is_shared() -> None:
+    alone, share = Sampler(50, 8, seed=3), Sampler(50, 8, seed=3, rank=1, world=2, pieces=2)
+    assert share.places(4, 1).tolist() == [37, 39]
+    whole = dict(zip(alone.places(4).tolist(), alone.rows(1, 4).tolist(), strict=True))
+    assert [whole[37], whole[39]] == share.rows(1, 4, 1).tolist()
+
+
 def test_a_process_takes_every_nth_row_of_a_batch() -> None:
     batch = Sampler(50, 8, seed=3).rows(1, 4).tolist()
     assert Sampler(50, 8, seed=3, rank=1, world=2).rows(1, 4).tolist() == batch[1::2]

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from tests.toy_task import events, make_store, run, write_recipe
 
-# The same examples are in a batch however many processes share it; what processes draw differs, so nothing draws here.
+# The same examples are in a batch however many processes share it, and what is drawn for them is the same. Dropout is off:
+# every process draws its own.
 SETTINGS: dict[str, Any] = {"epochs": 4, "batch": 8, "lr": 0.02, "clip": 1.0, "log_every": 1, "weight_decay": 0.1}
 
 
@@ -21,7 +22,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("distributed")
     make_store(home / "store")
     for name, more, options in (
-        ("one", {}, {"val": 9}), ("two", {}, {"val": 9}), ("pieces", {"accumulate": 2}, {"val": 9}),
+        ("one", {}, {"val": 9, "noise": 0.1}), ("two", {}, {"val": 9, "noise": 0.1}),
+        ("pieces", {"accumulate": 2}, {"val": 9, "noise": 0.1}),
         ("draws", {}, {"dropout": 0.3, "noise": 0.1}),
     ):  # fmt: skip
         recipe = write_recipe(home / f"{name}.yaml", home / "store", {**SETTINGS, **more}, **options)

@@ -172,10 +172,10 @@ def test_a_checkpoint_is_not_written_behind_a_bad_loss(store: Path, tmp_path: Pa
 
 def test_an_error_of_a_task_is_raised_and_the_run_can_go_on(store: Path, tmp_path: Path) -> None:
     class Broken(Toy):
-        def prepare(self, examples: Any, records: Any, rng: Any) -> dict[str, torch.Tensor]:
+        def prepare(self, examples: Any, records: Any, rngs: Any) -> dict[str, torch.Tensor]:
             if self.calls > 9:
                 raise RuntimeError("no more")
-            return super().prepare(examples, records, rng)
+            return super().prepare(examples, records, rngs)
 
     with pytest.raises(RuntimeError, match="no more"):
         trained(store, tmp_path / "run", toy(Broken, dropout=0.5))
@@ -207,17 +207,17 @@ def test_a_signal_within_an_evaluation_is_heard_and_the_evaluation_done_again(st
 
 def test_what_prepare_draws_is_its_own_at_every_place_and_the_same_again(store: Path, tmp_path: Path) -> None:
     class Drawing(Toy):
-        def prepare(self, examples: Any, records: Any, rng: Any) -> dict[str, torch.Tensor]:
-            drawn.extend([] if rng is None else [rng.random()])
-            return super().prepare(examples, records, rng)
+        def prepare(self, examples: Any, records: Any, rngs: Any) -> dict[str, torch.Tensor]:
+            drawn.extend(rng.random() for rng in rngs or ())
+            return super().prepare(examples, records, rngs)
 
     drawn: list[float] = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        trained(store, tmp_path / name, toy(Drawing), seed=seed, accumulate=2, workers=0)
-    pieces = 3 * 6 * 2  # an evaluation is given nothing to draw from
-    assert drawn[:pieces] == drawn[pieces : 2 * pieces]
-    assert len(set(drawn)) == 2 * pieces
-    assert len(drawn) == 3 * pieces
+    for name, seed, pieces in (("a", 1, 1), ("b", 1, 2), ("c", 2, 2)):
+        trained(store, tmp_path / name, toy(Drawing), seed=seed, accumulate=pieces, workers=0)
+    count = 3 * 6 * 8  # an evaluation is given nothing to draw from
+    assert drawn[:count] == drawn[count : 2 * count], "the same in pieces"
+    assert len(set(drawn)) == 2 * count
+    assert len(drawn) == 3 * count
 
 
 @pytest.mark.parametrize(("made", "message"), [
@@ -247,7 +247,7 @@ class Storeless(Toy):
     def wants(self) -> Wants | None:  # type: ignore[override]
         return None
 
-    def prepare(self, examples: Sequence[Example], records: Any, rng: Any) -> dict[str, torch.Tensor]:
+    def prepare(self, examples: Sequence[Example], records: Any, rngs: Any) -> dict[str, torch.Tensor]:
         assert records is None
         x = torch.tensor([[float((e.number * k) % 7 - 3) for k in range(1, 13)] for e in examples])
         return {"x": x, "y": (x.sum(1) > 0).float()}

@@ -51,9 +51,9 @@ def test_the_share_of_time_in_data_is_the_waiting_of_the_loop(store: Path, tmp_p
     clock = Clock()
 
     class Timed(Toy):
-        def prepare(self, examples: Any, records: Any, rng: Any) -> dict[str, torch.Tensor]:
-            clock.now += 3.0 if rng is not None else 1000.0  # an evaluation does not count
-            return super().prepare(examples, records, rng)
+        def prepare(self, examples: Any, records: Any, rngs: Any) -> dict[str, torch.Tensor]:
+            clock.now += 3.0 if rngs is not None else 1000.0  # an evaluation does not count
+            return super().prepare(examples, records, rngs)
 
         def loss(self, batch: Any) -> dict[str, torch.Tensor]:
             clock.now += 1.0

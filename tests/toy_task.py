@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,14 +83,14 @@ class Toy(Task):
         return [Example(f"p{i % self.pictures}", i) for i in range(first, first + self.counts[split])]
 
     def prepare(
-        self, examples: Sequence[Example], records: RecordBatch | None, rng: np.random.Generator | None
+        self, examples: Sequence[Example], records: RecordBatch | None, rngs: Iterable[np.random.Generator] | None
     ) -> dict[str, torch.Tensor]:
         assert records is not None
         time.sleep(self.slow)
         x = records.features[:, :, :DIM].mean(1)
         y = (x.sum(1) > 0).float()
-        if rng is not None and self.noise:
-            x = x + self.noise * torch.from_numpy(rng.standard_normal(x.shape).astype(np.float32))
+        if rngs is not None and self.noise:
+            x = x + self.noise * torch.from_numpy(np.stack([rng.standard_normal(DIM, np.float32) for rng in rngs]))
         return {"x": x, "y": y}
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:

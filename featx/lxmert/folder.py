@@ -76,7 +76,7 @@ def load_tokens(place: Place | None, given: str | Path | None, max_length: int) 
 def check_fits(network: Any, tokens: Tokens, answers: AnswerSpace | None, where: str) -> None:
     """Raise WeightsError when words or answers are not as many as the network has."""
     config = network.config
-    if len(tokens) > config.vocab_size or tokens.max_length > config.max_position_embeddings:
+    if len(tokens) != config.vocab_size or tokens.max_length > config.max_position_embeddings:
         raise WeightsError(
             f"{where} knows {config.vocab_size} word pieces and texts of {config.max_position_embeddings}, "
             f"the vocabulary has {len(tokens)} and texts may have {tokens.max_length}",

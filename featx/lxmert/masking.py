@@ -2,10 +2,14 @@
 
 Of word pieces and of regions alike 15 % are chosen; of those 80 % are blanked out, 10 % replaced by another one, and
 10 % left as they are (Tan and Bansal 2019, after BERT; ``random_word`` and ``random_feat`` of airsplay/lxmert).
+
+Every example has a generator of its own, which draws as often as the example has words and regions: what is hidden of
+it does not depend on the batch it is in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,44 +25,51 @@ BLANK, OTHER = 0.8, 0.1  # of the chosen ones
 
 
 def mask_words(
-    ids: torch.Tensor, mask: torch.Tensor, tokens: Tokens, rng: np.random.Generator, rate: float = RATE
+    ids: torch.Tensor, mask: torch.Tensor, tokens: Tokens, rngs: Sequence[np.random.Generator], rate: float = RATE
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids ``[B, L]`` with some hidden, and labels ``[B, L]``: the true id where one was chosen, -100 elsewhere.
 
+    mask: 1 where there is a word piece. rngs: one for each of the B texts.
     Both ends of a text are never chosen. Another word piece is any of the vocabulary, special ones included.
     """
     inner = mask.bool()
     inner[:, 0] = False
     last = mask.sum(dim=1) - 1
     inner[torch.arange(len(ids)), last.clamp(min=0)] = False
-    chosen, blank, other = _fates(inner, rng, rate)
+    chosen, blank, replacement = _fates(inner, len(tokens), rngs, rate)
     labels = torch.where(chosen, ids, IGNORED)
-    random = torch.from_numpy(rng.integers(len(tokens), size=tuple(ids.shape)))
     hidden = torch.where(blank, tokens.mask_id, ids)
-    return torch.where(other, random, hidden), labels
+    return torch.where(replacement >= 0, replacement, hidden), labels
 
 
 def mask_regions(
-    features: torch.Tensor, mask: torch.Tensor, rng: np.random.Generator, rate: float = RATE
+    features: torch.Tensor,
+    mask: torch.Tensor,
+    others: torch.Tensor,
+    rngs: Sequence[np.random.Generator],
+    rate: float = RATE,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features ``[B, N, D]`` with some hidden, and which regions were chosen, bool ``[B, N]``; padding never is.
 
-    Blanked features are zeros. Another region is a random one of a random picture of the batch. Boxes stay.
+    Blanked features are zeros; other regions are rows of ``others`` ``[P, D]``. Boxes stay. airsplay/lxmert draws a
+    region of all pictures that are trained on, for which ``others`` are a sample.
     """
-    chosen, blank, other = _fates(mask.bool(), rng, rate)
-    counts = mask.sum(dim=1).long()
-    pictures = torch.nonzero(counts)[:, 0]
-    shape = tuple(mask.shape)
-    if len(pictures):
-        picture = pictures[torch.from_numpy(rng.integers(len(pictures), size=shape))]
-        row = (torch.from_numpy(rng.random(shape)) * counts[picture]).long()
-        features = torch.where(other[..., None], features[picture, row], features)
+    chosen, blank, replacement = _fates(mask.bool(), len(others), rngs, rate)
+    features = torch.where((replacement >= 0)[..., None], others[replacement.clamp(min=0)], features)
     return features.masked_fill(blank[..., None], 0.0), chosen
 
 
-def _fates(candidates: torch.Tensor, rng: np.random.Generator, rate: float) -> tuple[torch.Tensor, ...]:
-    """Who is chosen, who of those is blanked out, and who is replaced; bool, in the shape of ``candidates``."""
-    shape = tuple(candidates.shape)
-    chosen = candidates & torch.from_numpy(rng.random(shape) < rate)
-    fate = torch.from_numpy(rng.random(shape))
-    return chosen, chosen & (fate < BLANK), chosen & (fate >= BLANK) & (fate < BLANK + OTHER)
+def _fates(
+    candidates: torch.Tensor, others: int, rngs: Sequence[np.random.Generator], rate: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Who is chosen and who of those is blanked out, bool, and by which of the ``others`` the rest is replaced, int64,
+    -1 where it is not; all in the shape of ``candidates``."""
+    lots, fates = torch.ones(candidates.shape, dtype=torch.float64), torch.ones(candidates.shape, dtype=torch.float64)
+    replacement = torch.full(candidates.shape, -1)
+    for row, (own, rng) in enumerate(zip(candidates, rngs, strict=True)):
+        count = int(own.sum())
+        lots[row, own], fates[row, own] = torch.from_numpy(rng.random((2, count)))
+        replacement[row, own] = torch.from_numpy(rng.integers(others, size=count))
+    chosen = candidates & (lots < rate)
+    other = chosen & (fates >= BLANK) & (fates < BLANK + OTHER)
+    return chosen, chosen & (fates < BLANK), torch.where(other, replacement, -1)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx.data import AnswerSpace
+from featx.data import AnswerSpace, convert_answer
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.inputs import Batch, arguments
 from featx.lxmert.library import transformers
@@ -117,9 +117,9 @@ def network_of(
 def with_answers(network: Any, old: AnswerSpace | None, new: AnswerSpace) -> tuple[Any, int]:
     """A LxmertForQuestionAnswering for the answers ``new`` on the trunk of ``network``, and how many answers it knows.
 
-    The head's first layers are copied. Row i of its last layer is that of the answer in ``old`` (in the form of
-    LXMERT's answer table), zero for an answer that is not there (``load_lxmert_qa`` of airsplay/lxmert). Where ``old``
-    is None, or the network has no head, what cannot be copied is drawn anew.
+    The head's first layers are copied. Row i of its last layer is that of the same answer in ``old``, else that of the
+    answer in the form of LXMERT's answer table, else zero (``load_lxmert_qa`` of airsplay/lxmert, whose old list is in
+    that form). Where ``old`` is None, or the network has no head, what cannot be copied is drawn anew.
     """
     library = transformers()
     trunk = getattr(network, "lxmert", network)
@@ -146,7 +146,8 @@ def _copy_head(source: nn.Module, head: nn.Module, old: AnswerSpace | None, new:
         mine[name].copy_(theirs[name])
     if old is None:
         return 0
-    places = torch.from_numpy(new.remap(old) if new != old else new.remap(old, convert=str))
+    same, converted = (torch.from_numpy(new.remap(old, convert)) for convert in (str, convert_answer))
+    places = torch.where(same >= 0, same, converted)
     for name in ("logit_fc.3.weight", "logit_fc.3.bias"):
         taken = theirs[name][places.clamp(min=0)]
         taken[places < 0] = 0

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from featx import __version__
 from featx.data import AnswerSpace, Question
 from featx.errors import UsageError
 from featx.lxmert.folder import Model, save_model
 from featx.lxmert.inputs import blind, regions, words
 from featx.lxmert.losses import LOSSES
 from featx.lxmert.network import answer_logits
+from featx.settings import read
 from featx.task import Batch, Group, Split, Task, Wants
 from featx.tasks import building, corpus
+from featx.tasks.about import about
 from featx.tasks.decay import decay_groups
-from featx.tasks.options import AnsweringOptions, choose, read
-from featx.tasks.wants import describe, wants_of
+from featx.tasks.options import AnsweringOptions
+from featx.tasks.wants import wants_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,21 +36,20 @@ class Answering(Task):
     published_answers: ClassVar[int] = 9  # how many questions must settle on an answer, where nobody says
 
     def __init__(self, options: AnsweringOptions) -> None:
-        choose("loss", options.loss, tuple(LOSSES))
-        choose("decay", options.decay, ("all", "usual"))
-        choose("save_dtype", options.save_dtype, ("float32", "float16"))
         self.options, data = options, options.data
         self._examples = {
             "train": corpus.answered(corpus.questions(data.train, "train"), "train"),
             "val": corpus.answered(corpus.questions(data.val, "val"), "val"),
         }
         start = building.Start.of(options.model)
-        everything = [q for split in self._examples.values() for q in split]
+        everything = corpus.distinct(q for split in self._examples.values() for q in split)
         known = start.own_answers if start else None  # of a model that is trained further
         self.answers = corpus.answer_space(data.answers, everything) or known or self._published(everything)
-        self.tokens = building.vocabulary(options.model, start, (q.text for q in self._examples["train"]))
-        self.model = building.answering(options, start, self.tokens, self.answers)
-        self._wants = wants_of(start.about if start else {}, self.model.config.visual_feat_dim)
+        asked = corpus.distinct(self._examples["train"])
+        self.tokens = building.vocabulary(options.model, start, (q.text for q in asked))
+        self.model, self.notes = building.answering(options, start, self.tokens, self.answers)
+        self._about = start.about if start else {}
+        self._wants = wants_of(self._about, self.model.config.visual_feat_dim)
 
     def _published(self, found: Sequence[Question]) -> AnswerSpace:
         """The list of answers as it is published to be made."""
@@ -67,7 +67,7 @@ class Answering(Task):
         return corpus.with_other_pictures(found) if split == "val" and self.options.shuffle_pictures else found
 
     def prepare(
-        self, examples: Sequence[Question], records: RecordBatch | None, rng: np.random.Generator | None
+        self, examples: Sequence[Question], records: RecordBatch | None, rngs: Iterable[np.random.Generator] | None
     ) -> dict[str, torch.Tensor]:
         """Words, regions, and target ``[B, C]``: the soft score of every answer."""
         if records is None:
@@ -89,13 +89,8 @@ class Answering(Task):
 
     def export(self, folder: Path, trained_on: Mapping[str, Any]) -> None:
         """The folder that transformers, ``featx ask`` and ``featx predict`` read, see :mod:`featx.lxmert.folder`."""
-        about = {
-            "featx": __version__,
-            "task": self.name,
-            "loss": self.options.loss,
-            "max_length": self.tokens.max_length,
-            "wants": describe(self._wants, trained_on, self.options.extractor),
-            "figures": trained_on.get("figures", {}),
-            "trained_on": {k: v for k, v in trained_on.items() if k != "figures"},
-        }
-        save_model(folder, Model(self.model, self.tokens, self.answers, about), self.options.save_dtype)
+        said = about(
+            self.name, self._wants, trained_on, start=self._about, extractor=self.options.extractor,
+            loss=self.options.loss, max_length=self.tokens.max_length,
+        )  # fmt: skip
+        save_model(folder, Model(self.model, self.tokens, self.answers, said), self.options.save_dtype)

@@ -22,6 +22,7 @@ from featx.data import (
     split_by_pictures,
 )
 from featx.errors import UsageError
+from featx.settings import Count, fit
 from featx.tasks.sentences import read_sentences
 
 
@@ -47,6 +48,11 @@ def sentences(specs: Any, split: str) -> list[Question]:
     return found
 
 
+def distinct(found: Iterable[Question]) -> list[Question]:
+    """Every question once, where ``repeat`` or two data sets show it several times."""
+    return list({(q.id, q.picture, q.text): q for q in found}.values())
+
+
 def answered(found: Sequence[Question], split: str) -> Sequence[Question]:
     """The same questions. Raises UsageError when one of them has no answers to learn from or to be scored with."""
     bare = [q for q in found if q.scores is None]
@@ -59,13 +65,14 @@ def answered(found: Sequence[Question], split: str) -> Sequence[Question]:
 
 
 def answer_space(given: str | Mapping[str, Any] | None, found: Iterable[Question]) -> AnswerSpace | None:
-    """The list of ``data.answers``; None when it is not given."""
+    """The list of ``data.answers``, made of ``found`` where it is to be; None when it is not given."""
     if given is None:
         return None
     if isinstance(given, str):
         return AnswerSpace.read(given)
-    if not isinstance(given, Mapping) or set(given) != {"least"} or type(given["least"]) is not int:
+    if not isinstance(given, Mapping) or set(given) != {"least"}:
         raise UsageError(f"data.answers is {given!r}", "give a file, or {least: N}")
+    fit("data.answers.least", given["least"], Count)
     return AnswerSpace.from_questions(found, given["least"])
 
 
@@ -89,11 +96,14 @@ def _list(specs: Any, split: str) -> list[Mapping[str, Any]]:
 
 
 def _chosen(spec: Mapping[str, Any], split: str, reader: Any) -> list[Any]:
+    for name, value in spec.items():
+        if name not in ("repeat", "sets"):
+            fit(f"data.{split}.{name}", value, str | None)
     plain = {k: v for k, v in spec.items() if k not in ("only", "without", "repeat")}
     found = reader(plain)
-    if "only" in spec:
+    if spec.get("only"):
         found = split_by_pictures(found, read_pictures(spec["only"]))[1]
-    if "without" in spec:
+    if spec.get("without"):
         found = split_by_pictures(found, read_pictures(spec["without"]))[0]
     if not found:
         raise UsageError(f"a data set of data.{split} has no questions: {plain}", "check `only` and `without`")

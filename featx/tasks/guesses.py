@@ -1,4 +1,4 @@
-"""How often pre-training guesses right: of hidden words, hidden regions' names, matches and answers."""
+"""How well pre-training guesses: the loss of every objective, and how often classes are guessed right."""
 
 from __future__ import annotations
 
@@ -6,38 +6,43 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from featx.lxmert.heads import Scores
+from featx.lxmert.heads import REGIONS, Scores, Sums
 from featx.lxmert.inputs import Batch
 
-Counts = dict[str, list[int]]
+Guess = Mapping[str, Sequence[float]]  # objective -> [loss, asked, right, guessed], sums of one example
 
 
-def count_right(scores: Scores, batch: Batch) -> list[Counts]:
-    """For each example, objective -> [right, all]."""
-    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    if "word_labels" in batch:
-        pairs["words"] = scores.words, batch["word_labels"]
-    if "matched" in batch:
-        pairs["matched"] = scores.matched, batch["matched"]
-    for name, head in (("object", "obj"), ("attribute", "attr")):
-        if head in scores.regions and f"{name}_labels" in batch:
-            asked = batch["hidden"] & (batch[f"{name}_weights"] > 0)
-            pairs[f"{name}s"] = scores.regions[head], torch.where(asked, batch[f"{name}_labels"], -1)
-    if scores.answers is not None and "answers" in batch:
-        pairs["answers"] = scores.answers, batch["answers"]
-    counted = {name: _count(logits, labels) for name, (logits, labels) in pairs.items()}
-    return [{name: counts[i] for name, counts in counted.items()} for i in range(len(batch["input_ids"]))]
+def guesses(scores: Scores, batch: Batch, sums: Mapping[str, Sums]) -> list[Guess]:
+    """What each example adds to the figures of a split. Of regions' names only hidden ones are guessed."""
+    columns = {
+        name: torch.stack([one.loss, one.asked, *_right(name, scores, batch)], dim=1).tolist()
+        for name, one in sums.items()
+    }
+    return [{name: rows[i] for name, rows in columns.items()} for i in range(len(batch["input_ids"]))]
 
 
-def _count(logits: torch.Tensor, labels: torch.Tensor) -> list[list[int]]:
-    labels = labels.reshape(len(labels), -1)
-    right = (logits.argmax(dim=-1).reshape(labels.shape) == labels) & (labels >= 0)
-    return torch.stack([right.sum(dim=1), (labels >= 0).sum(dim=1)], dim=1).tolist()
+def _right(name: str, scores: Scores, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many guesses were right and how many there were, float ``[B]``; none about features, which are no classes."""
+    if name == "features":
+        none = torch.zeros(len(batch["input_ids"]), device=scores.words.device)
+        return none, none
+    if name in REGIONS:
+        head, labels, weights = REGIONS[name]
+        asked = batch["hidden"] & (batch[weights] > 0)
+        logits, wanted = scores.regions[head], torch.where(asked, batch[labels], -1)
+    else:
+        logits, wanted = getattr(scores, name), batch["word_labels" if name == "words" else name]
+    wanted = wanted.reshape(len(wanted), -1)
+    right = logits.argmax(dim=-1).reshape(wanted.shape) == wanted
+    return (right & (wanted >= 0)).sum(dim=1).float(), (wanted >= 0).sum(dim=1).float()
 
 
-def shares(counts: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, float]:
-    """Percent right of each objective, and first their mean."""
-    names = list(dict.fromkeys(name for one in counts for name in one))
-    sums = {name: [sum(one[name][i] for one in counts if name in one) for i in (0, 1)] for name in names}
-    percent = {name: round(100 * right / asked, 2) for name, (right, asked) in sums.items() if asked}
-    return {"mean": round(sum(percent.values()) / max(1, len(percent)), 2), **percent}
+def figures(found: Sequence[Guess]) -> dict[str, float]:
+    """``negative_loss`` of the whole split, which grows as the loss falls, and percent of right guesses by objective.
+
+    The loss is that of training, a sum of means, over the split instead of a batch.
+    """
+    sums = {name: [sum(column) for column in zip(*(one[name] for one in found), strict=True)] for name in found[0]}
+    loss = sum(loss / asked for loss, asked, _, _ in sums.values() if asked)
+    percent = {name: round(100 * right / guessed, 2) for name, (_, _, right, guessed) in sums.items() if guessed}
+    return {"negative_loss": round(-loss, 6), **percent}

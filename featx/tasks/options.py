@@ -1,15 +1,19 @@
-"""The sections of a configuration that LXMERT's tasks read, as dataclasses that refuse what they do not know."""
+"""The sections of a configuration that LXMERT's tasks read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from featx.errors import UsageError
+from featx.lxmert.folder import SaveDtype
+from featx.lxmert.heads import OBJECTIVES, Objective
+from featx.settings import Count, Limit, PartShare, Positive, Share, Whole
 
-T = TypeVar("T")
+# Room for both ends of a question and one word piece.
+Length = Annotated[int, Limit(lambda value: value >= 3, "of 3 or more")]
+Decay = Literal["all", "usual"]
 
 
 @dataclass(frozen=True)
@@ -22,22 +26,23 @@ class ModelOptions:
     (default four times hidden), heads (default one per 64), layers [language, regions, across both], dim of the
     features (default: what the store holds), init_std, box_std (how far apart places look at first; small networks
     need about 1), whiten (how many directions of the features count alike at first, see :mod:`featx.lxmert.whiten`).
-    max_length: word pieces of a question with both ends; what is longer loses its end.
+    max_length: word pieces of a question with both ends; what is longer loses its end. By default what the weights
+    were trained with, or 20.
     """
 
     weights: str | None = None
     answers: str | None = None
     tokenizer: str | Mapping[str, Any] | None = None
-    hidden: int | None = None
-    feedforward: int | None = None
-    heads: int | None = None
-    layers: Sequence[int] | None = None
-    dim: int | None = None
-    init_std: float | None = None
-    box_std: float | None = None
-    whiten: int | None = None
-    dropout: float = 0.1
-    max_length: int = 20
+    hidden: Count | None = None
+    feedforward: Count | None = None
+    heads: Count | None = None
+    layers: tuple[Whole, Whole, Count] | None = None
+    dim: Count | None = None
+    init_std: Positive | None = None
+    box_std: Positive | None = None
+    whiten: Count | None = None
+    dropout: PartShare = 0.1
+    max_length: Length | None = None
 
     def __post_init__(self) -> None:
         set_by_weights = [
@@ -47,22 +52,6 @@ class ModelOptions:
             raise UsageError(
                 f"model.weights and model.{set_by_weights[0]} are both given", "the weights decide sizes: leave it out"
             )
-        if self.layers is not None and (
-            isinstance(self.layers, str) or len(self.layers) != 3 or any(type(n) is not int for n in self.layers)
-        ):
-            raise UsageError(
-                f"model.layers is {self.layers!r}", "give [language, regions, across], for example [9, 5, 5]"
-            )
-        for name in ("hidden", "feedforward", "heads", "dim", "whiten", "max_length"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise UsageError(f"model.{name} is {value!r}", f"give a whole number of 1 or more for model.{name}")
-        for name in ("init_std", "box_std"):
-            value = getattr(self, name)
-            if value is not None and (type(value) not in (int, float) or not value > 0):
-                raise UsageError(f"model.{name} is {value!r}", f"give a number above 0 for model.{name}")
-        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise UsageError(f"model.dropout is {self.dropout!r}", "give a number from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -93,8 +82,8 @@ class AnsweringOptions:
     loss: Literal["bce_soft", "mce", "ce"] = "bce_soft"
     zero_features: bool = False
     shuffle_pictures: bool = False
-    decay: Literal["all", "usual"] = "all"
-    save_dtype: Literal["float32", "float16"] = "float32"
+    decay: Decay = "all"
+    save_dtype: SaveDtype = "float32"
     extractor: Mapping[str, Any] = field(default_factory=dict)
     store: Any = None
 
@@ -110,35 +99,11 @@ class PretrainOptions:
 
     model: ModelOptions = ModelOptions()
     data: DataOptions = DataOptions()
-    objectives: Sequence[str] = ("words", "matched", "objects", "attributes", "features", "answers")
-    swap: float = 0.5
-    objects: int | None = None
-    attributes: int | None = None
-    decay: Literal["all", "usual"] = "all"
-    save_dtype: Literal["float32", "float16"] = "float32"
+    objectives: Annotated[Sequence[Objective], Limit(bool, "and at least one of them")] = OBJECTIVES
+    swap: Share = 0.5
+    objects: Count | None = None
+    attributes: Count | None = None
+    decay: Decay = "all"
+    save_dtype: SaveDtype = "float32"
     extractor: Mapping[str, Any] = field(default_factory=dict)
     store: Any = None
-
-
-def read(kind: type[T], section: str, values: Any) -> T:
-    """A section as the dataclass ``kind``; nested sections too. Raises UsageError for a key it does not have."""
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{section or 'the configuration'} is {values!r}", "expected a mapping of settings")
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            near = get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            place = f"{section}.{name}" if section else str(name)
-            raise UsageError(f"{place} is not a setting of this task", f"{hint}known are {', '.join(known)}")
-    sections = {"model": ModelOptions, "data": DataOptions}
-    given = {k: read(sections[k], k, v) if k in sections and not section else v for k, v in values.items()}
-    if not isinstance(given.get("extractor", {}), Mapping):
-        raise UsageError(f"extractor is {given['extractor']!r}", "give a mapping of its options")
-    return kind(**given)
-
-
-def choose(section: str, value: Any, known: Sequence[str]) -> None:
-    """Raise UsageError unless ``value`` is one of ``known``."""
-    if value not in known:
-        raise UsageError(f"{section} is {value!r}", f"choose one of {', '.join(known)}")

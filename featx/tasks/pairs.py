@@ -14,11 +14,11 @@ _TRIES = 100  # to meet another picture; a corpus of one picture has none
 
 
 def swapped(
-    examples: Sequence[Question], pool: Sequence[Question], share: float, rng: np.random.Generator
+    examples: Sequence[Question], pool: Sequence[Question], share: float, rngs: Sequence[np.random.Generator]
 ) -> tuple[list[str], list[bool]]:
     """A sentence for each example, a ``share`` of them of another picture in ``pool``; and whether it is its own."""
     texts, matched = [], []
-    for example in examples:
+    for example, rng in zip(examples, rngs, strict=True):
         other = _other(pool, example.picture, rng) if rng.random() < share else None
         texts.append(example.text if other is None else other.text)
         matched.append(other is None)
@@ -34,12 +34,13 @@ def _other(pool: Sequence[Question], picture: str, rng: np.random.Generator) -> 
 
 
 def drawn_answers(
-    examples: Sequence[Question], matched: Sequence[bool], answers: AnswerSpace, rng: np.random.Generator
+    examples: Sequence[Question], matched: Sequence[bool], answers: AnswerSpace, rngs: Sequence[np.random.Generator]
 ) -> list[int]:
     """For each example a class, drawn by the soft scores of its answers; -100 where there are none in the list, and
     where the sentence is not its own.
     """
-    return [_drawn(q, answers, rng) if own else IGNORED for q, own in zip(examples, matched, strict=True)]
+    asked = zip(examples, matched, rngs, strict=True)
+    return [_drawn(q, answers, rng) if own else IGNORED for q, own, rng in asked]
 
 
 def _drawn(question: Question, answers: AnswerSpace, rng: np.random.Generator) -> int:
@@ -50,6 +51,6 @@ def _drawn(question: Question, answers: AnswerSpace, rng: np.random.Generator) -
     return list(scores)[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
-def fixed_seed(examples: Sequence[Question]) -> int:
-    """A seed that depends on the examples alone: evaluation draws the same every time."""
-    return zlib.crc32("\n".join(f"{q.id} {q.text}" for q in examples).encode())
+def fixed(examples: Sequence[Question]) -> list[np.random.Generator]:
+    """A generator for each example that depends on it alone: evaluation draws the same every time."""
+    return [np.random.default_rng(zlib.crc32(f"{q.id} {q.text}".encode())) for q in examples]

@@ -18,10 +18,11 @@ def region_labels(objectives: Sequence[str], records: RecordBatch, hidden: torch
     """Labels and weights ``[B, N]`` of each objective about regions; ``hidden`` bool ``[B, N]``.
 
     Names weigh as much as the detector was sure of them, for all regions, hidden or not; features weigh 1 where hidden
-    (airsplay/lxmert). The loss is a mean over all B * N rows, so weights are scaled to a mean over the real ones.
+    (airsplay/lxmert). The loss is a mean over all B * N rows, so the weights of a picture are scaled to a mean over its
+    real ones: a picture counts the same whatever others are in its batch.
     """
     real = records.mask
-    scale = real.numel() / max(1, int(real.sum()))
+    scale = real.shape[1] / real.sum(dim=1, keepdim=True).clamp(min=1)
     found: dict[str, torch.Tensor] = {}
     for name, (ids, confs) in FIELDS.items():
         if name in objectives:

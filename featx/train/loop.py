@@ -72,7 +72,7 @@ def train(
             stack.enter_context(run.lock())
             run.prepare(fresh=fresh)
         world.wait()
-        notes = [*checked.notes, *run.enter(begin_with, world)]
+        notes = [*task.notes, *checked.notes, *run.enter(begin_with, world)]
         if run.finished:
             return _ended(run, Display(0, json=json_lines, quiet=quiet or not world.first))
         loop = _Loop(supply, run, resume_hint, clock)

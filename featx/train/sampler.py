@@ -42,7 +42,11 @@ class Sampler:
 
     def rows(self, epoch: int, step: int, piece: int = 0) -> Rows:
         """Indices of one piece of this process: ``[batch / world / pieces]``; epoch and step count from 0."""
-        mine = self._order(epoch)[step * self.batch : (step + 1) * self.batch][self.rank :: self.world]
+        return self._order(epoch)[self.places(step, piece)]
+
+    def places(self, step: int, piece: int = 0) -> Rows:
+        """Where these stand in the order of their epoch: a place is the same example however a batch is shared."""
+        mine = np.arange(step * self.batch, (step + 1) * self.batch)[self.rank :: self.world]
         size = len(mine) // self.pieces
         return mine[piece * size : (piece + 1) * size]
 

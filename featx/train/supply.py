@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from featx import __version__
@@ -86,17 +87,18 @@ class Supply:
                 yield from ((now, step, piece) for piece in range(self.config.accumulate))
 
     def _piece(self, place: Place) -> Batch:
-        rng = generator(self.config.seed, "prepare", *place, self.world.rank)
-        return self._batch("train", self.sampler.rows(*place).tolist(), rng)
+        epoch, step, piece = place
+        rngs = (generator(self.config.seed, "prepare", epoch, n) for n in self.sampler.places(step, piece).tolist())
+        return self._batch("train", self.sampler.rows(*place).tolist(), rngs)
 
     def _share(self, rows: range) -> Batch | None:
         return self._batch("val", rows, None) if rows else None
 
-    def _batch(self, split: str, rows: Sequence[int], rng: Any) -> Batch:
+    def _batch(self, split: str, rows: Sequence[int], rngs: Iterable[np.random.Generator] | None) -> Batch:
         chosen = [self.examples[split][row] for row in rows]
         store = self.stores.get(split)
         records = None if store is None else store.get_batch([self.task.key(example) for example in chosen])
-        batch = self.task.prepare(chosen, records, rng)
+        batch = self.task.prepare(chosen, records, rngs)
         return {n: t.pin_memory() for n, t in batch.items()} if self.world.device.type == "cuda" else batch
 
     def place(self, batch: Batch) -> dict[str, torch.Tensor]:

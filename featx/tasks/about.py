@@ -1,0 +1,71 @@
+"""What an exported model says about itself: its ``featx.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from featx import __version__
+from featx.task import Wants
+
+
+def about(
+    task: str,
+    wants: Wants,
+    trained_on: Mapping[str, Any],
+    *,
+    start: Mapping[str, Any],
+    extractor: Mapping[str, Any],
+    **more: Any,
+) -> dict[str, Any]:
+    """The JSON form. ``trained_on``: see :meth:`featx.task.Task.export`. start: ``featx.json`` of the weights it began
+    with, empty without. extractor: see :func:`recipe`. more: further entries.
+    """
+    provenance = trained_on.get("provenance") or {}
+    profile, weights = hashes(provenance)
+    return {
+        "featx": __version__,
+        "task": task,
+        **more,
+        "wants": {  # what it was trained on counts, where that was not what the weights it began with want
+            "fields": list(wants.fields),
+            "dim": wants.dim,
+            "profile": profile or wants.profile,
+            "weights": weights or wants.weights,
+            "extractor": recipe(provenance, start.get("wants") or {}, extractor),
+        },
+        "figures": trained_on.get("figures", {}),
+        "trained_on": {k: v for k, v in trained_on.items() if k != "figures"},
+    }
+
+
+def hashes(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """(hash of the profile, sha256 of the weights) a store states; None for what it does not."""
+    profile, weights = provenance.get("profile"), provenance.get("weights")
+    return (
+        profile.get("hash") if isinstance(profile, Mapping) else None,
+        weights.get("sha256") if isinstance(weights, Mapping) else None,
+    )
+
+
+def recipe(provenance: Mapping[str, Any], start: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Name and options of the extractor that makes such features again: ``{"name": ..., "options": {...}}``.
+
+    What the store states, and what a model trained before on the same weights (``start``: its ``wants``) knows of its
+    extractor besides, such as where these weights are; ``more`` wins over both.
+    """
+    name = provenance.get("extractor")
+    if not isinstance(name, str):
+        return None
+    options: dict[str, Any] = {}
+    profile, weights = provenance.get("profile"), provenance.get("weights")
+    if isinstance(profile, Mapping):
+        options["profile"] = {k: v for k, v in profile.items() if k != "hash"}
+    if provenance.get("precision"):
+        options["precision"] = provenance["precision"]
+    former = start.get("extractor") or {}
+    same = former.get("name") == name and start.get("weights") == hashes(provenance)[1] is not None
+    known = (former.get("options") or {}) if same else {}
+    if isinstance(weights, Mapping) and weights.get("source"):
+        known = {"weights": weights["source"], **known}
+    return {"name": name, "options": {**known, **options, **more}}

@@ -1,0 +1,47 @@
+"""What a task looks at in its stores before it is trained: what they state, and a sample of their regions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from featx.errors import UsageError
+from featx.store import Manifest, open_store
+
+PICTURES = 1000  # of a sample, evenly spaced
+OTHERS = 4  # regions of each picture that may stand in for hidden ones
+
+
+def manifests(store: Any) -> dict[str, Manifest]:
+    """The manifest of every store that a configuration names, by its path; that of the training store comes first."""
+    paths = (
+        [store] if not isinstance(store, Mapping) else [p for s, p in sorted(store.items()) if s in ("train", "val")]
+    )
+    return {str(path): Manifest.load(Path(str(path))) for path in paths if path is not None}
+
+
+def sampled(store: Any, purpose: str) -> list[torch.Tensor]:
+    """The regions ``[n, D]`` float32 of some pictures of the training store.
+
+    Raises UsageError when there is none or it is empty; ``purpose`` says what they are for.
+    """
+    path = next(iter(manifests(store)), None)
+    if path is None:
+        raise UsageError(f"{purpose} looks at the features of a store, and none is named", "name the store")
+    with open_store(path) as reader:
+        keys = list(reader.keys())
+        records = [reader[key] for key in keys[:: max(1, len(keys) // PICTURES)][:PICTURES]]
+    if not records:
+        raise UsageError(f"the store {path} is empty, so {purpose} has nothing to look at", "extract pictures first")
+    return [torch.from_numpy(record.features[: len(record)].astype(np.float32)) for record in records]
+
+
+def other_regions(store: Any) -> torch.Tensor:
+    """Regions ``[P, D]`` of a sample of pictures, to stand in for hidden ones: the same in every process and run."""
+    chance = np.random.default_rng(0)
+    found = sampled(store, "pre-training")
+    return torch.cat([rows[chance.integers(len(rows), size=OTHERS)] for rows in found if len(rows)])

@@ -214,7 +214,7 @@ def test_a_hub_id_that_cannot_be_reached_is_a_sentence(monkeypatch: pytest.Monke
     hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match="some-org/some-model cannot be reached") as error:
+    with pytest.raises(WeightsError, match="no model some-org/some-model here, and as a hub id") as error:
         locate("some-org/some-model")
     assert "local copy" in error.value.hint
 

@@ -2,7 +2,8 @@
 
 The sub-modules are called alike in both; what differs is where they hang. Snapshots made under DataParallel begin
 every name with ``module.``. The pre-training network calls its trunk ``bert``, the question answering networks (VQA,
-GQA) ``lxrt_encoder.model.bert``, and their answer head ``logit_fc``.
+GQA) ``lxrt_encoder.model.bert``, or ``lxrt_encoder.model.module.bert`` when trained with ``--multiGPU``, and their
+answer head ``logit_fc``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ Layout = Literal["pretrain", "answer"]
 # (original, transformers), tried in turn
 _PREFIXES = (
     ("lxrt_encoder.model.bert.", "lxmert."),
+    ("lxrt_encoder.model.module.bert.", "lxmert."),
     ("bert.", "lxmert."),
     ("logit_fc.", "answer_head.logit_fc."),
     # a trunk saved by itself

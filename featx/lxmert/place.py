@@ -1,4 +1,4 @@
-"""Where the files of a model are: a folder, one weights file, or a hub id ``org/name[@revision]``."""
+"""Where the files of a model are: a folder, one weights file, or a hub id ``[org/]name[@revision]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT = Path(__file__).parent / "default"  # the model that comes with the pac
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _BESIDE = ("config.json", "featx.json", "answers.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def _snapshot(hub: Any, hub_id: str, files: tuple[str, ...]) -> Path:
     except Exception as error:  # the hub's errors derive from OSError, ValueError or its HTTP client's, by version
         reason = str(error).strip().split("\n")[0][:200]
         raise WeightsError(
-            f"the hub id {hub_id} cannot be reached, and is not in the cache: {type(error).__name__}: {reason}",
+            f"there is no model {hub_id} here, and as a hub id it cannot be reached and is not in the cache: "
+            f"{type(error).__name__}: {reason}",
             "check the connection and the id, or give the folder of a local copy",
         ) from None

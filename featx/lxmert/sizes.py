@@ -62,6 +62,13 @@ def config_of(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, Any], wh
     heads: attention heads; None: those stated, else one per 64 of the hidden size. Raises WeightsError when
     ``stated`` contradicts the shapes, or nobody says how many heads there are.
     """
+    words, _ = _SHAPES["hidden_size"]
+    if words not in tensors:
+        some = ", ".join(sorted(tensors)[:3])
+        raise WeightsError(
+            f"{where} is no LXMERT: it has no {words}, its tensors are {some}, ...",
+            "give weights of transformers' LXMERT or of airsplay/lxmert",
+        )
     sizes = sizes_of(tensors)
     for field in _SHAPES:
         if field in sizes and field in stated and stated[field] != sizes[field]:
@@ -69,11 +76,11 @@ def config_of(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, Any], wh
                 f"{where}: its config.json says {field} {stated[field]}, its tensors say {sizes[field]}",
                 "the two files are not of one model",
             )
-    library, hidden = transformers(), sizes.get("hidden_size", 0)
+    library, hidden = transformers(), sizes["hidden_size"]
     sizes["num_attention_heads"] = heads or stated.get("num_attention_heads") or hidden // _HEAD_SIZE
-    if not hidden or not sizes["num_attention_heads"] or hidden % sizes["num_attention_heads"]:
+    if not sizes["num_attention_heads"] or hidden % sizes["num_attention_heads"]:
         raise WeightsError(
-            f"{where} has a hidden size of {hidden or 'unknown size'} and {sizes['num_attention_heads']} heads",
+            f"{where} has a hidden size of {hidden} and {sizes['num_attention_heads']} heads",
             "say how many attention heads there are (heads=...), a divisor of the hidden size",
         )
     known = set(library.LxmertConfig().to_dict()) - _NOT_OURS

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from featx.decode import decode
-from featx.draw import draw, save_png
+from featx.draw import draw, letters, save_png, sheet
 from featx.draw.plates import area, leader, place
 from featx.errors import UsageError
 from featx.labels import region_name
@@ -76,7 +75,7 @@ def vocabulary(shared: Path) -> dict[str, list[str]]:
 
 @dataclass
 class Written:
-    """One call of putText: the text, its colour, the colour it stands on, its height in pixels."""
+    """One text, its colour, the colour it stands on, and its height in pixels."""
 
     text: str
     ink: tuple[int, ...]
@@ -87,15 +86,14 @@ class Written:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[Written]:
     calls: list[Written] = []
-    put = cv2.putText
+    write = letters.write
 
-    def spy(canvas: np.ndarray, text: str, at: tuple[int, int], font: int, scale: float, ink: Any, *rest: Any) -> Any:
-        (_, height), _ = cv2.getTextSize("X", font, scale, 1)
+    def spy(canvas: np.ndarray, text: str, at: tuple[int, int], size: int, ink: Any, *, bold: bool = False) -> None:
         ground = canvas[at[1], at[0] - 2]
-        calls.append(Written(text, tuple(map(int, ink)), tuple(map(int, ground)), height))
-        return put(canvas, text, at, font, scale, ink, *rest)
+        calls.append(Written(text, tuple(map(int, ink)), tuple(map(int, ground)), size))
+        write(canvas, text, at, size, ink, bold=bold)
 
-    monkeypatch.setattr(cv2, "putText", spy)
+    monkeypatch.setattr(letters, "write", spy)
     return calls
 
 
@@ -148,7 +146,7 @@ def test_every_label_of_the_published_photos_is_written(shared: Path, written: l
         draw(pixels, made, names, key=key)
         assert len(written) == 37
         assert texts(written)[-1].startswith(f"{key} | 36 of 36 boxes")
-        assert all(one.height >= 10 for one in written)
+        assert all(one.height >= 16 for one in written)
         if key == "COCO_train2014_000000084002":
             assert {"bed 0.91", "metal headboard 0.91", "white pillow 0.81"} <= set(texts(written))
 
@@ -204,15 +202,13 @@ def test_a_small_box_lies_over_a_large_one_whatever_their_order() -> None:
 
 
 def test_labels_of_36_published_boxes_never_cover_each_other(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import featx.draw as module
-
     kept = []
 
     def spy(boxes: np.ndarray, sizes: Any, canvas: tuple[int, int]) -> np.ndarray:
         kept.append((place(boxes, sizes, canvas), canvas))
         return kept[-1][0]
 
-    monkeypatch.setattr(module, "place", spy)
+    monkeypatch.setattr(sheet, "place", spy)
     names = vocabulary(shared)
     for key, made, pixels in golden(shared):
         draw(pixels, made, names)
@@ -261,7 +257,7 @@ def test_text_grows_with_the_picture(written: list[Written]) -> None:
         written.clear()
         draw(photo(side, side, 0), record([1, 1, 500, 500], (side, side)), LABELS)
         heights.append(written[0].height)
-    assert heights[0] == heights[1] >= 10
+    assert heights[0] == heights[1] >= 16
     assert heights[1] < heights[2] < heights[3]
     assert heights[3] == pytest.approx(heights[2] * 2, rel=0.15)
 

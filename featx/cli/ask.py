@@ -161,7 +161,7 @@ def draw(panel: Panel, subject: Subject, reply: Reply, options: argparse.Namespa
         )
         for key, answers in reply.answers.items()
     ]
-    about = f"{subject.picture} | {len(record)} regions | light: the attention of {name or 'the model'}"
+    about = [subject.picture, f"{len(record)} regions", f"light and %: the attention of {name or 'the model'}"]
     deliver(options.draw, encode_png(draw_answer(pixels, record, weights, reply.question, said, labels, footer=about)))
 
 

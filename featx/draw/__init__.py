@@ -6,14 +6,16 @@ import colorsys
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from featx.decode import opencv
-from featx.draw.plates import area, leader, place
+from featx.draw import letters
+from featx.draw.letters import Colour, Pixels
+from featx.draw.plates import area
+from featx.draw.sheet import Sheet
 from featx.errors import UsageError
 from featx.labels import region_name
 from featx.record import Record
@@ -21,11 +23,8 @@ from featx.schema import Schema
 
 __all__ = ["draw", "encode_png", "save_png"]
 
-Pixels = np.ndarray[Any, np.dtype[Any]]
 Labels = Mapping[str, Sequence[str]]
-Colour = tuple[int, int, int]
 
-_LONG_SIDE, _MOST_ZOOM = 1280, 8  # small photos are enlarged up to this, so that text has room
 _LEAST_TEXT = 16  # pixels
 _BLACK: Colour = (0, 0, 0)
 _WHITE: Colour = (255, 255, 255)
@@ -63,10 +62,16 @@ def draw(
         )
     boxes, kind = _boxes(record, which, schema)
     rows = _rows(record, top, min_conf)
-    sheet = _Sheet.of(pixels)
-    sheet.regions(boxes[rows].astype(np.float64), [_label(record, row, labels) for row in rows])
-    facts = [key, f"{len(rows)} of {len(record)} boxes", kind, f"{size} pixels"]
-    return sheet.with_footer("  |  ".join(filter(None, facts)), note)
+    sheet = Sheet.of(pixels)
+    text = round(max(_LEAST_TEXT, max(sheet.canvas.shape) / 80))
+    sheet.widen(20 * text, 6 * text, _MARGIN)
+    drawn, colours = sheet.places(boxes[rows]), [_colour(i) for i in range(len(rows))]
+    for i in np.argsort(-area(drawn), kind="stable"):  # small boxes over large ones
+        sheet.outline(drawn[i], colours[i], max(2, round(text / 8)))
+    sheet.label(drawn, [_label(record, row, labels) for row in rows], colours, text)
+    name = letters.shortened(key, text, sheet.width - text)
+    facts = [name, f"{len(rows)} of {len(record)} boxes", kind, f"{size} pixels"]
+    return _footer(sheet, " | ".join(filter(None, facts)), note, text)
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -124,103 +129,13 @@ def _colour(i: int) -> Colour:
     return cast(Colour, tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i * 0.618034 % 1.0, *strength)))
 
 
-def _ink(plate: Colour) -> Colour:
-    """Black or white, whichever stands out more: 4.5 to 1 at least, by the contrast ratio of WCAG 2."""
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in plate)]
-    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return _BLACK if (luminance + 0.05) ** 2 > 1.05 * 0.05 else _WHITE
-
-
-@dataclass
-class _Sheet:
-    """A canvas to draw on: the picture, enlarged by ``zoom``, and the height of its text in pixels."""
-
-    canvas: Pixels
-    zoom: float
-    text: float
-
-    @classmethod
-    def of(cls, pixels: Pixels) -> _Sheet:
-        cv2 = opencv()
-        zoom = min(max(1.0, _LONG_SIDE / max(pixels.shape[:2])), _MOST_ZOOM)
-        size = [max(1, round(side * zoom)) for side in pixels.shape[1::-1]]
-        canvas = pixels if zoom == 1.0 else cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
-        text = max(_LEAST_TEXT, min(max(size) / 80, min(size) / 12))
-        # A narrow or flat picture gets a margin, for its labels and the footer.
-        right, below = (max(0, round(least * text) - side) for least, side in zip((20, 6), size, strict=True))
-        canvas = cv2.copyMakeBorder(canvas, 0, below, 0, right, cv2.BORDER_CONSTANT, value=_MARGIN)
-        return cls(canvas, zoom, text)
-
-    def regions(self, boxes: Pixels, texts: Sequence[str]) -> None:
-        """Draw boxes ``[N, 4]``, in pixels of the original, with their labels."""
-        boxes = boxes * self.zoom
-        pad = round(self.text / 4)
-        sizes = [(width + 2 * pad, height + 2 * pad) for width, height in map(self._measure, texts)]
-        plates = place(boxes, sizes, (self.canvas.shape[1], self.canvas.shape[0]))
-        order = np.argsort(-area(boxes), kind="stable")
-        for i in order:
-            self._outline(boxes[i], _colour(i))
-        for i in order:
-            self._leader(plates[i], boxes[i], _colour(i))
-        for i in order:
-            self._plate(plates[i], texts[i], pad, _colour(i))
-
-    def with_footer(self, facts: str, note: str) -> Pixels:
-        """The canvas with a strip of text below."""
-        cv2 = opencv()
-        lines = [(line, _WHITE) for line in self._wrap(facts)] + [(line, _AMBER) for line in self._wrap(note)]
-        step = round(self.text * 1.5)
-        strip = np.full((step * len(lines) + step // 2, self.canvas.shape[1], 3), _BLACK, np.uint8)
-        for i, (line, colour) in enumerate(lines):
-            self._write(strip, line, round(self.text / 2), step * (i + 1), colour)
-        return np.asarray(cv2.vconcat([self.canvas, strip]))
-
-    def _outline(self, box: Pixels, colour: Colour) -> None:
-        cv2 = opencv()
-        thick = max(2, round(self.text / 8))
-        limit = np.array(self.canvas.shape[1::-1] * 2) - 1
-        x0, y0, x1, y1 = (int(v) for v in np.clip(np.rint(box), 0, limit))
-        cv2.rectangle(self.canvas, (x0, y0), (x1, y1), _BLACK, thick + 2)
-        cv2.rectangle(self.canvas, (x0, y0), (x1, y1), colour, thick)
-
-    def _leader(self, plate: Pixels, box: Pixels, colour: Colour) -> None:
-        """A line from a plate to its box, where they are apart."""
-        cv2 = opencv()
-        ends = leader(plate, box)
-        if ends:
-            cv2.line(self.canvas, *ends, _BLACK, 4, cv2.LINE_AA)
-            cv2.line(self.canvas, *ends, colour, 2, cv2.LINE_AA)
-
-    def _plate(self, plate: Pixels, text: str, pad: int, colour: Colour) -> None:
-        cv2 = opencv()
-        x0, y0, x1, y1 = (int(v) for v in plate)
-        cv2.rectangle(self.canvas, (x0, y0), (x1 - 1, y1 - 1), colour, cv2.FILLED)
-        cv2.rectangle(self.canvas, (x0, y0), (x1 - 1, y1 - 1), _BLACK, 1)
-        self._write(self.canvas, text, x0 + pad, y1 - pad - round(self.text / 5), _ink(colour))
-
-    def _measure(self, text: str) -> tuple[int, int]:
-        cv2 = opencv()
-        (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, self._scale, self._weight)
-        return int(width), round(self.text)
-
-    def _write(self, canvas: Pixels, text: str, x: int, base: int, colour: Colour) -> None:
-        cv2 = opencv()
-        cv2.putText(canvas, text, (x, base), cv2.FONT_HERSHEY_SIMPLEX, self._scale, colour, self._weight, cv2.LINE_AA)
-
-    @property
-    def _scale(self) -> float:
-        return self.text / 28  # Hershey letters are about 28 pixels high, with their descenders, at scale 1
-
-    @property
-    def _weight(self) -> int:
-        return max(1, round(self.text / 14))
-
-    def _wrap(self, text: str) -> list[str]:
-        lines: list[str] = []
-        for word in text.split():
-            joined = f"{lines[-1]} {word}" if lines else word
-            if lines and self._measure(joined)[0] + self.text < self.canvas.shape[1]:
-                lines[-1] = joined
-            else:
-                lines.append(word)
-        return lines
+def _footer(sheet: Sheet, facts: str, note: str, size: int) -> Pixels:
+    """The canvas with a strip of text below."""
+    cv2 = opencv()
+    room, step = sheet.width - size, round(size * 1.5)
+    lines = [(line, _WHITE) for line in letters.wrap(facts, size, room)]
+    lines += [(line, _AMBER) for line in letters.wrap(note, size, room)]
+    strip = np.full((step * len(lines) + step // 2, sheet.width, 3), _BLACK, np.uint8)
+    for i, (line, colour) in enumerate(lines):
+        letters.write(strip, line, (size // 2, step * (i + 1)), size, colour)
+    return np.asarray(cv2.vconcat([sheet.canvas, strip]))

@@ -14,6 +14,7 @@ Colour = tuple[int, int, int]
 
 _REGULAR, _BOLD = 400, 620  # weights of a font
 _STROKES = 30  # Hershey letters are about 30 pixels high at scale 1
+_CAPITALS = 0.73  # height of capitals and digits, for a size of 1
 
 
 def measure(text: str, size: int, *, bold: bool = False) -> int:
@@ -36,16 +37,59 @@ def write(canvas: Pixels, text: str, at: tuple[int, int], size: int, colour: Col
     cv2.putText(canvas, _plain(text), at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thick, cv2.LINE_AA)
 
 
+def base(top: int, bottom: int, size: int) -> int:
+    """The line on which letters stand that are centred between two heights of a canvas."""
+    return round((top + bottom) / 2 + _CAPITALS * size / 2)
+
+
 def wrap(text: str, size: int, width: int, *, bold: bool = False) -> list[str]:
-    """Lines of at most ``width`` pixels, broken between words; a longer word has a line to itself."""
+    """Lines of at most ``width`` pixels, broken between words; inside one that is wider, as in languages without
+    spaces, between letters."""
     lines: list[str] = []
     for word in text.split():
         joined = f"{lines[-1]} {word}" if lines else word
-        if lines and measure(joined, size, bold=bold) <= width:
-            lines[-1] = joined
+        if measure(joined, size, bold=bold) <= width:
+            lines[max(0, len(lines) - 1) :] = [joined]
         else:
-            lines.append(word)
+            lines += _broken(word, size, width, bold)
     return lines
+
+
+def shortened(text: str, size: int, width: int, *, bold: bool = False) -> str:
+    """``text``, without so much of its middle that it is at most ``width`` pixels wide: ``photos/...0042.jpg``."""
+    parts, kept = _clusters(text), text
+    for left in range(len(parts) - 1, -1, -1):
+        if measure(kept, size, bold=bold) <= width:
+            break
+        head = left // 2
+        kept = "".join(parts[:head]) + "..." + "".join(parts[len(parts) - (left - head) :])
+    return kept
+
+
+def fitting(text: str, size: int, least: int, width: int, *, bold: bool = False) -> int:
+    """The largest size from ``least`` to ``size`` at which a text is at most ``width`` pixels wide, else ``least``."""
+    sizes = (s for s in range(size, least, -1) if measure(text, s, bold=bold) <= width)
+    return next(sizes, least)
+
+
+def _broken(word: str, size: int, width: int, bold: bool) -> list[str]:
+    lines = [""]
+    for cluster in _clusters(word):
+        if lines[-1] and measure(lines[-1] + cluster, size, bold=bold) > width:
+            lines.append("")
+        lines[-1] += cluster
+    return lines
+
+
+def _clusters(text: str) -> list[str]:
+    """Letters with their accents."""
+    found: list[str] = []
+    for letter in text:
+        if found and unicodedata.combining(letter):
+            found[-1] += letter
+        else:
+            found.append(letter)
+    return found
 
 
 def _thick(size: int, bold: bool) -> int:

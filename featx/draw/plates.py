@@ -17,6 +17,7 @@ _RINGS = np.arange(1, 9)  # plate heights away from the box, where nothing neare
 _DIRECTIONS = np.linspace(0.0, 2 * np.pi, 16, endpoint=False)
 _NEAR_COST, _RING_COST = 0.02, 0.15  # of each later candidate, and of each ring
 _HIDE_COST = 1.0  # of hiding a whole small box
+_CENTRE_COST = 2.0  # of covering the middle of another box: more than of going to the farthest ring
 _CLASH_COST = 20.0  # of covering a whole label, besides 1 for touching it at all
 _TOUCHING = 4.0  # pixels
 _SMALL = 6.0  # a box of fewer plate areas than this should stay visible
@@ -26,8 +27,8 @@ def place(boxes: Boxes, sizes: Sequence[tuple[int, int]], canvas: tuple[int, int
     """A plate ``[N, 4]`` for each box ``[N, 4]``, inside the canvas.
 
     sizes: (width, height) of each plate; canvas: (width, height). Greedy: small boxes choose first, since
-    few places are near them. A place costs by the labels and small boxes it covers and by its distance;
-    where the picture is full, labels overlap as little as they can.
+    few places are near them. A place costs by the labels, the small boxes and the middles of boxes it covers, and by
+    its distance; where the picture is full, labels overlap as little as they can.
     """
     plates = np.zeros((len(boxes), 4))
     placed: list[int] = []
@@ -38,7 +39,8 @@ def place(boxes: Boxes, sizes: Sequence[tuple[int, int]], canvas: tuple[int, int
         clash = _overlap(candidates, plates[placed])
         cost = cost + (clash > 0).sum(1) + _CLASH_COST * clash.sum(1) / size
         hidden = _overlap(candidates, boxes[small]) / np.maximum(area(boxes[small]), 1.0)
-        plates[i] = candidates[np.argmin(cost + _HIDE_COST * hidden.sum(1))]
+        covered = _holds(candidates, np.delete(boxes, i, axis=0)).sum(1)
+        plates[i] = candidates[np.argmin(cost + _HIDE_COST * hidden.sum(1) + _CENTRE_COST * covered)]
         placed.append(int(i))
     return plates
 
@@ -63,6 +65,13 @@ def _overlap(a: Boxes, b: Boxes) -> Boxes:
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     return np.asarray(np.prod(np.maximum(high - low, 0), axis=2))
+
+
+def _holds(plates: Boxes, boxes: Boxes) -> Boxes:
+    """Whether each plate lies over the middle of each box, ``[P, N]``."""
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = (plates[:, None, :2] < middle) & (middle < plates[:, None, 2:])
+    return np.asarray(inside.all(axis=2))
 
 
 def _candidates(box: Boxes, size: tuple[int, int], canvas: tuple[int, int], *, inside: bool) -> tuple[Boxes, Boxes]:

@@ -45,11 +45,24 @@ def learn(out: Path) -> None:
     runs = {"sees the picture": ("lxmert", []), "reads only the question": ("blind", ["--set", "zero_features=true"])}
     scores = {}
     for title, (name, flags) in runs.items():
-        command("train", ROOT / "configs/lxmert_demo.yaml", "--out", out / name, *flags)
+        command("train", ROOT / "configs/lxmert_demo.yaml", "--out", out / name, *flags, *places(out))
         scores[title] = best(out / name)
     print("\nVQA accuracy on held-out scenes, both fine-tuned from the shipped checkpoint:")
     for title, score in scores.items():
         print(f"  {title:<26}{score:5.1f} %")
+
+
+def places(out: Path) -> list[str]:
+    """Where the data is, for a demo in a folder other than the configuration's."""
+    if out == Path("demo"):
+        return []
+    found = {f"store.{split}": out / f"{split}.featx" for split in ("train", "val")}
+    found |= {
+        f"data.{split}.{kind}": out / f"scenes/vqa/{kind}_{split}_en.json"
+        for split in ("train", "val")
+        for kind in ("questions", "annotations")
+    }
+    return [word for name, path in found.items() for word in ("--set", f"{name}={path}")]
 
 
 def best(run: Path) -> float:

@@ -68,6 +68,7 @@ class Predictor:
             )
         self.device, self.batch, self.allow_mismatch = usable_device(device), _count("batch", batch), allow_mismatch
         self.notes: list[str] = []
+        self.location = "default" if model is None else os.fspath(model)
         self.model = load_model(_model(model), answers=_path(answers), tokenizer=_path(tokenizer), heads=heads)
         self.network = self.model.network.to(self.device)
         self.wants = wants_of(self.model.about, self.network.config.visual_feat_dim)
@@ -90,7 +91,7 @@ class Predictor:
         if amiss and not (readable and self.allow_mismatch):
             advice = "use the features it was trained on"
             raise UsageError(
-                "\n  ".join([f"{what} does not fit the model:", *map(str, amiss)]),
+                "\n  ".join([f"{what} does not fit the model {self.location}:", *map(str, amiss)]),
                 f"{advice}, or accept others with allow_mismatch (--allow-mismatch)" if readable else advice,
             )
         self.notes += [f"{what}: {one}" for one in amiss]

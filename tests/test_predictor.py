@@ -21,6 +21,7 @@ from featx.lxmert.folder import Model, save_model
 from featx.lxmert.inputs import words
 from featx.lxmert.tokens import Tokens
 from featx.predictor import Predictor
+from featx.record import Record
 from featx.store import open_store
 from tests import fake
 from tests import lxmert_toys as toys
@@ -43,10 +44,10 @@ class Eye(fake.Fake):
         return {"profile": {"hash": "profile-1"}, "weights": {"sha256": "weights-1"}}
 
 
-def save(folder: Path, about: Mapping[str, Any], seed: int = 0) -> Path:
+def save(folder: Path, about: Mapping[str, Any], seed: int = 0, **sizes: Any) -> Path:
     folder.mkdir()
     tokens = Tokens.train(TEXTS, 60)
-    network = toys.answering(seed, vocab_size=len(tokens))
+    network = toys.answering(seed, vocab_size=len(tokens), **sizes)
     save_model(folder, Model(network, tokens, AnswerSpace(toys.ANSWERS), about))
     return folder
 
@@ -119,6 +120,7 @@ def test_many_pictures_and_questions_are_answered_in_their_order(model: Path, st
     rows = [{"image": "p3", "question": TEXTS[1]}, {"image": "p0", "question": TEXTS[2]}]
     assert _close(ask(rows), [single[0][1], single[1][2]])
     assert _close([ask(rows[1])], [single[1][2]])
+    assert _close([ask(image_or_key="p3", question=TEXTS[0])], [single[0][0]])
     assert len(ask("p0", TEXTS[0], top_k=99)) == len(toys.ANSWERS)
 
 
@@ -147,6 +149,16 @@ def test_the_regions_an_answer_looked_at_are_told(model: Path, store: Path) -> N
     assert answers == Predictor(model, store)("p1", TEXTS[0])
     assert len(weights) == 5  # p1 has one row of padding
     assert sum(weights) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_picture_without_regions_is_answered_as_none_at_all(model: Path, rows: int) -> None:
+    empty = Record(np.zeros((rows, toys.DIM), np.float32), np.zeros((rows, 4), np.float32), (9, 9), 0)
+    ask = Predictor(model)
+    (none,) = ask.batch_answers(None, [TEXTS[0]])
+    answers, weights = ask.look(empty, TEXTS[0])
+    assert weights == []
+    assert _close([ask(empty, TEXTS[0]), answers, ask([toys.record(0), empty], TEXTS[0])[1]], [none] * 3)
 
 
 def test_a_split_is_answered_with_and_without_its_pictures(model: Path, store: Path) -> None:
@@ -234,14 +246,30 @@ def test_a_store_of_another_make_is_refused_and_the_difference_named(
     tmp_path: Path, store: Path, wants: dict[str, Any], what: str
 ) -> None:
     model = save(tmp_path / "m", {"wants": {**WANTS, **wants}})
-    with pytest.raises(UsageError, match=rf"the store does not fit the model:\n  {what}"):
+    with pytest.raises(UsageError, match=rf"the store does not fit the model .*/m:\n  {what}"):
         Predictor(model, store)
-    if what != "dim":
-        assert Predictor(model, store, allow_mismatch=True)("p0", TEXTS[0])
+    if what == "dim":
+        with pytest.raises(UsageError, match="the store does not fit the model") as refusal:
+            Predictor(model, store, allow_mismatch=True)
+        assert "allow" not in refusal.value.hint
+        return
+    ask = Predictor(model, store, allow_mismatch=True)
+    assert ask("p0", TEXTS[0])
+    assert [note.startswith(f"the store: {what}: found ") for note in ask.notes] == [True]
+
+
+def test_a_record_of_another_dimension_is_refused(model: Path) -> None:
+    other = Record(np.zeros((2, 7), np.float32), np.zeros((2, 4), np.float32), (9, 9))
+    ask = Predictor(model, allow_mismatch=True)
+    for asked in (ask, ask.look):
+        with pytest.raises(UsageError, match=rf"the dimension 7, the model reads {toys.DIM}"):
+            asked(other, TEXTS[0])
+    with pytest.raises(UsageError, match="the dimension 7"):
+        ask([toys.record(0), other], TEXTS[0])
 
 
 def test_an_extractor_of_another_make_is_refused(model: Path, photo: Path) -> None:
-    with pytest.raises(UsageError, match=r"the extractor does not fit the model:\n  profile"):
+    with pytest.raises(UsageError, match=r"the extractor does not fit the model .*/model:\n  profile"):
         Predictor(model, extractor=fake.Fake())(photo, TEXTS[0])
 
 
@@ -273,6 +301,40 @@ def test_pictures_and_questions_that_do_not_pair_are_a_sentence(
 ) -> None:
     with pytest.raises(UsageError, match="question"):
         Predictor(model, store)(*arguments)
+
+
+@pytest.mark.parametrize("question", ["", "  ", 7, [None], ["what?", ""]])
+def test_what_is_no_question_is_a_sentence(model: Path, store: Path, question: Any) -> None:
+    ask = Predictor(model, store)
+    for call in (lambda: ask("p0", question), lambda: ask.look("p0", question)):
+        with pytest.raises(UsageError, match="the question is"):
+            call()
+    with pytest.raises(UsageError, match="the question is None"):
+        ask({"image": "p0", "question": None})
+
+
+@pytest.mark.parametrize("number", [0, -5, 2.5, None, True, "3"])
+def test_a_number_of_answers_or_questions_below_one_is_a_sentence(model: Path, store: Path, number: Any) -> None:
+    ask = Predictor(model, store)
+    with pytest.raises(UsageError, match="top_k is"):
+        ask("p0", TEXTS[0], number)
+    with pytest.raises(UsageError, match="top_k is"):
+        ask.look("p0", TEXTS[0], number)
+    with pytest.raises(UsageError, match="top_k is"):
+        list(ask.split([Question(1, "p0", TEXTS[0], None)], number))
+    with pytest.raises(UsageError, match="batch is"):
+        Predictor(model, store, batch=number)
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:63", "meta", ""])
+def test_a_device_that_is_not_there_is_a_sentence(model: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=f"the device '{device}' cannot be used"):
+        Predictor(model, device=device)
+
+
+def test_an_extractor_by_name_is_a_sentence_that_says_how_to_give_one(model: Path) -> None:
+    with pytest.raises(UsageError, match="extractor is 'tiny'"):
+        Predictor(model, extractor="tiny")  # type: ignore[arg-type]
 
 
 def test_a_wrong_score_is_a_sentence(model: Path) -> None:

@@ -60,7 +60,7 @@ class Panel:
     def notes(self) -> list[str]:
         """What does not fit the models and was allowed."""
         return [
-            f"{name}: {note}" if name else note
+            f"{name}: {note}" if len(self.predictors) > 1 else note
             for name, predictor in self.predictors.items()
             for note in predictor.notes
         ]

@@ -54,6 +54,13 @@ def test_a_batch_holds_pictures_of_several_sizes(tmp_path: Path) -> None:
     assert truths_of(batch, attributes=False)[0].attributes is None
 
 
+def test_boxes_without_attributes_teach_what_is_asked_for(tmp_path: Path) -> None:
+    example = replace(picture(tmp_path, "a", (48, 64), (8, 8, 40, 24)), attributes=((),))
+    for unannotated, expected in (("learn", [0, 0, 0, 1]), ("ignore", [0, 0, 0, 0])):
+        rule = TargetOptions(unannotated=unannotated)  # type: ignore[arg-type]
+        assert Batches(PROFILE, DataOptions(), rule, 3)([example], None)["attributes"].tolist() == [[expected]]
+
+
 def test_corners_follow_the_convention_of_the_profile(tmp_path: Path) -> None:
     """py-faster-rcnn counts pixels: the box of columns 8 to 39 is 8, 39, and what it decodes to is 8, 40."""
     example = picture(tmp_path, "a", (48, 64), (8, 8, 40, 24))

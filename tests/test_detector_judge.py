@@ -45,7 +45,21 @@ def test_no_attribute_is_not_among_the_likeliest_attributes() -> None:
     judge = Judge(model, PROFILE, lambda: trained_weights(model.tensors(), NAMES, PROFILE, NORMALISED, UNIT))
     (found,) = judge.detections(batch())
     assert found["attributes"]
-    assert found["attributes"] == [[3, 1, 5, 4, 2]] * len(found["attributes"])
+    assert found["attributes"] == [[3, 1, 5, 4, 2, 0, 6]] * len(found["attributes"])
+
+
+def test_boxes_are_judged_where_they_were_moved_and_inside_the_picture() -> None:
+    model = TrainableDetector(SIZES, PROFILE).eval()
+    initialise(model, torch.from_numpy(detectron2_anchors([32])), 0)
+    head = model.roi_heads.box_predictor
+    with torch.no_grad():
+        head.bbox_pred.weight.zero_()
+        head.bbox_pred.bias.copy_(torch.tensor([0.0, 0, 20, 20] * 2))  # e ** 4 times as wide and high
+    judge = Judge(model, PROFILE, lambda: trained_weights(model.tensors(), NAMES, PROFILE, NORMALISED, UNIT))
+    # 64 / 1.27 is 50.4, as an input of a rounded size may be.
+    scales = torch.full((1, 2), 1.27, dtype=torch.float64)
+    (found,) = judge.detections({**batch(), "originals": torch.tensor([[50, 50]]), "scales": scales})
+    assert found["boxes"] == [[0, 0, 50, 50]] * 2  # one of each class
 
 
 def kept(boxes: list[list[float]], probs: list[list[float]], frame: Frame = FRAME) -> list[tuple[int, int]]:

@@ -177,6 +177,17 @@ def test_sampled_regions_say_what_they_show() -> None:
     assert (regions.rois[regions.is_object, 1:] == regions.boxes[regions.is_object]).all(1).any()
 
 
+def test_regions_are_compared_as_the_profile_counts_pixels() -> None:
+    # The anchor of 32 x 32 decodes to corners at 32, so to 33 x 33 pixels, and the box has 32 x 17.2: 0.505 of them.
+    # Without the last pixel that would be 31 x 16.2 of 32 x 32, 0.490.
+    profile = replace(PROFILE, plus_one=True, min_size=0.0)
+    region = torch.tensor([[0.0, 0, 31, 31]])
+    options = TargetOptions(region_sample=4, region_share=0.5)
+    shown = truth((0.0, 0, 31, 16.2), classes=(1,))
+    found = sample_regions(torch.zeros(1, 1), torch.zeros(1, 1, 4), region, [shown], profile, options, 4, UNIT)
+    assert found.is_object.tolist() == [True, True]  # the region, and the box itself
+
+
 def told(rule: Losses) -> None:
     """A predictor that says the same of every region.
 
@@ -194,15 +205,18 @@ def told(rule: Losses) -> None:
         head.attr_score.weight[0, 0] = math.log(3)
 
 
-def test_region_losses_worked_out_by_hand() -> None:
-    rule = losses(attribute_loss=0.25)
+@pytest.mark.parametrize("plus_one", [False, True])
+def test_region_losses_worked_out_by_hand(plus_one: bool) -> None:
+    rule = losses(replace(PROFILE, plus_one=plus_one), attribute_loss=0.25)
     told(rule)
     # Two things of classes 2 and 0 and two regions of background, each region 20 x 10. The first thing lies 1 to the
     # right: dx is 10 * 1 / 20. The second is twice as wide: dx is 10 * 10 / 20, dw 5 log 2.
-    region, true = [0.0, 0, 20, 10], [[1.0, 0, 21, 10], [0, 0, 40, 10], [0, 0, 9, 9], [0, 0, 9, 9]]
+    last = torch.tensor([0.0, 0, plus_one, plus_one])  # a corner that is a pixel of the box is one less
+    region = torch.tensor([0.0, 0, 20, 10]) - last
+    true = torch.tensor([[1.0, 0, 21, 10], [0, 0, 40, 10], [0, 0, 9, 9], [0, 0, 9, 9]]) - last
     regions = Sampled(
-        torch.tensor([[0.0, *region]] * 4), torch.tensor([2, 0, 4, 4]), torch.tensor([True, True, False, False]),
-        torch.tensor(true), attribute_targets([(0,), (), (), ()], 2, "equal"),
+        torch.cat([torch.zeros(4, 1), region.expand(4, 4)], 1), torch.tensor([2, 0, 4, 4]),
+        torch.tensor([True, True, False, False]), true, attribute_targets([(0,), (), (), ()], 2, "equal"),
     )  # fmt: skip
     parts = rule.of_regions(torch.randn(4, SIZES.dim), regions)
     assert parts["classes"].item() == pytest.approx((2 * math.log(8) + 2 * math.log(2)) / 4)

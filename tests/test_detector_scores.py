@@ -78,8 +78,19 @@ def test_attributes_of_found_boxes() -> None:
     found = Detections(np.zeros((5, 4)), np.zeros(5, int), np.ones(5), said)
     scores = attribute_scores([found], [truth], [np.array([0, 1, 2, 3, -1])])
     # Box 2 has no attribute and the last detection found nothing: three count. All three begin with a true attribute,
-    # two with the first named, and for two the likeliest are exactly those that are named.
-    assert scores == pytest.approx({"attribute_accuracy": 1, "first_attribute": 2 / 3, "all_attributes": 2 / 3})
+    # two with the first named, and for two the likeliest are exactly those that are named; of the six that are named
+    # 2, 1 and 2 are among the likeliest.
+    shares = {"attribute_accuracy": 1, "first_attribute": 2 / 3, "each_attribute": 5 / 6, "all_attributes": 2 / 3}
+    assert scores == pytest.approx(shares)
+
+
+def test_a_sort_of_attributes_that_is_never_right_shows() -> None:
+    # A colour and a pattern each; the colour is always right and likeliest, the pattern never.
+    truth = Expected(np.array([[0.0, 0, 9, 9]] * 4), np.zeros(4, int), [(0, 5)] * 4)
+    found = Detections(np.zeros((4, 4)), np.zeros(4, int), np.ones(4), np.array([[0, 6, 5]] * 4))
+    scores = attribute_scores([found], [truth], [np.arange(4)])
+    assert scores["attribute_accuracy"] == scores["first_attribute"] == 1
+    assert scores["each_attribute"] == 0.5
 
 
 def crowded() -> tuple[list[Expected], list[Detections]]:

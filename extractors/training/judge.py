@@ -14,7 +14,7 @@ from featx_extractors.training.batches import frames_of
 from featx_extractors.training.model import TrainableDetector
 from featx_extractors.weights.normal import Weights
 
-LIKELIEST = 5  # attributes of a box that are reported
+LIKELIEST = 16  # attributes of a box that are reported: as many as Visual Genome names at most
 SCORE, NMS, MOST = 0.05, 0.5, 100  # of detections that count, as in Fast R-CNN and detectron2
 
 

@@ -87,17 +87,25 @@ def attribute_scores(
     """Over the detections that found a box with named attributes: shares of them, 0 to 1.
 
     attribute_accuracy: the likeliest attribute is one that is named for the box. first_attribute: it is the one named
-    first. all_attributes: the k likeliest are exactly the k that are named.
+    first. each_attribute: of all named attributes, those among the k likeliest, for a box with k of them.
+    all_attributes: the k likeliest are exactly the k that are named.
     """
-    any_right, first_right, all_right = [], [], []
+    any_right, first_right, each_right, all_right = [], [], [], []
     for detections, truth, rows in zip(found, expected, assigned, strict=True):
         for attributes, row in zip(detections.attributes.tolist(), rows, strict=True):
             named = truth.attributes[row] if row >= 0 else ()
             if named and attributes:
                 any_right.append(attributes[0] in named)
                 first_right.append(attributes[0] == named[0])
-                all_right.append(set(attributes[: len(named)]) == set(named))
-    shares = {"attribute_accuracy": any_right, "first_attribute": first_right, "all_attributes": all_right}
+                likeliest = attributes[: len(named)]
+                each_right += [attribute in likeliest for attribute in named]
+                all_right.append(set(likeliest) == set(named))
+    shares = {
+        "attribute_accuracy": any_right,
+        "first_attribute": first_right,
+        "each_attribute": each_right,
+        "all_attributes": all_right,
+    }
     return {name: float(np.mean(values)) if values else 0.0 for name, values in shares.items()}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,19 @@ def test_a_run_ends_with_weights_that_detect(scenes: Path, tmp_path: Path) -> No
     assert weights.header.trained
     assert "butterfly" in (weights.header.objects or ())
     assert "map50" in (tmp_path / "run" / "best" / "card.md").read_text()
+
+
+def test_a_picture_lost_in_the_middle_of_a_run_is_counted_in_its_log(scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes, tmp_path / "scenes")
+    learner = task(tmp_path / "scenes")
+    learner.examples("train")[3].path.unlink()
+    config = TrainConfig(epochs=1, batch=4, workers=1, log_every=1)
+    with pytest.warns(UserWarning, match="a blank picture takes its place"):
+        outcome = train(learner, None, config, tmp_path / "run", quiet=True)
+    assert "map50" in outcome.figures
+    events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    parts = [event["parts"] for event in events if event["event"] == "train"]
+    assert sum(part.get("unreadable", 0) for part in parts) == 1
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(scenes: Path, tmp_path: Path) -> None:

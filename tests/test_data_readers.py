@@ -13,6 +13,7 @@ import pytest
 
 from featx.data import Caption, Question, read_captions, read_questions
 from featx.errors import UsageError
+from featx.tasks.vqa import accuracy
 
 VQA_QUESTIONS = {
     "info": {"version": "2.0"}, "task_type": "Open-Ended", "data_type": "mscoco", "data_subtype": "val2014",
@@ -255,6 +256,7 @@ def test_visual_genome_answers_take_the_form_of_lxmert(write: Any) -> None:
     first, second = read_questions({"format": "vg-qa", "questions": write("question_answers.json", content)})
     assert (first.id, first.picture, first.scores, first.answers) == (986768, "1", {"green": 1.0}, ("Green.",))
     assert second.scores == {"man": 1.0}
+    assert [accuracy(second, answer) for answer in ("man", "dog")] == [1.0, 0.0], "one annotator's word is enough"
     content[1]["qas"] = 3
     assert "'qas' of pictures[1] is 3" in failure({"questions": write("v.json", content)})
 

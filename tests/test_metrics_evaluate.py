@@ -120,9 +120,25 @@ def test_gqa_and_lxmert_files_have_metrics_of_their_own(tmp_path: Path, capsys: 
     assert (code, json.loads(out)["metric"], json.loads(out)["overall"]) == (0, "soft", 30.0)
     code, _, err = run(capsys, predictions, lxmert, "--metric", "vqa")
     assert code == 2
-    assert "question '1' has no annotators' answers" in err
+    assert "question '1' has no answers of several annotators" in err
     code, _, err = run(capsys, predictions, lxmert, gqa)
     assert code == 2
+
+
+def test_visual_genome_is_scored_without_articles_and_periods(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each question has one annotator: leaving one out would leave nobody, and every score would be 0."""
+    qas = [
+        {"qa_id": i, "image_id": 3, "question": "Who?", "answer": a} for i, a in enumerate(("A man.", "Two.", "A dog."))
+    ]
+    questions = write(tmp_path / "qa.json", [{"id": 3, "qas": qas}])
+    predictions = answers(tmp_path, {0: "man", 1: "Two", 2: "cat"})
+    code, out, _ = run(capsys, predictions, questions, "--json")
+    assert (code, json.loads(out)["metric"], json.loads(out)["overall"]) == (0, "vg-qa", 66.67)
+    code, _, err = run(capsys, predictions, questions, "--metric", "vqa")
+    assert code == 2
+    assert "question 0 has no answers of several annotators" in err
 
 
 def test_vizwiz_is_scored_for_answers_and_for_answerability(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

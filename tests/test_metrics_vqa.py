@@ -103,7 +103,7 @@ def test_scores_are_reported_for_all_questions_and_for_each_kind() -> None:
 
 def test_a_metric_refuses_questions_without_what_it_needs() -> None:
     unanswered = Question(7, "key", "what?", None)
-    with pytest.raises(UsageError, match="question 7 has no annotators' answers"):
+    with pytest.raises(UsageError, match="question 7 has no answers of several annotators"):
         score("vqa", [unanswered], {7: "x"})
     with pytest.raises(UsageError, match="question 7 has no soft scores"):
         score("soft", [unanswered], {7: "x"})

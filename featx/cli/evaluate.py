@@ -16,7 +16,7 @@ from featx.errors import UsageError
 from featx.metrics.score import METRICS, score
 
 # How the questions of each format are scored unless --metric says otherwise.
-DEFAULTS = {"vqa": "vqa", "gqa": "gqa", "vizwiz": "vizwiz", "lxmert": "soft", "vg-qa": "labels"}
+DEFAULTS = {"vqa": "vqa", "gqa": "gqa", "vizwiz": "vizwiz", "lxmert": "soft", "vg-qa": "vg-qa"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -13,28 +13,10 @@ import numpy.typing as npt
 
 from featx.data.document import Document, load_document
 from featx.errors import UsageError
-from featx.metrics.normalise import NUMBERS, normalise_answer
+from featx.metrics.normalise import convert_answer, normalise_answer
 
 if TYPE_CHECKING:
     from featx.data.question import Question
-
-# LXMERT's answer table: what is left of an answer after its article is looked up here.
-_CONVERT = {word: digits for word, digits in NUMBERS.items() if digits != "0"} | {"grey": "gray"}
-
-
-def convert_answer(answer: str) -> str:
-    """An answer in the form of LXMERT's pre-training table: ``The Man.`` -> ``man``, ``one`` -> ``1``.
-
-    Lower case; one period at the end goes; then a leading ``a``, ``an`` and ``the``, each once and in this order; then
-    numbers to ten become digits. After ``AnswerTable.convert_ans`` of airsplay/lxmert.
-    """
-    text = answer.lower()
-    if text.endswith("."):
-        text = text[:-1].strip()
-    for article in ("a ", "an ", "the "):
-        if text.startswith(article):
-            text = text[len(article) :].strip()
-    return _CONVERT.get(text, text)
 
 
 class AnswerSpace:

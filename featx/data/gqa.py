@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from featx.data.answers import convert_answer
 from featx.data.document import Document, Row
 from featx.data.names import PictureNames
 from featx.data.question import Question
+from featx.metrics.normalise import convert_answer
 
 
 def fits_gqa(content: Any) -> bool:

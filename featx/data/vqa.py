@@ -10,9 +10,7 @@ from featx.data.document import Document, Row
 from featx.data.names import PictureNames, coco_names
 from featx.data.question import Question
 from featx.metrics.normalise import normalise_answer
-from featx.metrics.vqa import soft_scores
-
-FEWEST = 2  # answers of a question: the official accuracy leaves one out
+from featx.metrics.vqa import FEWEST, soft_scores
 
 
 def fits(content: Any) -> bool:

@@ -17,6 +17,8 @@ MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NUMBERS = {word: str(n) for n, word in enumerate(_NUMBERS)} | {"none": "0"}
 ARTICLES = frozenset(("a", "an", "the"))
+# LXMERT's answer table: what is left of an answer after its article is looked up here.
+_CONVERT = {word: digits for word, digits in NUMBERS.items() if digits != "0"} | {"grey": "gray"}
 
 _PERIODS = 32  # at most this many go: the original passes a flag where the count belongs
 
@@ -63,3 +65,18 @@ def strip_words(text: str, rules: Rules = VQA) -> str:
     """Lower case; numbers to ten as digits; no articles; apostrophes restored; single spaces."""
     words = (NUMBERS.get(word, word) for word in text.lower().split())
     return " ".join(rules.contractions.get(word, word) for word in words if word not in ARTICLES)
+
+
+def convert_answer(answer: str) -> str:
+    """An answer in the form of LXMERT's pre-training table: ``The Man.`` -> ``man``, ``one`` -> ``1``.
+
+    Lower case; one period at the end goes; then a leading ``a``, ``an`` and ``the``, each once and in this order; then
+    numbers to ten become digits. After ``AnswerTable.convert_ans`` of airsplay/lxmert.
+    """
+    text = answer.lower()
+    if text.endswith("."):
+        text = text[:-1].strip()
+    for article in ("a ", "an ", "the "):
+        if text.startswith(article):
+            text = text[len(article) :].strip()
+    return _CONVERT.get(text, text)

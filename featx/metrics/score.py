@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import UsageError
-from featx.metrics.exact import score_gqa, score_labels
+from featx.metrics.exact import score_converted, score_gqa, score_labels
 from featx.metrics.vizwiz import score_answerability, score_vizwiz
-from featx.metrics.vqa import score_soft, score_vqa
+from featx.metrics.vqa import FEWEST, score_soft, score_vqa
 
 if TYPE_CHECKING:
     from featx.data.question import Question
@@ -28,10 +28,13 @@ class Metric:
     value: type = str
 
 
+SEVERAL = "answers of several annotators"
+
 METRICS = {
-    "vqa": Metric("official VQA accuracy", score_vqa, lambda q: bool(q.answers), "annotators' answers"),
+    "vqa": Metric("official VQA accuracy", score_vqa, lambda q: len(q.answers) >= FEWEST, SEVERAL),
     "gqa": Metric("GQA accuracy", score_gqa, lambda q: bool(q.answer), "an answer"),
-    "vizwiz": Metric("VizWiz accuracy", score_vizwiz, lambda q: bool(q.answers), "annotators' answers"),
+    "vg-qa": Metric("exact answers, in LXMERT's form", score_converted, lambda q: bool(q.answer), "an answer"),
+    "vizwiz": Metric("VizWiz accuracy", score_vizwiz, lambda q: len(q.answers) >= FEWEST, SEVERAL),
     "soft": Metric("mean soft score", score_soft, lambda q: q.scores is not None, "soft scores"),
     "labels": Metric("exact answers", score_labels, lambda q: bool(q.answer), "an answer the data set settled on"),
     "answerability": Metric(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featx.data.question import Question
 
 ENOUGH = 3  # annotators who agree make an answer right
+FEWEST = 2  # answers of a question: the rule leaves one out, and nobody agrees with an only one
 
 
 def soft_scores(answers: Sequence[str]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from featx.data import Question
 from featx.metrics.report import Tally
-from featx.metrics.vqa import vqa_accuracy
+from featx.metrics.vqa import FEWEST, vqa_accuracy
 from featx.tasks.answering import Answering
 
 _MOST_KINDS = 12  # the 65 question types of VQAv2 would bury the rest
@@ -31,7 +31,7 @@ class LxmertVqa(Answering):
 
 
 def accuracy(question: Question, answer: str) -> float:
-    """By the annotators' answers; where a data set keeps only soft scores (LXMERT's lists), by these."""
-    if question.answers:
+    """By the annotators' answers; by the soft scores where there is one at most (LXMERT's lists, Visual Genome)."""
+    if len(question.answers) >= FEWEST:
         return vqa_accuracy(answer, question.answers, question.answer_ids)
     return (question.scores or {}).get(answer, 0.0)

@@ -337,6 +337,19 @@ def test_the_footer_names_key_count_size_and_note_and_wraps(written: list[Writte
     assert len(footer) >= 3
 
 
+def test_a_long_key_and_a_long_name_are_shortened_to_the_canvas(written: list[Written]) -> None:
+    key, name = "folder/" * 80 + "photo-1", "supercalifragilistic" * 20
+    canvas = draw(photo(400, 300), record([0, 0, 5, 5], (400, 300)), {"objects": ["", name, ""]}, key=key)
+    assert len(written) == 3
+    for one in written:
+        assert letters.measure(one.text, one.height) <= canvas.shape[1]
+    label, footer, _ = texts(written)
+    assert label.startswith("super")
+    assert label.endswith("0.90")
+    assert footer.startswith("folder/")
+    assert "photo-1" in footer
+
+
 def test_a_picture_of_another_size_is_an_error_that_gives_both() -> None:
     with pytest.raises(UsageError, match=r"20 x 10, .* 30 x 10"):
         draw(photo(10, 20), record([0, 0, 5, 5], (10, 30)), LABELS)

@@ -26,7 +26,10 @@ _WAYS = ("question", "answer")
 
 @dataclass
 class Panel:
-    """Predictors by name, "" for the only one; translators by language: ``{"question": model, "answer": model}``."""
+    """Predictors by name, "" for the default one; translators by language: ``{"question": model, "answer": model}``.
+
+    dictionary: a JSON file in place of translators. device: of the translators; predictors have their own.
+    """
 
     predictors: Mapping[str, Predictor]
     translators: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -53,6 +53,12 @@ def test_overrides_reach_into_sections_make_them_and_win_over_the_file(tmp_path:
     assert read.options == {"model": {"layers": 3, "width": 8, "names": ["a", "b"]}, "data": {"train": {"limit": 9}}}
 
 
+def test_an_override_of_one_alias_leaves_the_others(tmp_path: Path) -> None:
+    text = "task: t\ndata:\n  train: &set {questions: {file: a}}\n  val: *set\n"
+    read = recipe(tmp_path, text, "data.val.questions.file=b")
+    assert read.options["data"] == {"train": {"questions": {"file": "a"}}, "val": {"questions": {"file": "b"}}}
+
+
 def test_flags_win_over_overrides_and_absent_flags_do_not(tmp_path: Path) -> None:
     read = recipe(tmp_path, "task: t\nstore: a", "train.device=cuda:1", "store=b", store="c", device=None)
     assert (read.store, read.train.device) == ("c", "cuda:1")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
 from featx.store import disk
@@ -101,6 +105,50 @@ def test_without_the_one_the_pointer_names_the_newest_is_taken(tmp_path: Path) -
         made.write(State(step), TENSORS, {})
     checkpoint.shutil.rmtree(tmp_path / "step-000000009-epoch-0000")
     assert made.latest() == tmp_path / "step-000000007-epoch-0000"
+
+
+def test_two_checkpoints_of_a_step_count_as_one(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, 2)
+    (tmp_path / "step-notes.txt").write_text("mine")
+    for step, epoch in ((5, 0), (10, 0), (10, 1)):
+        made.write(State(step, epoch), TENSORS, {})
+    kept = ["step-000000005-epoch-0000", "step-000000010-epoch-0001"]
+    assert names(tmp_path) == ["latest.json", *kept, "step-notes.txt"]
+
+
+@pytest.mark.parametrize("content", ["", '{"checkp', "[]", "{}", "null"])
+def test_a_pointer_that_cannot_be_read_means_the_newest(content: str, tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, 3)
+    for step in (5, 7):
+        made.write(State(step), TENSORS, {})
+    (tmp_path / "latest.json").write_text(content)
+    made.clean()
+    assert made.latest() == tmp_path / "step-000000007-epoch-0000"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors"])
+def test_bytes_that_changed_within_a_checkpoint_are_found(name: str, tmp_path: Path) -> None:
+    folder = Checkpoints(tmp_path, 1).write(State(5), {"a": torch.ones(5000)}, {"b": torch.ones(5000)})
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-9000] + bytes(5000) + content[-4000:])
+    with pytest.raises(StoreDamaged, match=f"{name}: not the bytes that were written"):
+        checkpoint.read(folder)
+
+
+def test_a_file_of_a_checkpoint_in_place_of_another_is_found(tmp_path: Path) -> None:
+    """It is whole, and it is none of the optimiser's: the run went on without a state of it."""
+    folder = Checkpoints(tmp_path, 1).write(State(5), TENSORS, {"optimiser.0.step": torch.ones(1)})
+    (folder / "state.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(StoreDamaged, match=r"state\.safetensors: not the bytes"):
+        checkpoint.read(folder)
+
+
+def test_a_figure_of_a_state_that_changed_is_found(tmp_path: Path) -> None:
+    folder = Checkpoints(tmp_path, 1).write(State(5), TENSORS, {})
+    state = folder / "state.json"
+    state.write_text(state.read_text().replace('"step": 5', '"step": 6'))
+    with pytest.raises(StoreDamaged, match=r"state\.json: not the bytes"):
+        checkpoint.read(folder)
 
 
 @pytest.mark.parametrize("name", ["state.json", "model.safetensors", "state.safetensors"])
@@ -255,13 +303,28 @@ def test_what_is_not_finite_is_null_in_json() -> None:
     assert plain(value) == {"a": None, "b": [1.5, None], "c": {"d": [None, "x", None, True]}}
 
 
-def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any) -> None:
-        raise OSError(28, "No space left on device")
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What a process writes behind the limit fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(FeatxError, match="No space left on device"):
-        Checkpoints(tmp_path, 1).write(State(), TENSORS, {})
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    large, run = {"a": torch.zeros(1 << 20)}, Run(tmp_path, 1)
+    kept = run.checkpoints.write(State(1), TENSORS, {})
+    with files_of_at_most(1 << 20):
+        with pytest.raises(FeatxError, match=r"could not write to .*bytes are free") as caught:
+            run.checkpoints.write(State(2), large, {})
+        with pytest.raises(FeatxError, match="could not write to"):
+            run.export(run.best, lambda folder: save_file(large, folder / "model.safetensors"))
+    assert "make room" in caught.value.hint
+    assert run.checkpoints.latest() == kept
+    assert not run.best.exists()
 
 
 def test_the_folder_of_a_model_is_not_taken_for_a_run(tmp_path: Path) -> None:

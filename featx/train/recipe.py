@@ -101,7 +101,7 @@ def _apply(document: dict[str, Any], text: str) -> None:
         inner = place.get(part)
         if inner is not None and not isinstance(inner, dict):
             raise UsageError(f"--set {text}: {part} is {inner!r}, not a section", "override a setting by its full name")
-        place[part] = place = {} if inner is None else inner
+        place[part] = place = dict(inner or {})  # a copy: aliases of a YAML anchor are one object
     try:
         place[parts[-1]] = yaml.load(value, _Loader)
     except yaml.YAMLError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 from featx.errors import UsageError
 from featx.store import disk
-from featx.train.checkpoint import Checkpoints
+from featx.train.checkpoint import Checkpoints, room
 from featx.train.config import FREE
 from featx.train.distributed import World
 
@@ -98,7 +98,7 @@ class Run:
     def export(self, target: Path, write: Callable[[Path], None]) -> None:
         """Let ``write`` fill an empty folder that then takes the place of ``target``."""
         draft, old = disk.temporary(target), target.with_name(f".{target.name}.old")
-        with disk.room(self.folder):
+        with room(self.folder):
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
             write(draft)

@@ -30,11 +30,19 @@ def test_ce_is_that_of_the_best_answer() -> None:
     assert mce(LOGITS, SCORES).item() == pytest.approx(3 * total / 2, rel=1e-5)
 
 
-def test_a_question_without_an_answer_in_the_list_is_left_out() -> None:
+def test_a_question_without_an_answer_in_the_list_counts_as_zero() -> None:
     scores = SCORES.clone()
     scores[0] = 0
     assert best_class(scores).tolist() == [-100, 0]
-    assert torch.equal(ce(LOGITS, scores), ce(LOGITS[1:], SCORES[1:]))
+    assert torch.equal(ce(LOGITS, scores), ce(LOGITS[1:], SCORES[1:]) / 2)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_the_loss_of_a_batch_is_the_mean_of_those_of_its_parts(loss: object) -> None:
+    logits, scores = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3).repeat(2, 1)
+    scores[[0, 1, 4]] = 0  # the second part has more questions with an answer in the list than the first
+    parts = [loss(logits[part], scores[part]) for part in (slice(3), slice(3, 6))]  # type: ignore[operator]
+    torch.testing.assert_close(loss(logits, scores), sum(parts) / 2)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("loss", LOSSES.values())

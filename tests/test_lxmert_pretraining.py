@@ -334,6 +334,25 @@ def test_mistakes_are_sentences(tmp_path: Path) -> None:
         task(tmp_path, model={"weights": str(tmp_path / "vqa")})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"swap": 2}, "swap is 2\n.*a number from 0 to 1"),
+        ({"swap": -1}, "swap is -1"),
+        ({"swap": "x"}, "swap is 'x'"),
+        ({"swap": float("nan")}, "swap is nan"),
+        ({"objects": "many"}, "objects is 'many'"),
+        ({"attributes": -3}, "attributes is -3\n.*a whole number of 1 or more, or nothing"),
+        ({"objectives": None}, "objectives is None"),
+        ({"objectives": "words"}, "objectives is 'words'"),
+        ({"objectives": [5]}, r"objectives is \[5\]"),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        task(tmp_path, **change)
+
+
 def test_an_objective_that_would_be_left_out_is_refused(tmp_path: Path) -> None:
     made = task(tmp_path)
     listless = {"train": [{"captions": str(tmp_path / "captions.json")}], "val": []}

@@ -15,6 +15,7 @@ from featx.errors import UsageError, WeightsError
 from featx.lxmert.folder import load_model
 from featx.lxmert.losses import LOSSES
 from featx.lxmert.network import answer_logits
+from featx.lxmert.place import locate
 from featx.registry import load
 from featx.store import open_store
 from featx.tasks.gqa import LxmertGqa
@@ -224,6 +225,111 @@ def test_training_goes_on_from_an_exported_folder(questions: Path, tmp_path: Pat
     assert (wants.dim, wants.profile, wants.weights) == (toys.DIM, "profile-1", "weights-1")
 
 
+def goes_on(questions: Path, folder: Path, **changes: Any) -> LxmertVqa:
+    """The task that begins with an exported model."""
+    base = {"model": {"weights": str(folder)}, "data": toys.options(questions)["data"]}
+    made = LxmertVqa.from_options({**base, **changes})
+    assert isinstance(made, LxmertVqa)
+    return made
+
+
+def exported(made: LxmertVqa, folder: Path, provenance: Any = toys.PROVENANCE) -> dict[str, Any]:
+    """featx.json of a model trained on a store of that provenance."""
+    folder.mkdir()
+    made.export(folder, {"provenance": provenance})
+    about: dict[str, Any] = json.loads((folder / "featx.json").read_text())
+    return about
+
+
+def test_questions_stay_as_long_as_the_model_was_trained_with(questions: Path, tmp_path: Path) -> None:
+    model = {**toys.options(questions)["model"], "max_length": 9}
+    assert exported(build(questions, model=model), tmp_path / "m")["max_length"] == 9
+    assert goes_on(questions, tmp_path / "m").tokens.max_length == 9
+    given = {"weights": str(tmp_path / "m"), "max_length": 12}
+    assert goes_on(questions, tmp_path / "m", model=given).tokens.max_length == 12
+    assert build(questions).tokens.max_length == 20
+
+
+def test_a_model_that_is_trained_further_knows_where_the_weights_of_its_extractor_are(
+    questions: Path, tmp_path: Path
+) -> None:
+    exported(build(questions, extractor={"weights": "tiny", "chunk": 64}), tmp_path / "m")
+    again = goes_on(questions, tmp_path / "m")
+    options = exported(again, tmp_path / "same")["wants"]["extractor"]["options"]
+    assert options == {"profile": {"name": "toy"}, "weights": "tiny", "chunk": 64}
+    others = {**toys.PROVENANCE, "weights": {"sha256": "weights-2", "source": "other.pth"}}
+    options = exported(again, tmp_path / "other", others)["wants"]["extractor"]["options"]
+    assert options == {"profile": {"name": "toy"}, "weights": "other.pth"}
+    mine = goes_on(questions, tmp_path / "m", extractor={"weights": "mine"})
+    assert exported(mine, tmp_path / "mine")["wants"]["extractor"]["options"]["weights"] == "mine"
+
+
+def test_a_model_trained_on_another_store_wants_that_store_from_then_on(questions: Path, tmp_path: Path) -> None:
+    exported(build(questions), tmp_path / "m")
+    others = {"extractor": "fake", "profile": {"hash": "profile-2"}, "weights": {"sha256": "weights-2", "source": "x"}}
+    wants = exported(goes_on(questions, tmp_path / "m"), tmp_path / "n", others)["wants"]
+    assert (wants["profile"], wants["weights"]) == ("profile-2", "weights-2")
+    wants = exported(goes_on(questions, tmp_path / "m"), tmp_path / "o", {})["wants"]
+    assert (wants["profile"], wants["weights"]) == ("profile-1", "weights-1")  # of a store that states nothing
+
+
+def test_what_becomes_of_the_answers_of_the_weights_is_said(questions: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    exported(build(questions), folder)
+    assert not build(questions).notes
+    assert not goes_on(questions, folder).notes
+    (tmp_path / "a.json").write_text('["blue", "green", "The red"]')
+    data = {**toys.options(questions)["data"], "answers": str(tmp_path / "a.json")}
+    assert goes_on(questions, folder, data=data).notes == [
+        f"of 3 answers, {folder} knows 2: the others begin at zero"
+    ]  # fmt: skip
+    (folder / "answers.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "id2label"}))
+    (note,) = goes_on(questions, folder).notes
+    assert note == f"{folder} does not say which answers it knows (model.answers): the last layer begins anew"
+    trunk = tmp_path / "trunk"
+    toys.answering(vocab_size=len(build(questions).tokens)).lxmert.save_pretrained(trunk)
+    build(questions).tokens.save(trunk)
+    assert goes_on(questions, trunk).notes == [f"{trunk} has no answer head: it begins anew"]
+
+
+def test_a_vocabulary_of_another_size_is_refused(questions: Path, tmp_path: Path) -> None:
+    """Fewer pieces fit into the network, and mean other words in it."""
+    from featx.lxmert.tokens import Tokens
+
+    exported(build(questions), tmp_path / "m")
+    (tmp_path / "few").mkdir()
+    Tokens.train(["what colour"], 30).save(tmp_path / "few")
+    model = {"weights": str(tmp_path / "m"), "tokenizer": str(tmp_path / "few")}
+    with pytest.raises(WeightsError, match=r"knows \d+ word pieces .*the vocabulary has 16") as caught:
+        goes_on(questions, tmp_path / "m", model=model)
+    assert "the vocabulary that belongs to the weights" in caught.value.hint
+
+
+def test_a_question_that_is_repeated_counts_once(tmp_path: Path) -> None:
+    rows = [{"question_id": i, "img_id": f"p{i}", "sent": f"what {'cccccc' if i else 'dddddd'}?",
+             "label": {"red" if i else "blue": 1.0}, "question_type": "a" if i else "b"} for i in range(3)]  # fmt: skip
+    base = toys.options(toys.write_questions(tmp_path / "q.json", rows))
+    data = {**base["data"], "train": {**base["data"]["train"], "repeat": {"b": 5}}, "val": [], "answers": {"least": 2}}
+    model = {**base["model"], "tokenizer": {"size": 5 + 9 + 2}}  # special, letters, and two words: what, and one more
+    made = LxmertVqa.from_options({**base, "data": data, "model": model})
+    assert [q.id for q in made.examples("train")] == [0, 0, 0, 0, 0, 1, 2]
+    assert isinstance(made, LxmertVqa)
+    assert list(made.answers) == ["red"]  # of two questions; blue is the answer to one
+    words = set(made.tokens.backend.get_vocab())
+    assert ("cccccc" in words, "dddddd" in words) == (True, False)
+
+
+def test_the_published_width_has_the_published_number_of_places_for_words(questions: Path) -> None:
+    from featx.tasks.building import fresh_sizes
+    from featx.tasks.options import ModelOptions
+
+    tokens = build(questions).tokens
+    places = [fresh_sizes(ModelOptions(hidden=hidden, dim=8), tokens, None).positions for hidden in (None, 768, 128)]
+    assert places == [512, 512, 32]
+
+
 def test_a_folder_whose_parts_do_not_fit_is_refused(questions: Path, tmp_path: Path) -> None:
     build(questions).export(tmp_path, {})
     (tmp_path / "answers.json").write_text('["a", "b"]')
@@ -269,6 +375,26 @@ def test_published_weights_take_their_answers_and_words_from_elsewhere(shared: P
         ({"data": 3}, "data is 3"),
         ({"data": {"train": "q.json"}}, "data.train is 'q.json'"),
         ({"extractor": "tiny"}, "extractor is 'tiny'"),
+        ({"zero_features": "no"}, "zero_features is 'no'\n.*true or false"),
+        ({"shuffle_pictures": "false"}, "shuffle_pictures is 'false'"),
+        ({"zero_features": 1}, "zero_features is 1"),
+        ({"save_dtype": "half"}, "save_dtype is 'half'\n.*one of float32, float16"),
+        ({"model": {"weights": 5}}, "model.weights is 5\n.*a text, or nothing for model.weights"),
+        ({"model": {"layers": 5}}, "model.layers is 5"),
+        ({"model": {"layers": [-1, 0, 1]}}, r"model.layers is \[-1, 0, 1\]"),
+        ({"model": {"layers": [1, 0, 0]}}, r"model.layers is \[1, 0, 0\]"),
+        ({"model": {"max_length": 1}}, "model.max_length is 1\n.*a whole number of 3 or more"),
+        ({"model": {"max_length": 2}}, "model.max_length is 2"),
+        ({"model": {"hidden": True}}, "model.hidden is True"),
+        ({"model": {"tokenizer": 7}}, "model.tokenizer is 7"),
+        ({"model": None}, "model is None"),
+        ({"data": {"train": {"questions": 5}}}, "data.train.questions is 5"),
+        ({"data": {"train": {"questions": "q.json", "only": 5}}}, "data.train.only is 5"),
+        ({"data": {"train": {"questions": "q.json", "without": ["p1"]}}}, r"data.train.without is \['p1'\]"),
+        ({"data": {"answers": {"least": 0}}}, "data.answers.least is 0"),
+        ({"data": {"answers": {"least": -3}}}, "data.answers.least is -3\n.*1 or more"),
+        ({"data": {"answers": {"least": "nine"}}}, "data.answers.least is 'nine'"),
+        ({"data": {"answers": ["yes"]}}, r"data.answers is \['yes'\]"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence(questions: Path, change: dict[str, Any], message: str) -> None:
@@ -300,6 +426,23 @@ def test_the_store_tells_the_dimension(questions: Path, store: Path) -> None:
     for where in (str(store), {"train": str(store)}):
         made = LxmertVqa.from_options({**base, "model": model, "store": where})
         assert made.wants().dim == toys.DIM
+
+
+def test_configurations_of_the_repository_begin_with_what_can_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights and tokenizers are a hub id, a run of the repository, or the model that comes with it."""
+    import yaml
+
+    hub, asked = pytest.importorskip("huggingface_hub"), []
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **more: asked.append(name) or str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for path in sorted((Path(__file__).resolve().parent.parent / "configs").glob("lxmert_*.yaml")):
+        model = yaml.safe_load(path.read_text()).get("model") or {}
+        for name in ("weights", "tokenizer"):
+            if isinstance(model.get(name), str) and not model[name].startswith("runs/"):
+                locate(model[name], weights=False)
+    assert sorted(asked) == ["bert-base-uncased", "unc-nlp/lxmert-base-uncased", "unc-nlp/lxmert-base-uncased"]
 
 
 def test_configurations_of_the_repository_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

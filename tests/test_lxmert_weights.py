@@ -42,6 +42,7 @@ def equal(a: Any, b: Any) -> bool:
          "lxmert.encoder.x_layers.0.visual_attention.att.key.weight"),
         ("lxrt_encoder.model.bert.encoder.layer.1.output.dense.bias", "lxmert.encoder.layer.1.output.dense.bias"),
         ("module.lxrt_encoder.model.bert.pooler.dense.bias", "lxmert.pooler.dense.bias"),
+        ("lxrt_encoder.model.module.bert.pooler.dense.bias", "lxmert.pooler.dense.bias"),
         ("logit_fc.3.weight", "answer_head.logit_fc.3.weight"),
         ("module.answer_head.logit_fc.3.weight", "answer_head.logit_fc.3.weight"),
         ("module.cls.predictions.bias", "cls.predictions.bias"),
@@ -76,6 +77,16 @@ def test_two_names_that_become_one_are_an_error() -> None:
 def test_an_original_pth_loads_into_the_same_network(tmp_path: Path, layout: Any) -> None:
     network = toys.pretraining() if layout == "pretrain" else toys.answering()
     torch.save({original_name(n, layout): t for n, t in network.state_dict().items()}, tmp_path / "x.pth")
+    assert equal(load_network(locate(tmp_path / "x.pth"), heads=4), network)
+
+
+def test_a_pth_of_several_gpus_loads_into_the_same_network(tmp_path: Path) -> None:
+    """There the encoder is wrapped, and the answer head beside it is not."""
+    network, found = toys.answering(), {}
+    for name, tensor in network.state_dict().items():
+        trunk = "lxrt_encoder.model.module.bert." + name.removeprefix("lxmert.")
+        found[trunk if name.startswith("lxmert.") else name.removeprefix("answer_head.")] = tensor
+    torch.save(found, tmp_path / "x.pth")
     assert equal(load_network(locate(tmp_path / "x.pth"), heads=4), network)
 
 
@@ -151,6 +162,11 @@ def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
     assert "shape lxmert.encoder.r_layers.1.attention.self.key.weight" in refused(tmp_path, tensors)
 
 
+def test_weights_of_something_else_are_called_that(tmp_path: Path) -> None:
+    said = refused(tmp_path, {"conv1.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(3)})
+    assert "is no LXMERT: it has no lxmert.embeddings.word_embeddings.weight, its tensors are conv1.weight, fc" in said
+
+
 def test_many_faults_are_counted(tmp_path: Path) -> None:
     tensors = {n: t for n, t in state(toys.answering()).items() if "x_layers.0" not in n}
     assert re.search(r"lacks .* and \d+ more", refused(tmp_path, tensors))
@@ -208,6 +224,17 @@ def test_a_folder_with_two_weights_is_a_question(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"2 weights files: a\.pth, b\.pth"):
         locate(tmp_path)
+
+
+def test_a_hub_id_may_have_no_organisation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub, asked = pytest.importorskip("huggingface_hub"), []
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **more: asked.append(name) or str(tmp_path))
+    for name in ("bert-base-uncased", "bert-base-uncased@main", "google-bert/bert-base-uncased"):
+        assert locate(name, weights=False).folder == tmp_path
+    assert asked == ["bert-base-uncased", "bert-base-uncased", "google-bert/bert-base-uncased"]
+    for name in ("a/b/c", "weights.pth", "org/weights.safetensors", "two words"):
+        with pytest.raises(WeightsError, match="there is no model"):
+            locate(name)
 
 
 def test_a_hub_id_that_cannot_be_reached_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -276,6 +303,16 @@ def test_the_same_list_keeps_the_whole_head() -> None:
     network, known = with_answers(source, answers, answers)
     assert known == 4
     assert equal(network.answer_head, source.answer_head)
+
+
+def test_an_answer_that_is_in_both_lists_keeps_its_row_whatever_it_would_be_converted_to() -> None:
+    old = AnswerSpace(["gray", "grey", "the who", "one", "1"])
+    source = toys.answering(num_qa_labels=5)
+    rows = source.answer_head.logit_fc[3].weight.clone()
+    network, known = with_answers(source, old, AnswerSpace([*old, "new", "The Gray."]))
+    wanted = torch.cat([rows, torch.zeros(1, rows.shape[1]), rows[:1]])
+    assert torch.equal(network.answer_head.logit_fc[3].weight, wanted)
+    assert known == 6
 
 
 def test_a_trunk_without_a_head_gets_a_fresh_one() -> None:

@@ -1,4 +1,7 @@
-"""The losses of question answering: logits ``[B, C]`` and soft scores ``[B, C]`` in 0..1 -> a scalar."""
+"""The losses of question answering: logits ``[B, C]`` and soft scores ``[B, C]`` in 0..1 -> a scalar.
+
+All are means over the B questions, so that the loss of a batch is the mean of those of its parts, however it is cut.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,8 @@ def bce_soft(logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
 
 
 def ce(logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of a softmax over the answers with the best-scored one; zero when no example has one."""
-    classes = best_class(scores)
-    if not bool((classes >= 0).any()):
-        return logits.sum() * 0.0  # the mean over no example would be NaN
-    return cross_entropy(logits, classes, ignore_index=IGNORED)
+    """Cross-entropy of a softmax over the answers with the best-scored one; zero for a question that has none."""
+    return cross_entropy(logits, best_class(scores), ignore_index=IGNORED, reduction="sum") / len(logits)
 
 
 def mce(logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

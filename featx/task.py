@@ -50,7 +50,8 @@ class Task(ABC):
     """One model and what it is trained for.
 
     A task is built in every process from the same options, so nothing of it is ever pickled. Examples are whatever
-    the task likes; all that the loop does with them is count, choose and hand them back.
+    the task likes; all that the loop does with them is count, choose and hand them back, and see whether a run goes on
+    with the same ones: by the fields of a dataclass, or else by ``repr``, which must then say what they are.
     """
 
     name: ClassVar[str]

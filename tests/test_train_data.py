@@ -83,10 +83,10 @@ def test_the_state_of_all_generators_can_be_put_back() -> None:
 
     seed_everything(4)
     draw()  # leaves one half of a pair of normal numbers waiting in numpy's and Python's generators
-    state = {name: value.clone() for name, value in capture().items()}
+    state = {name: value.clone() for name, value in capture(torch.device("cpu")).items()}
     first = [draw() for _ in range(3)]
     seed_everything(5)
-    restore(state)
+    restore(state, torch.device("cpu"))
     assert [draw() for _ in range(3)] == first
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,8 @@ from safetensors.torch import load_file
 
 from tests.toy_task import events, make_store, run, write_recipe
 
-# The same examples are in a batch however many processes share it, and what is drawn for them is the same. Dropout is off:
-# every process draws its own.
+# The same examples are in a batch however many processes share it, and what is drawn for them is the same. Dropout is
+# off: every process draws its own.
 SETTINGS: dict[str, Any] = {"epochs": 4, "batch": 8, "lr": 0.02, "clip": 1.0, "log_every": 1, "weight_decay": 0.1}
 
 
@@ -94,6 +97,49 @@ def test_another_number_of_processes_goes_on_and_says_so(home: Path) -> None:
     code, _, said = run(recipe, home / "fewer")
     assert code == 0, said
     assert said.count("the run had 2 processes so far and has 1 now: dropout will differ") == 1
+
+
+def test_the_process_that_waits_longest_for_data_is_the_one_that_is_told_of(home: Path) -> None:
+    recipe = write_recipe(home / "slow.yaml", home / "store", {**SETTINGS, "epochs": 1, "workers": 0})
+    code, _, said = run(recipe, home / "slow", processes=2, TOY_SLOW="1 0.3")
+    assert code == 0, said
+    lines = [json.loads(line) for line in (home / "slow/log.jsonl").read_text().splitlines()]
+    (epoch,) = [line for line in lines if line["event"] == "epoch"]
+    assert epoch["time"]["data"] * epoch["time"]["seconds"] >= 6 * 0.3, "the first process waited for no data at all"
+
+
+def test_a_folder_that_the_first_process_refuses_is_told_once(home: Path) -> None:
+    recipe = write_recipe(home / "strange.yaml", home / "store", SETTINGS)
+    (home / "strange").mkdir()
+    (home / "strange/thesis.tex").write_text("years of work")
+    code, _, said = run(recipe, home / "strange", processes=2)
+    assert code != 0
+    assert said.count("is not empty and not the folder of a run") == 1
+    assert "Connection closed" not in said
+
+
+def test_what_only_the_first_process_does_is_known_to_all(home: Path) -> None:
+    """Its result, and why it failed: two real processes, which agree or would wait for ever."""
+    code = "\n".join([
+        "import sys",
+        "from featx.errors import UsageError",
+        "from featx.train.distributed import ToldByFirst, join",
+        "def fail(): raise UsageError('no room', 'make some')",
+        "with join('cpu') as world:",
+        "    assert world.by_first(lambda: {'rank': world.rank}) == {'rank': 0}",
+        "    try: world.by_first(fail)",
+        "    except (UsageError, ToldByFirst) as error:",
+        "        assert isinstance(error, UsageError) == world.first",
+        "        assert (error.message, error.hint, error.exit_code) == ('no room', 'make some', 2)",
+        "        print('refused')",
+    ])  # fmt: skip
+    (home / "agree.py").write_text(code)
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", home / "agree.py"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["refused"] * 2
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(home: Path) -> None:

@@ -23,6 +23,10 @@ from featx.train.run import Run
 
 ALONE = World(0, 1, torch.device("cpu"))
 TENSORS = {"a": torch.arange(3.0)}
+FACTS = {
+    "task": "t", "options": {}, "train": {"device": "cpu"}, "stores": {}, "examples": {"train": 5},
+    "contents": {"train": "aa"}, "threads": 1,
+}  # fmt: skip
 
 
 def names(folder: Path) -> list[str]:
@@ -179,14 +183,14 @@ def test_a_run_of_another_configuration_is_refused_with_every_difference(tmp_pat
     first = {
         "task": "t", "options": {"model": {"layers": 2}, "names": ["a", "b"], "old": 1},
         "train": {"lr": 0.1, "workers": 2, "device": "cpu"}, "stores": {"train": {"digest": "aa"}},
-        "examples": {"train": 5}, "threads": 1,
+        "examples": {"train": 5}, "contents": {"train": "aa", "val": "cc"}, "threads": 1,
     }  # fmt: skip
     assert run.enter(first, ALONE) == []
     assert run.enter(json.loads(json.dumps(first)), ALONE) == []
     second = {
         "task": "t", "options": {"model": {"layers": 3}, "names": ["a", "c"], "new": None},
         "train": {"lr": 0.2, "workers": 3, "device": "cpu"}, "stores": {"train": {"digest": "bb"}},
-        "examples": {"train": 6}, "threads": 1,
+        "examples": {"train": 6}, "contents": {"train": "bb", "val": "cc"}, "threads": 1,
     }  # fmt: skip
     with pytest.raises(UsageError) as caught:
         run.enter(second, ALONE)
@@ -198,14 +202,37 @@ def test_a_run_of_another_configuration_is_refused_with_every_difference(tmp_pat
         "  train.lr: begun with 0.1, now 0.2",
         '  stores.train.digest: begun with "aa", now "bb"',
         "  examples.train: begun with 5, now 6",
+        '  contents.train: begun with "aa", now "bb"',
     ]
+
+
+def test_a_run_begun_before_contents_were_kept_is_still_one(tmp_path: Path) -> None:
+    early = {name: value for name, value in FACTS.items() if name != "contents"}
+    (tmp_path / "config.json").write_text(json.dumps(early))
+    run = Run(tmp_path, 1)
+    run.lock().release()
+    assert run.enter(FACTS, ALONE) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"task": "t"}'])
+def test_a_run_with_a_damaged_config_is_refused_and_can_be_begun_anew(content: str, tmp_path: Path) -> None:
+    run = Run(tmp_path, 1)
+    run.enter(FACTS, ALONE)
+    run.checkpoints.write(State(3), TENSORS, {})
+    run.log.write_text("{}\n")
+    run.config.write_text(content)
+    run.lock().release()
+    with pytest.raises(UsageError, match=r"config\.json is not that of a run any more") as caught:
+        run.enter(FACTS, ALONE)
+    assert "--fresh" in caught.value.hint
+    run.prepare(fresh=True)
+    assert run.enter(FACTS, ALONE) == []
 
 
 def test_another_device_or_number_of_threads_is_allowed_and_noted(tmp_path: Path) -> None:
     run = Run(tmp_path, 1)
-    facts = {"task": "t", "train": {"device": "cpu"}, "threads": 1}
-    run.enter(facts, ALONE)
-    notes = run.enter({**facts, "train": {"device": "cuda"}, "threads": 4}, ALONE)
+    run.enter(FACTS, ALONE)
+    notes = run.enter({**FACTS, "train": {"device": "cuda"}, "threads": 4}, ALONE)
     assert [note.partition(":")[0] for note in notes] == [
         "threads was 1 when this run was begun and is 4", "train.device was cpu when this run was begun and is cuda",
     ]  # fmt: skip
@@ -222,7 +249,7 @@ def test_a_folder_of_something_else_is_never_written_to(tmp_path: Path) -> None:
 
 def test_fresh_empties_a_run_and_nothing_else(tmp_path: Path) -> None:
     run = Run(tmp_path, 1)
-    run.enter({"threads": 1, "train": {"device": "cpu"}}, ALONE)
+    run.enter(FACTS, ALONE)
     run.checkpoints.write(State(3), TENSORS, {})
     run.export(run.best, lambda folder: None)
     run.log.write_text("{}\n")
@@ -288,6 +315,15 @@ def test_a_log_is_cut_to_where_the_checkpoint_was(tmp_path: Path) -> None:
     again.close()
     assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["train", "end"]
     assert last_event(log, "train") == {"event": "train", "step": 1}
+
+
+def test_a_line_of_a_log_that_was_cut_is_passed_over(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"event": "end", "step": 2}\n7\n{"event": "en')
+    assert last_event(log, "end") == {"event": "end", "step": 2}
+    log.write_text('{"event": "en')
+    with pytest.raises(UsageError, match="has no event 'end'"):
+        last_event(log, "end")
 
 
 def test_a_log_that_somebody_cut_is_told(tmp_path: Path) -> None:

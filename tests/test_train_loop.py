@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from featx.errors import FeatxError, Interrupted, UsageError
-from featx.task import Split, Wants
-from featx.train import TrainConfig, train
+from featx.errors import FeatxError, Interrupted, MissingDependency, StoreDamaged, UsageError
+from featx.task import Group, Split, Wants
+from featx.train import Outcome, TrainConfig, train
+from featx.train.contents import contents
 from tests.toy_task import CONFIG, Example, Toy, events, kinds, make_store, toy, trained
 
 
@@ -142,6 +146,100 @@ def test_a_finished_run_is_not_run_again(store: Path, tmp_path: Path) -> None:
     assert trained(store, tmp_path / "run", task) == first
     assert task.calls == 0
     assert (tmp_path / "run/log.jsonl").read_bytes() == before
+
+
+def test_a_run_goes_on_with_the_same_examples_only(store: Path, tmp_path: Path) -> None:
+    class Turned(Toy):
+        def examples(self, split: Split) -> Sequence[Example]:
+            return list(super().examples(split))[::-1]
+
+    trained(store, tmp_path / "run")
+    with pytest.raises(UsageError, match="another configuration") as caught:
+        trained(store, tmp_path / "run", toy(Turned))
+    named = [line.partition(":")[0].strip() for line in caught.value.message.splitlines()[1:]]
+    assert named == ["contents.train", "contents.val"]
+
+
+def test_the_contents_of_examples_are_all_that_is_in_them() -> None:
+    class Plain:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def __repr__(self) -> str:
+            return self.text
+
+    @dataclass(frozen=True)
+    class Boxed:
+        name: str
+        boxes: np.ndarray[Any, Any]
+
+    boxes = np.arange(4000, dtype=np.float32)
+    other = boxes.copy()
+    other[2000] += 1e-4
+    told = [
+        contents(examples)
+        for examples in (
+            [], [Example("p", 1), Example("p", 2)], [Example("p", 2), Example("p", 1)], [Example("p", 12)],
+            [Plain("a"), Plain("b")], [Plain("ab")], [Boxed("a", boxes)], [Boxed("a", other)], [Boxed("b", boxes)],
+        )
+    ]  # fmt: skip
+    assert len(set(told)) == len(told)
+    assert told[1] == contents((Example("p", 1), Example("p", 2)))
+    assert told[6] == contents([Boxed("a", boxes.copy())])
+
+
+def test_fresh_deletes_nothing_where_the_new_run_cannot_begin(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(store, tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingDependency, match="tensorboard"):
+        train(toy(), store, TrainConfig(**CONFIG, tensorboard=True), tmp_path / "run", fresh=True)
+    monkeypatch.undo()
+
+    class Unlearnable(Toy):
+        def groups(self) -> list[Group]:
+            raise UsageError("nothing to learn")
+
+    with pytest.raises(UsageError, match="nothing to learn"):
+        train(toy(Unlearnable), store, TrainConfig(**CONFIG), tmp_path / "run", fresh=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_checkpoint_of_another_model_is_a_sentence(store: Path, tmp_path: Path) -> None:
+    class Wider(Toy):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.model["more"] = torch.nn.Linear(3, 3)
+
+    with pytest.raises(FeatxError):
+        trained(store, tmp_path / "run", toy(nan=9))
+    with pytest.raises(StoreDamaged, match="is not one of this model and its optimiser"):
+        trained(store, tmp_path / "run", toy(Wider))
+
+
+def test_time_is_counted_over_all_processes_of_a_run(store: Path, tmp_path: Path) -> None:
+    """Three seconds waiting and one working a step, as a clock has it that the task moves; killed and gone on with."""
+    now = [0.0]
+
+    class Timed(Toy):
+        def prepare(self, examples: Any, records: Any, rngs: Any) -> dict[str, torch.Tensor]:
+            now[0] += 3.0
+            return super().prepare(examples, records, rngs)
+
+        def loss(self, batch: Any) -> dict[str, torch.Tensor]:
+            now[0] += 1.0
+            return super().loss(batch)
+
+    def go(**options: Any) -> Outcome:
+        config = TrainConfig(**{**CONFIG, "workers": 0})
+        return train(toy(Timed, **options), store, config, tmp_path / "run", clock=lambda: now[0])
+
+    with pytest.raises(FeatxError, match="at step 9"):
+        go(nan=9)
+    outcome = go()
+    assert (outcome.steps, outcome.seconds, outcome.data) == (18, 72.0, 0.75)
 
 
 def test_settings_that_do_not_bind_may_change_and_others_not(store: Path, tmp_path: Path) -> None:

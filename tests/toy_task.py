@@ -49,7 +49,8 @@ class Toy(Task):
     that is not a number. scores: what the metric returns, one evaluation after another, instead of the accuracy.
     partial: a part of the model is used by batches with an even sum of labels only. The environment variable
     TOY_SIGNAL, ``55 SIGKILL`` or ``55 SIGKILL 1``, makes the process (of rank 1) send itself a signal at a call of the
-    loss; it is no option, because options belong to the configuration of a run.
+    loss; it is no option, because options belong to the configuration of a run. TOY_SLOW, ``1 0.2``: seconds that
+    ``prepare`` takes in the process of a rank.
     """
 
     name = "toy"
@@ -61,8 +62,10 @@ class Toy(Task):
     ) -> None:  # fmt: skip
         self.counts, self.pictures = {"train": train, "val": val}, pictures
         self.noise, self.slow, self.nan = noise, slow, nan
-        at, self.send, *rank = os.environ.get("TOY_SIGNAL", "0 SIGKILL").split()
-        self.at = int(at) if rank in ([], [os.environ.get("RANK")]) else 0
+        at, self.send, *only = os.environ.get("TOY_SIGNAL", "0 SIGKILL").split()
+        self.at = int(at) if only in ([], [os.environ.get("RANK")]) else 0
+        rank, _, seconds = os.environ.get("TOY_SLOW", "").partition(" ")
+        self.slow = float(seconds) if rank == os.environ.get("RANK", "0") else slow
         self.wanted = Wants(**{"dim": DIM, "profile": "toy-profile", "weights": "toy-weights", **(wants or {})})
         layers = (torch.nn.Linear(DIM, 8), torch.nn.ReLU(), torch.nn.Dropout(dropout), torch.nn.Linear(8, 1))
         self.model = torch.nn.ModuleDict({"net": torch.nn.Sequential(*layers)})

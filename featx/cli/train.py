@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
     """Train. A second interrupt, which is not waited for, also says how to go on."""
     recipe = read_recipe(options.config, options.overrides, store=options.store, device=options.device)
     resume = "resume with the same torchrun command" if "RANK" in os.environ else f"resume with: {command_line()}"
-    from featx.train.loop import train  # torch, which takes seconds, comes after the cheap mistakes
+    from featx.train.distributed import ToldByFirst  # torch, which takes seconds, comes after the cheap mistakes
+    from featx.train.loop import train
 
     def note(text: str) -> None:
         print(f"featx: {text}", file=sys.stderr)
@@ -56,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
             options=recipe.options, allow_mismatch=options.allow_mismatch, fresh=options.fresh, quiet=options.quiet,
             json_lines=options.json, on_note=note, resume_hint=resume,
         )  # fmt: skip
+    except ToldByFirst as error:
+        return error.exit_code
     except KeyboardInterrupt:
         raise Interrupted("stopped at once; the last checkpoint is kept", resume) from None
     if not options.quiet and not options.json and os.environ.get("RANK", "0") == "0":

@@ -12,6 +12,7 @@ learns which task it runs (see :mod:`featx.task`). One noun per module:
 ``seeds``       every source of chance: seeding, keeping, putting back
 ``sources``     the stores of a run; ``check``: do they hold what the task wants?
 ``feed``        anything, made ahead in threads
+``contents``    which examples a run is made of
 ``supply``      the batches of a run: examples, records, tensors
 ``distributed`` several processes
 ``learner``     one step: forward, backward, clip, update

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,15 @@ import torch
 import torch.distributed as dist
 
 from featx.device import usable_device
-from featx.errors import UsageError
+from featx.errors import FeatxError, UsageError
+
+
+class ToldByFirst(FeatxError):
+    """What the first process raised, in another one: it needs not be told again."""
+
+    def __init__(self, message: str, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,25 @@ class World:
         dist.all_reduce(total, group=self.control)
         return bool(total)
 
-    def wait(self) -> None:
-        """Until every process is here."""
-        if self.size > 1:
-            dist.barrier(group=self.control)
+    def by_first(self, action: Callable[[], Any]) -> Any:
+        """Let the first process do what one must do for all; its JSON-able result, in every process.
+
+        What is raised there is raised in every other process as ToldByFirst, so that none waits for a dead one.
+        """
+        if self.size == 1:
+            return action()
+        if not self.first:
+            result, *error = self.gather(None)[0]
+            if error:
+                raise ToldByFirst(*error)
+            return result
+        try:
+            result = action()
+        except Exception as error:
+            hint, code = (error.hint, error.exit_code) if isinstance(error, FeatxError) else ("", FeatxError.exit_code)
+            self.gather([None, str(getattr(error, "message", error)), hint, code])
+            raise
+        return self.gather([result])[0][0]
 
 
 @contextmanager

@@ -63,8 +63,9 @@ def _dump(found: Sequence[Any], task: Task) -> bytes:
 
 def scores(task: Task, examples: Sequence[Any], found: Sequence[Any], world: World) -> dict[str, float]:
     """``Task.metric``, computed by the first process and known to all."""
-    mine = {name: float(value) for name, value in task.metric(examples, found).items()} if world.first else {}
-    figures: dict[str, float] = world.gather(mine)[0]
+    figures: dict[str, float] = world.by_first(
+        lambda: {name: float(value) for name, value in task.metric(examples, found).items()}
+    )
     if not figures:
         raise FeatxError(
             f"the metric of task {task.name} returned no score", "the first score says which model is best"

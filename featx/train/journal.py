@@ -31,7 +31,7 @@ class Journal:
             )
         self._file = path.open("ab")
         self._file.truncate(at)
-        self._board = _writer(tensorboard, step) if tensorboard else None
+        self._board = summary_writer()(str(tensorboard), purge_step=step + 1) if tensorboard else None
 
     def write(self, event: Event) -> None:
         """Append one event; scalars of it go to TensorBoard too."""
@@ -56,9 +56,13 @@ class Journal:
 def last_event(path: Path, kind: str) -> dict[str, Any]:
     """The last event of a kind in a log. Raises UsageError when there is none."""
     lines = path.read_bytes().splitlines() if path.exists() else []
-    for event in map(json.loads, reversed(lines)):
-        if event["event"] == kind:
-            return dict(event)
+    for line in reversed(lines):
+        try:
+            event = json.loads(line)
+        except ValueError:  # cut by whatever
+            continue
+        if isinstance(event, dict) and event.get("event") == kind:
+            return event
     raise UsageError(f"{path} has no event {kind!r}", "restore the file, or begin anew with --fresh")
 
 
@@ -80,10 +84,11 @@ def _scalars(event: Event) -> list[tuple[str, float]]:
     return [(f"{event['event']}/{name}", value) for name, value in names.items() if value is not None]
 
 
-def _writer(folder: Path, step: int) -> Any:
+def summary_writer() -> Any:
+    """TensorBoard's writer. Raises MissingDependency where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
         hint = INSTALL_HINTS["tensorboard"]
         raise MissingDependency("train.tensorboard needs the package tensorboard, which is absent", hint) from None
-    return SummaryWriter(str(folder), purge_step=step + 1)
+    return SummaryWriter

@@ -19,7 +19,7 @@ from featx.train.display import Display
 from featx.train.distributed import World, join
 from featx.train.evaluation import evaluate
 from featx.train.feed import Feed
-from featx.train.journal import Journal, last_event, plain
+from featx.train.journal import Journal, last_event, plain, summary_writer
 from featx.train.keeper import Keeper
 from featx.train.learner import Learner
 from featx.train.meter import Meter
@@ -68,19 +68,24 @@ def train(
         supply = _supply(task, config, world, readers, checked.examples)
         begin_with = supply.describe(options or {}, checked.notes)
         run = Run(Path(out), config.keep)
-        if world.first:
+        loop = _Loop(supply, run, resume_hint, clock)  # what cannot be built fails before a former run is deleted
+
+        def take() -> None:
             stack.enter_context(run.lock())
             run.prepare(fresh=fresh)
-        world.wait()
+
+        world.by_first(take)
         notes = [*task.notes, *checked.notes, *run.enter(begin_with, world)]
         if run.finished:
-            return _ended(run, Display(0, json=json_lines, quiet=quiet or not world.first))
-        loop = _Loop(supply, run, resume_hint, clock)
+            return _ended(run, Display(0, json=json_lines, quiet=quiet or not world.first), world)
         notes += loop.restore(begin_with)
-        if world.first:
+
+        def speak() -> None:
             for text in notes:
                 on_note(text)
             loop.teller = stack.enter_context(_teller(loop, json_lines=json_lines, quiet=quiet))
+
+        world.by_first(speak)
         loop.greet(notes)
         with Stop() as stop:
             return loop.go(stop)
@@ -98,13 +103,16 @@ class _Loop:
         meter = Meter(self.world, lenient=config.precision == "float16", advice=self._advice)
         self.keeper = Keeper(run.checkpoints, self.learner, meter, config, self.world)
         self.meter, self.teller = meter, Teller()
-        self.watch, self.past = Watch(clock), Watch(clock)  # of this epoch, and of those before it
+        self.watch, self.past = Watch(clock), Watch(clock)  # of this epoch, and of all before it
+        if config.tensorboard:
+            summary_writer()
         self._hint = hint
 
     def restore(self, config: dict[str, Any]) -> list[str]:
         """Go back to the last checkpoint, if there is one. Returns what a person should know of it."""
         self.state, notes = self.keeper.restore()
         self.state.config = config
+        self.past = self.past.anew(self.state.data, self.state.work)
         return notes
 
     def greet(self, notes: Sequence[str]) -> None:
@@ -158,11 +166,15 @@ class _Loop:
             due = state.step % self.config.log_every == 0 or not self._within_epoch()
             line = self.meter.line() if due else None
         if line is not None:
-            self._tell("train", **line, lr=self.learner.rate(state.step - 1), time=self.watch.to_dict())
+            self._tell("train", **line, lr=self.learner.rate(state.step - 1), time=self._longest(self.watch).to_dict())
         self.teller.advance()
         if not self._within_epoch():
-            self._tell("epoch", loss=self.meter.epoch(), time=self.watch.to_dict())
+            self._tell("epoch", loss=self.meter.epoch(), time=self._longest(self.watch).to_dict())
             self.past, self.watch = self.past + self.watch, self.watch.anew()
+
+    def _longest(self, watch: Watch) -> Watch:
+        """Of the process that waited longest for data: meanwhile the others waited for it, which they take for work."""
+        return watch.anew(*max(self.world.gather([watch.data, watch.work])))
 
     def _evaluation_due(self) -> bool:
         every, last = self.config.evaluate_every, self.state.step == self.steps
@@ -192,14 +204,12 @@ class _Loop:
             return self.task.predict(self.supply.place(batch))
 
     def _export(self, target: Path) -> None:
-        if self.world.first:
-            where = {"epoch": self._epoch, "step": self.state.step, "figures": self.state.figures}
-            trained_on = {**self.supply.provenance(), **where}
-            self.run.export(target, lambda folder: self.task.export(folder, trained_on))
-        self.world.wait()
+        where = {"epoch": self._epoch, "step": self.state.step, "figures": self.state.figures}
+        trained_on = {**self.supply.provenance(), **where}
+        self.world.by_first(lambda: self.run.export(target, lambda folder: self.task.export(folder, trained_on)))
 
     def _finish(self) -> Outcome:
-        state, spent = self.state, (self.past + self.watch).to_dict()
+        state, spent = self.state, self._longest(self.past + self.watch).to_dict()
         end = {"reason": self._reason(), "figures": state.figures, "best": state.best, "time": spent}
         event = self._tell("end", **end)
         if self.world.first:
@@ -208,6 +218,8 @@ class _Loop:
         return Outcome.of(event, str(self.run.folder))
 
     def _save(self) -> None:
+        spent = self._longest(self.past + self.watch)
+        self.state.data, self.state.work = spent.data, spent.work
         self.keeper.save(self.state, self.teller)
 
     def _interrupt(self) -> NoReturn:
@@ -228,9 +240,9 @@ class _Loop:
         )
 
 
-def _ended(run: Run, display: Display) -> Outcome:
+def _ended(run: Run, display: Display, world: World) -> Outcome:
     """The outcome of a run that came to its end before."""
-    event = last_event(run.log, "end")
+    event = world.by_first(lambda: last_event(run.log, "end"))
     display.show(event)
     return Outcome.of(event, str(run.folder))
 

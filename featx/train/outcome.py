@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,8 @@ class Outcome:
 
     steps, epochs: done in all, by however many processes one after another. reason: ``epochs``, ``max_steps`` or
     ``patience``. figures: of the last evaluation. best: the best, ``{"name", "value", "epoch", "step", "figures"}``,
-    None without evaluation. A score that is not finite is None. seconds: of training in the last process; data: the
-    part of them that was spent waiting for data, 0 to 1.
+    None without evaluation. A score that is not finite is None. seconds: of training in all; data: the part of
+    them that was spent waiting for data, 0 to 1, by the process that waited longest.
     """
 
     out: str
@@ -32,10 +32,6 @@ class Outcome:
         """From the ``end`` event of a run."""
         told = {name: event[name] for name in ("reason", "figures", "best")}
         return cls(out, event["step"], event["epoch"], **told, **event["time"])
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return asdict(self)
 
     def __str__(self) -> str:
         text = f"{self.epochs} epochs, {self.steps:,} steps; {timedelta(seconds=round(self.seconds))} of training"

@@ -15,7 +15,8 @@ from featx.train.config import FREE
 from featx.train.distributed import World
 
 _FREE = tuple(f"train.{name}" for name in FREE)
-BINDING = ("task", "options", "train", "stores", "examples")  # parts of config.json that must not change in a run
+PARTS = ("task", "options", "train", "stores", "examples", "threads")  # of every config.json
+BINDING = (*PARTS[:-1], "contents")  # must not change in a run
 
 
 class Run:
@@ -51,12 +52,9 @@ class Run:
             return disk.Lock(self.folder / ".lock", f"the run {self.folder}")
 
     def _is_one(self) -> bool:
-        """Whether config.json is that of a run: models have a file of that name, too, and must not be emptied."""
-        try:
-            begun = json.loads(self.config.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return isinstance(begun, dict) and set(BINDING) <= set(begun)
+        """Whether this is the folder of a run, be its config.json damaged; what is none must not be emptied."""
+        begun = (self.checkpoints.folder / "latest.json").exists() and self.log.exists()
+        return begun or self._begun_with() is not None
 
     def prepare(self, *, fresh: bool) -> None:
         """Mend what a process that died left half done; ``fresh``: delete the former run."""
@@ -72,13 +70,7 @@ class Run:
         Returns what a person should know about a difference that is allowed. Every process must call this. Raises
         UsageError, naming each difference, for a run that was begun with another configuration.
         """
-        begun = self._begun_with()
-        world.wait()
-        if begun is None:
-            if world.first:
-                disk.publish(self.config, json.dumps(now, indent=1, ensure_ascii=False).encode())
-            return []
-        check_same(begun, now, self.folder)
+        begun = world.by_first(lambda: self._begin(now))
         pairs = [("threads", begun["threads"], now["threads"])]
         pairs += [("train.device", begun["train"]["device"], now["train"]["device"])]
         return [
@@ -87,13 +79,25 @@ class Run:
             if then != this
         ]
 
+    def _begin(self, now: dict[str, Any]) -> dict[str, Any]:
+        """What the run was begun with: ``now``, where it begins."""
+        if self.config.exists():
+            begun = self._begun_with()
+            if begun is None:
+                raise UsageError(f"{self.config} is not that of a run any more", "restore it, or begin with --fresh")
+            check_same(begun, now, self.folder)
+            return begun
+        with disk.room(self.folder):
+            disk.publish(self.config, json.dumps(now, indent=1, ensure_ascii=False).encode())
+        return now
+
     def _begun_with(self) -> dict[str, Any] | None:
-        if not self.config.exists():
-            return None
+        """What config.json says, None unless that is of a run: models have a file of that name, too."""
         try:
-            return dict(json.loads(self.config.read_bytes()))
-        except ValueError as error:
-            raise UsageError(f"{self.config} cannot be read: {error}", "begin anew with --fresh") from None
+            begun = json.loads(self.config.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return begun if isinstance(begun, dict) and set(PARTS) <= set(begun) else None
 
     def export(self, target: Path, write: Callable[[Path], None]) -> None:
         """Let ``write`` fill an empty folder that then takes the place of ``target``."""
@@ -133,6 +137,7 @@ def check_same(begun: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -
     lines = [
         f"{name}: begun with {left}, now {right}"
         for part in BINDING
+        if part in begun  # contents are not in that of an early version
         for name, left, right in differences(begun.get(part), now.get(part), part)
         if name not in _FREE
     ]

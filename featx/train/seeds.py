@@ -28,8 +28,8 @@ def seed_everything(seed: int, purpose: str = "build", rank: int = 0) -> None:
     random.seed(int(draws.integers(2**63)))
 
 
-def capture() -> dict[str, torch.Tensor]:
-    """The state of the global generators as tensors."""
+def capture(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of the global generators as tensors, with that of the GPU where ``device`` is one."""
     _, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
     _, words, python_gauss = random.getstate()
     state = {
@@ -39,16 +39,16 @@ def capture() -> dict[str, torch.Tensor]:
         "python": torch.tensor(words, dtype=torch.int64),
         "python.gauss": torch.tensor([] if python_gauss is None else [python_gauss], dtype=torch.float64),
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
-def restore(state: Mapping[str, Any]) -> None:
-    """Put the global generators into a state that :func:`capture` returned."""
+def restore(state: Mapping[str, Any], device: torch.device) -> None:
+    """Put the global generators into a state that :func:`capture` returned; a GPU's only where ``device`` is one."""
     torch.set_rng_state(state["torch"])
     *keys, place, has_gauss = state["numpy"].tolist()
     np.random.set_state(("MT19937", np.array(keys, np.uint32), place, has_gauss, state["numpy.gauss"].item()))
     random.setstate((3, tuple(state["python"].tolist()), next(iter(state["python.gauss"].tolist()), None)))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -14,6 +14,7 @@ from featx import __version__
 from featx.store import StoreReader
 from featx.task import Batch, Task
 from featx.train.config import TrainConfig
+from featx.train.contents import contents
 from featx.train.distributed import World
 from featx.train.evaluation import rounds
 from featx.train.feed import Feed
@@ -63,6 +64,7 @@ class Supply:
             "train": self.config.to_dict(),
             "stores": {split: fingerprint(store) for split, store in self.stores.items()},
             "examples": {split: len(found) for split, found in self.examples.items()},
+            "contents": {split: contents(found) for split, found in self.examples.items()},
             "mismatch": list(mismatch),
             "threads": torch.get_num_threads(),
             "processes": self.world.size,

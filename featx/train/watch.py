@@ -11,11 +11,11 @@ class Watch:
     """Seconds the main thread spent waiting for the next batch (``data``) and working on it (``work``).
 
     Waiting is all that counts: what threads do while the model works costs the run nothing. clock: seconds, for tests.
+    data, work: what it begins with.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self.data = self.work = 0.0
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, data: float = 0.0, work: float = 0.0) -> None:
+        self._clock, self.data, self.work = clock, data, work
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -45,11 +45,9 @@ class Watch:
         """JSON form: the seconds, and the share."""
         return {"seconds": round(self.seconds, 3), "data": round(self.share, 5)}
 
-    def anew(self) -> Watch:
-        """Another one at zero, by the same clock."""
-        return Watch(self._clock)
+    def anew(self, data: float = 0.0, work: float = 0.0) -> Watch:
+        """Another one by the same clock."""
+        return Watch(self._clock, data, work)
 
     def __add__(self, other: Watch) -> Watch:
-        total = Watch(self._clock)
-        total.data, total.work = self.data + other.data, self.work + other.work
-        return total
+        return self.anew(self.data + other.data, self.work + other.work)

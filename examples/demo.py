@@ -81,7 +81,7 @@ def interesting(scenes: Path) -> tuple[str, list[str]]:
     questions = json.loads((scenes / "lxmert/val.json").read_text())
     key = f"scene_{picture:012d}"
     asked = {q["question_type"]: q["sent"] for q in questions if q["img_id"] == key}
-    return key, [asked[family] for family in ("counting", "spatial", "attribute") if family in asked]
+    return key, [asked[family] for family in ("spatial", "counting", "attribute") if family in asked]
 
 
 def ask(out: Path, key: str, questions: list[str]) -> None:

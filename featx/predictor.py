@@ -30,8 +30,6 @@ Score = Literal["softmax", "sigmoid", "logit"]
 Control = Literal["no-picture", "other-picture"]
 Answer = dict[str, Any]  # {"score": float, "answer": str}
 
-_ALLOWABLE = ("profile", "weights")  # what features may differ in and still be read
-
 
 class Predictor:
     """A model, and where the regions of pictures come from: a store, an extractor, or both.
@@ -87,7 +85,7 @@ class Predictor:
     def check(self, schema: Schema, provenance: Mapping[str, Any], what: str) -> None:
         """Raise UsageError when such records are not what the model was trained on, unless it can and may read them."""
         amiss = list(mismatches(self.wants, schema, provenance))
-        readable = all(one.what in _ALLOWABLE for one in amiss)
+        readable = all(one.allowable for one in amiss)
         if amiss and not (readable and self.allow_mismatch):
             advice = "use the features it was trained on"
             raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from featx.errors import UsageError
@@ -13,6 +13,7 @@ from featx.task import Task, Wants
 from featx.train.sources import Stores, stated
 
 SHOWN = 5  # missing pictures named
+_ALLOWABLE = ("profile", "weights", "pictures")  # what can be done without: other fields or dimensions cannot be read
 
 Examples = Mapping[str, Sequence[Any]]
 
@@ -25,6 +26,11 @@ class Mismatch:
     found: str
     expected: str
     advice: str
+
+    @property
+    def allowable(self) -> bool:
+        """Whether a model can work all the same."""
+        return self.what in _ALLOWABLE
 
     def __str__(self) -> str:
         return f"{self.what}: found {self.found}, expected {self.expected} ({self.advice})"
@@ -39,16 +45,17 @@ class Checked:
 
 
 def check(task: Task, stores: Stores, examples: Examples, *, allow: bool = False) -> Checked:
-    """Compare the store of every split that has examples with ``task.wants()``.
+    """Compare the store of every split that has examples with ``task.wants()``, and with the training store.
 
-    Raises UsageError that names every difference; ``allow`` makes them notes, and drops examples without a record.
+    Raises UsageError that names every difference; ``allow`` makes notes of those with which a model can work, and drops
+    examples without a record, as long as some are left.
     """
     wants = task.wants()
     if wants is None:
         return Checked(
             examples, [f"task {task.name} reads no store; the one that was given is not used"] * bool(stores)
         )
-    amiss: list[str] = []
+    amiss: list[tuple[str, Mismatch]] = []
     usable: dict[str, Sequence[Any]] = {}
     for split, found in examples.items():
         if found and split not in stores:
@@ -57,23 +64,40 @@ def check(task: Task, stores: Stores, examples: Examples, *, allow: bool = False
             )
         usable[split] = found
         if found:
-            lines, usable[split] = _compare(wants, stores[split], found, task)
-            amiss += [f"{split}: {line}" for line in lines]
-    if amiss and not allow:
+            here, usable[split] = _compare(wants, stores[split], found, task)
+            amiss += [(split, mismatch) for mismatch in here]
+            wants = _alike(wants, stores[split])
+    lines = [f"{split}: {mismatch}" for split, mismatch in amiss]
+    readable = all(mismatch.allowable for _, mismatch in amiss) and all(map(len, usable.values()))
+    if lines and not (allow and readable):
+        advice = "extract the store again as expected"
         raise UsageError(
-            f"the store does not fit task {task.name}:\n  " + "\n  ".join(amiss),
-            "extract the store again as expected, or train on it all the same with --allow-mismatch",
+            f"the store does not fit task {task.name}:\n  " + "\n  ".join(lines),
+            f"{advice}, or train on it all the same with --allow-mismatch" if readable else advice,
         )
-    return Checked(usable, amiss)
+    return Checked(usable, lines)
 
 
-def _compare(wants: Wants, store: StoreReader, examples: Sequence[Any], task: Task) -> tuple[list[str], Sequence[Any]]:
+def _alike(wants: Wants, store: StoreReader) -> Wants:
+    """What the stores to come must be, where the task does not know: as the one before."""
+    provenance = store.manifest.provenance
+    return replace(
+        wants,
+        dim=wants.dim or store.schema.dim,
+        profile=wants.profile or stated(provenance, "profile", "hash"),
+        weights=wants.weights or stated(provenance, "weights", "sha256"),
+    )
+
+
+def _compare(
+    wants: Wants, store: StoreReader, examples: Sequence[Any], task: Task
+) -> tuple[list[Mismatch], Sequence[Any]]:
     """What is amiss with the store of a split, and the examples that have a record."""
-    lines = [str(mismatch) for mismatch in mismatches(wants, store.schema, store.manifest.provenance)]
+    amiss = list(mismatches(wants, store.schema, store.manifest.provenance))
     wanted = {task.key(example): None for example in examples}
     missing = missing_keys(wanted, store)
     if not missing:
-        return lines, examples
+        return amiss, examples
     left = [example for example in examples if task.key(example) not in missing]
     some = ", ".join(list(missing)[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
     picture = Mismatch(
@@ -83,7 +107,7 @@ def _compare(wants: Wants, store: StoreReader, examples: Sequence[Any], task: Ta
         "a record for each",
         "extract them; if they were refused, `featx inspect STORE --failures` says why",
     )
-    return [*lines, str(picture)], left
+    return [*amiss, picture], left
 
 
 def mismatches(wants: Wants, schema: Schema, provenance: Mapping[str, Any]) -> Iterator[Mismatch]:

@@ -88,7 +88,8 @@ class LxmertPretrain(Task):
             batch["word_labels"] = labels
         if "matched" in self.options.objectives:
             batch["matched"] = torch.tensor(matched, dtype=torch.int64)
-        if "answers" in self.options.objectives and self.answers is not None:  # it is not, see building.pretraining
+        if "answers" in self.options.objectives:
+            assert self.answers is not None, "building.pretraining has refused that"
             batch["answers"] = torch.tensor(pairs.drawn_answers(examples, matched, self.answers, chance))
         return batch | region_labels(self.options.objectives, records, hidden)
 

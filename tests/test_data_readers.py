@@ -13,6 +13,7 @@ import pytest
 
 from featx.data import Caption, Question, read_captions, read_questions
 from featx.errors import UsageError
+from featx.tasks.sentences import read_sentences
 from featx.tasks.vqa import accuracy
 
 VQA_QUESTIONS = {
@@ -335,3 +336,44 @@ def test_captions_of_another_layout_are_refused(write: Any) -> None:
         with pytest.raises(UsageError) as caught:
             read_captions(spec)
         assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["/", ".jpg", "val2014/.jpg"])
+def test_a_picture_without_a_name_is_named(write: Any, name: str) -> None:
+    path = write("c.json", changed(CAPTIONS, "images", 0, "file_name", name))
+    with pytest.raises(UsageError, match=r"'file_name' of images\[0\] is"):
+        read_captions({"captions": path})
+
+
+def test_a_subset_that_is_no_text_is_none(write: Any) -> None:
+    path = write("q.json", {**VQA_QUESTIONS, "data_subtype": []})
+    assert read_questions({"questions": path})[0].picture == "42"
+
+
+SENTENCES = {"img_id": "COCO_1", "sentf": {"vqa": ["What is it?", "Why?"]}, "labelf": {"vqa": [{"dog": 1}, {}]}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([{**SENTENCES, "sentf": {"vqa": "abc"}}], "'sentf' of pictures[0] is an object"),
+        ([{**SENTENCES, "labelf": [1]}], "'labelf' of pictures[0] is a list of 1"),
+        ([{**SENTENCES, "labelf": {"vqa": {"a": 1, "b": 1}}}], "'labelf' of pictures[0] is an object"),
+        ([{**SENTENCES, "labelf": {"vqa": [["dog"], {}]}}], "'labelf' of pictures[0] is an object"),
+        ([{**SENTENCES, "labelf": {"vqa": [{"dog": 7}, {}]}}], "'labelf' of pictures[0] is an object"),
+        ([{**SENTENCES, "sentf": {"vqa": ["What?", 5]}}], "'sentf' of pictures[0] is an object"),
+        ([{"img_id": "COCO_1"}], "'sentf' of pictures[0] is absent"),
+        ([SENTENCES, SENTENCES], "the id 'COCO_1_vqa_000' comes twice"),
+    ],
+)
+def test_sentences_of_another_layout_are_refused(write: Any, rows: Any, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_sentences({"sentences": write("s.json", rows)})
+    assert sentence in str(caught.value)
+
+
+def test_sentences_carry_the_scores_of_their_set(write: Any) -> None:
+    found = read_sentences({"sentences": write("s.json", [SENTENCES])})
+    assert [(q.id, q.text, q.scores) for q in found] == [
+        ("COCO_1_vqa_000", "What is it?", {"dog": 1.0}), ("COCO_1_vqa_001", "Why?", {}),
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Splits by picture: LXMERT's minival, and a stable fraction."""
+"""Splits by picture: LXMERT's minival, and pictures that are left out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from featx.data import Caption, Question, read_pictures, split_by_fraction, split_by_pictures
+from featx.data import Question, read_pictures, split_by_pictures
 from featx.errors import UsageError
+from featx.tasks import corpus
 
 QUESTIONS = [Question(i, f"picture {i // 3}", "what?", None) for i in range(3000)]
 
@@ -46,34 +47,20 @@ def test_an_unreadable_list_is_named(tmp_path: Path) -> None:
             read_pictures(tmp_path / name)
 
 
-def test_a_fraction_takes_about_its_share_of_pictures_whole() -> None:
-    rest, held = split_by_fraction(QUESTIONS, 0.2, seed=3)
-    assert {q.picture for q in rest}.isdisjoint(q.picture for q in held)
-    assert len(rest) + len(held) == 3000
-    assert 0.16 < len(held) / 3000 < 0.24  # 1000 pictures: three standard deviations are 0.038
+LISTED = ("COCO_val2014_000000000001", "COCO_val2014_000000000002")
 
 
-def test_the_side_of_a_picture_depends_on_nothing_else() -> None:
-    _, held = split_by_fraction(QUESTIONS, 0.2, seed=3)
-    _, reordered = split_by_fraction(QUESTIONS[::-1][:1500], 0.2, seed=3)
-    assert {q.picture for q in reordered} == {q.picture for q in held if int(q.picture.split()[1]) >= 500}
-    captions = [Caption(i, f"picture {i}", "a bus") for i in range(1000)]
-    assert {c.picture for c in split_by_fraction(captions, 0.2, seed=3)[1]} == {q.picture for q in held}
-    _, larger = split_by_fraction(QUESTIONS, 0.4, seed=3)
-    assert {q.picture for q in held} < {q.picture for q in larger}
-    assert {q.picture for q in split_by_fraction(QUESTIONS, 0.2, seed=4)[1]} != {q.picture for q in held}
-
-
-def test_the_split_is_the_same_on_every_machine() -> None:
-    """``printf '0:picture 0' | sha256sum`` and so on: 58 96 9c 49 62 bd 78 be are the first bytes; 80 is the half."""
-    entries = [Caption(i, f"picture {i}", "a bus") for i in range(8)]
-    _, held = split_by_fraction(entries, 0.5)
-    assert [c.id for c in held] == [0, 3, 4, 6]
-
-
-def test_the_ends_of_the_range_hold_out_nothing_and_everything() -> None:
-    assert split_by_fraction(QUESTIONS, 0) == (QUESTIONS, [])
-    assert split_by_fraction(QUESTIONS, 1) == ([], QUESTIONS)
-    for fraction in (-0.1, 1.5, float("nan")):
-        with pytest.raises(UsageError, match="cannot be held out"):
-            split_by_fraction(QUESTIONS, fraction)
+def test_pictures_that_are_held_out_are_not_trained_on(tmp_path: Path) -> None:
+    """Keys that are spelt otherwise would let them all in, and nobody would notice."""
+    (tmp_path / "minival.txt").write_text("\n".join(LISTED))
+    spec = {"questions": str(tmp_path / "q.json"), "without": str(tmp_path / "minival.txt")}
+    rows = [{"image_id": i, "question": "what?", "question_id": i} for i in (1, 2, 3)]
+    (tmp_path / "q.json").write_text(json.dumps({"data_subtype": "val2014", "questions": rows}))
+    assert [q.id for q in corpus.questions(spec, "train")] == [3]
+    with pytest.raises(UsageError) as caught:
+        corpus.questions({**spec, "image_name": "{image_id}"}, "train")
+    assert caught.value.message == (
+        "data.train.without leaves nothing out: it names 2 pictures (COCO_val2014_000000000001, "
+        "COCO_val2014_000000000002), and the questions are about 3 pictures (1, 2, ...)"
+    )
+    assert "image_name" in caught.value.hint

@@ -136,6 +136,8 @@ def test_visual_genome_is_scored_without_articles_and_periods(
     predictions = answers(tmp_path, {0: "man", 1: "Two", 2: "cat"})
     code, out, _ = run(capsys, predictions, questions, "--json")
     assert (code, json.loads(out)["metric"], json.loads(out)["overall"]) == (0, "vg-qa", 66.67)
+    code, out, _ = run(capsys, predictions, questions, "--metric", "labels")
+    assert "answer type" not in out, "no question has one"
     code, _, err = run(capsys, predictions, questions, "--metric", "vqa")
     assert code == 2
     assert "question 0 has no answers of several annotators" in err

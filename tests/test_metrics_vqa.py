@@ -111,5 +111,7 @@ def test_a_metric_refuses_questions_without_what_it_needs() -> None:
         score("wups", [unanswered], {7: "x"})
     with pytest.raises(UsageError, match="no question to score"):
         score("vqa", [], {})
+    with pytest.raises(UsageError, match="question 1 has no prediction"):
+        score("vqa", [question(1, ["a"] * 10, "", "")], {})
     with pytest.raises(UsageError, match=r"prediction for question 1 is 0\.5"):
         score("vqa", [question(1, ["a"] * 10, "", "")], {1: 0.5})

@@ -77,6 +77,8 @@ def test_flags_win_over_overrides_and_absent_flags_do_not(tmp_path: Path) -> Non
         ("store: x", [], "names no task"),
         ("task: [t]", [], "names no task"),
         ("task: t\ntrain: 5", [], "train is 5"),
+        ("task: t\ntrain: 0", [], "train is 0"),
+        ("task: t\ntrain: []", [], r"train is \[\]"),
         ("task: t\nstore: 5", [], "store is 5"),
         ("task: t\nstore: {train: [x]}", [], "store is"),
         ("[1, 2]", [], "holds list, expected a mapping"),

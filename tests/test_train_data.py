@@ -13,6 +13,7 @@ import torch
 
 from featx.errors import UsageError
 from featx.store import open_store
+from featx.train.distributed import join
 from featx.train.feed import Feed
 from featx.train.sampler import Sampler
 from featx.train.seeds import capture, generator, restore, seed_everything
@@ -88,6 +89,23 @@ def test_the_state_of_all_generators_can_be_put_back() -> None:
     seed_everything(5)
     restore(state, torch.device("cpu"))
     assert [draw() for _ in range(3)] == first
+
+
+def test_a_run_on_the_cpu_leaves_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*args: object) -> None:
+        raise AssertionError("a GPU was asked")
+
+    for name, stand_in in (("is_available", lambda: True), ("get_rng_state", touched), ("set_rng_state", touched)):
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    state = capture(torch.device("cpu"))
+    assert "cuda" not in state
+    restore({**state, "cuda": torch.zeros(1)}, torch.device("cpu"))
+
+
+def test_one_gpu_is_not_shared_by_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"train\.device is cuda:1, one GPU for 2 processes"), join("cuda:1"):
+        pass
 
 
 def test_ranks_and_purposes_are_seeded_differently_and_the_same_again() -> None:

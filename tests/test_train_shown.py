@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from featx.train import TrainConfig, train
+from featx.train import Outcome, TrainConfig, train
 from featx.train.display import Display
 from featx.train.watch import Watch
 from tests.toy_task import CONFIG, Toy, kinds, make_store, toy, trained
@@ -140,3 +140,8 @@ def test_json_lines_are_the_events_and_quiet_is_quiet() -> None:
     display.advance()
     display.close()
     assert stream.getvalue() == ""
+
+
+def test_one_is_not_told_as_many() -> None:
+    told = [str(Outcome("run", count, count, "epochs", {}, None, 3.0, 0.5)) for count in (1, 2)]
+    assert [text.partition(";")[0] for text in told] == ["1 epoch, 1 step", "2 epochs, 2 steps"]

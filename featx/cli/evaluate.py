@@ -87,7 +87,7 @@ def show(figures: dict[str, Any]) -> None:
     if figures["unanswered"]:
         rows.append(("unanswered, not scored", f"{figures['unanswered']:6}"))
     for name, value in figures.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             rows += [(name, "")] + [(f"  {kind}", f"{percent:6.2f} %") for kind, percent in sorted(value.items())]
         elif isinstance(value, float) and name != "overall":
             rows.append((name, f"{value:6.2f} %"))

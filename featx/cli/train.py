@@ -17,7 +17,8 @@ Run the same command again to go on after Ctrl-C, SIGTERM, a kill or a crash; to
 
 Exit codes: 0 trained; 1 the loss is no longer a number, or an unexpected error; 2 a setting, the store or the folder
 does not fit; 4 a store or checkpoint is damaged, or another process has the folder; 5 a package is missing;
-130 stopped, with a checkpoint and the line that resumes."""
+130 stopped, with a checkpoint and the line that resumes. torchrun ends with 1 for all of them, behind a traceback of
+its own: look above that."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from featx.data.answers import AnswerSpace
 from featx.data.question import Caption, Question
 from featx.data.read import FORMATS, read_captions, read_questions
-from featx.data.splits import read_pictures, split_by_fraction, split_by_pictures
+from featx.data.splits import read_pictures, split_by_pictures
 from featx.metrics.normalise import convert_answer
 
 __all__ = [
@@ -15,6 +15,5 @@ __all__ = [
     "read_captions",
     "read_pictures",
     "read_questions",
-    "split_by_fraction",
     "split_by_pictures",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from featx.data.document import Document
+from featx.data.document import Document, Row
 from featx.data.names import PictureNames
 from featx.data.question import Caption
 
@@ -21,13 +21,17 @@ def read(captions: Document, image_name: str | None = None, language: str = "en"
     if not fits(captions.content):
         captions.refuse("it has no 'images' and 'annotations'", "expected a captions file of the COCO layout")
     names = PictureNames(image_name) if image_name else None
-    files = {
-        row.identifier("id"): str(PurePosixPath(row.text("file_name")).with_suffix(""))
-        for row in captions.rows(captions.content["images"], "images")
-    }
+    files = {row.identifier("id"): _stem(row) for row in captions.rows(captions.content["images"], "images")}
     for row in captions.rows(captions.content["annotations"], "annotations"):
         picture = row.identifier("image_id")
         if picture not in files:
             row.refuse("image_id", "expected the id of one of 'images'")
         key = names.key(picture) if names else files[picture]
         yield Caption(row.identifier("id"), key, row.text("caption"), language)
+
+
+def _stem(image: Row) -> str:
+    path = PurePosixPath(image.text("file_name"))
+    if not path.name or path.name.startswith("."):
+        image.refuse("file_name", "expected the name of a picture's file, such as 000000000042.jpg")
+    return str(path.with_suffix(""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from featx.data.document import Document, Row
@@ -23,16 +23,14 @@ def read(questions: Document, image_name: str | None = None, language: str = "en
     names = PictureNames(image_name or "{image_id}")
     for row in questions.rows(questions.content, "questions"):
         yield Question(
-            row.identifier("question_id"), names.key(row.identifier("img_id")), row.text("sent"), _scores(row),
+            row.identifier("question_id"), names.key(row.identifier("img_id")), row.text("sent"),
+            soft_scores(row, "label", row.fields["label"]) if "label" in row.fields else None,
             answer_type=row.word("answer_type", ""), question_type=row.word("question_type", ""), language=language,
         )  # fmt: skip
 
 
-def _scores(row: Row) -> Mapping[str, float] | None:
-    """``label``: answer -> score in [0, 1]; scores of zero are left out."""
-    if "label" not in row.fields:
-        return None
-    label = row.fields["label"]
+def soft_scores(row: Row, field: str, label: Any) -> dict[str, float]:
+    """``label``, which is or is in ``field``: answer -> score in [0, 1]; scores of zero are left out."""
     if not isinstance(label, dict) or not all(isinstance(s, int | float) and 0 <= s <= 1 for s in label.values()):
-        row.refuse("label", "expected an object of answers with scores from 0 to 1")
+        row.refuse(field, "expected an object of answers with scores from 0 to 1")
     return {answer: float(score) for answer, score in label.items() if score}

@@ -45,5 +45,5 @@ def coco_names(template: str | None, subset: object) -> PictureNames:
     Without a template the published subsets get the keys of LXMERT's files, such as ``COCO_val2014_000000000042``; any
     other subset names its pictures by their ids.
     """
-    split = SPLITS.get(str(subset), str(subset or ""))
-    return PictureNames(template or (COCO_NAME if subset in SPLITS else "{image_id}"), split)
+    name = subset if isinstance(subset, str) else ""
+    return PictureNames(template or (COCO_NAME if name in SPLITS else "{image_id}"), SPLITS.get(name, name))

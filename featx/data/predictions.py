@@ -21,13 +21,11 @@ FORMS = {
 Predictions = Mapping[int | str, Any]
 
 
-def write_predictions(path: str | Path, questions: Sequence[Question], predictions: Predictions, form: str) -> None:
-    """Write the predictions of all ``questions``, in their order. Raises UsageError unless each is answered once."""
-    Path(path).write_text(format_predictions(questions, predictions, form), encoding="utf-8")
-
-
 def format_predictions(questions: Sequence[Question], predictions: Predictions, form: str) -> str:
-    """The text of a prediction file; ``form`` is a name in ``FORMS``."""
+    """The text of a prediction file: all ``questions`` in their order; ``form`` is a name in ``FORMS``.
+
+    Raises UsageError unless each is answered once.
+    """
     if form not in FORMS:
         raise UsageError(f"there is no form {form!r} of predictions", f"known are {', '.join(FORMS)}")
     check_answered((q.id for q in questions), predictions, "the predictions")
@@ -44,7 +42,9 @@ def check_answered(ids: Iterable[int | str], predictions: Predictions, name: str
     if missing or extra:
         found = [f"lack {len(missing)} of {len(expected)} questions, the first is {missing[0]!r}"] if missing else []
         found += [f"answer {len(extra)} that are not asked, the first is {extra[0]!r}"] if extra else []
-        raise UsageError(f"{name} {' and '.join(found)}", "predict exactly the questions of this split")
+        alike = {str(i) for i in missing} & {str(i) for i in extra}
+        kinds = "; ids are text in one file and numbers in the other" if alike else ""
+        raise UsageError(f"{name} {' and '.join(found)}{kinds}", "predict exactly the questions of this split")
 
 
 def read_predictions(path: str | Path, form: str | None = None) -> dict[int | str, Any]:

@@ -50,7 +50,7 @@ def parse_questions(
     if annotations and name != "vqa":
         raise UsageError(f"{annotations.name}: a data set of the format {name} has no annotations file", "leave it out")
     found = list(reader(*files, image_name=image_name, language=language))
-    _unique(questions, found)
+    unique(questions, found)
     return found
 
 
@@ -64,7 +64,7 @@ def read_captions(spec: Mapping[str, Any]) -> list[Caption]:
         raise UsageError(f"there is no format {spec['format']!r} of captions", "known is coco")
     file = load_document(spec["captions"])
     found = list(captions.read(file, spec.get("image_name"), spec.get("language") or "en"))
-    _unique(file, found)
+    unique(file, found)
     return found
 
 
@@ -83,7 +83,8 @@ def _check(spec: Mapping[str, Any], known: set[str], needed: str) -> None:
         raise UsageError(f"the specification of a data set has {found}", f"settings are {', '.join(sorted(known))}")
 
 
-def _unique(file: Document, found: Iterable[Question | Caption]) -> None:
+def unique(file: Document, found: Iterable[Question | Caption]) -> None:
+    """Raise UsageError, naming the file, when two entries have the same id."""
     seen: set[int | str] = set()
     for entry in found:
         if entry.id in seen:

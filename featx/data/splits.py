@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -31,24 +30,6 @@ def split_by_pictures(entries: Iterable[T], pictures: Container[str]) -> tuple[l
     for entry in entries:
         sides[entry.picture in pictures].append(entry)
     return sides
-
-
-def split_by_fraction(entries: Iterable[T], fraction: float, seed: int = 0) -> tuple[list[T], list[T]]:
-    """(the rest, about ``fraction`` of the pictures with all their entries).
-
-    A picture's side depends on its key and the seed alone, not on the other entries, their order or the machine: the
-    first 8 bytes of sha256 of ``seed:key`` as a number in [0, 1). Raises UsageError for a fraction outside 0 to 1.
-    """
-    if not 0 <= fraction <= 1:
-        raise UsageError(f"a fraction of {fraction} cannot be held out", "give a number from 0 to 1")
-    found = list(entries)
-    chosen = {key for key in {entry.picture for entry in found} if _position(key, seed) < fraction}
-    return split_by_pictures(found, chosen)
-
-
-def _position(key: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def read_pictures(path: str | Path) -> frozenset[str]:

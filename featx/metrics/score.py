@@ -58,6 +58,8 @@ def score(name: str, questions: Sequence[Question], predictions: Mapping[int | s
                 f"question {q.id!r} has no {metric.needs.removeprefix('an ')}",
                 f"the metric {name} needs {metric.needs}",
             )
+        if q.id not in predictions:
+            raise UsageError(f"question {q.id!r} has no prediction", "predict every question that is to be scored")
         if not isinstance(predictions[q.id], metric.value):
             raise UsageError(
                 f"the prediction for question {q.id!r} is {predictions[q.id]!r}",

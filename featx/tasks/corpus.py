@@ -104,10 +104,28 @@ def _chosen(spec: Mapping[str, Any], split: str, reader: Any) -> list[Any]:
     if spec.get("only"):
         found = split_by_pictures(found, read_pictures(spec["only"]))[1]
     if spec.get("without"):
-        found = split_by_pictures(found, read_pictures(spec["without"]))[0]
+        found = _left(found, read_pictures(spec["without"]), f"data.{split}.without")
     if not found:
         raise UsageError(f"a data set of data.{split} has no questions: {plain}", "check `only` and `without`")
     return _repeated(found, spec["repeat"], split) if "repeat" in spec else list(found)
+
+
+def _left(found: Sequence[Any], pictures: frozenset[str], name: str) -> list[Any]:
+    """What is about other pictures. None of these would mean that what is held out is trained on, under other names."""
+    left, gone = split_by_pictures(found, pictures)
+    if not gone:
+        raise UsageError(
+            f"{name} leaves nothing out: it names {_some(pictures)}, and the questions are about "
+            f"{_some(q.picture for q in found)}",
+            f"write the keys of both alike, for example by image_name; or leave {name} out",
+        )
+    return left
+
+
+def _some(keys: Iterable[str]) -> str:
+    """How many pictures these are, and the first of them."""
+    found = sorted(set(keys))
+    return f"{len(found):,} pictures ({', '.join(found[:2])}{', ...' if len(found) > 2 else ''})"
 
 
 def _repeated(found: Iterable[Question], times: Any, split: str) -> list[Question]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from featx.data import Question
 from featx.data.document import Row, load_document
+from featx.data.lxmert import soft_scores
+from featx.data.read import unique
 from featx.errors import UsageError
 
 _KNOWN = {"sentences", "sets"}
@@ -25,18 +27,25 @@ def read_sentences(spec: Mapping[str, Any]) -> list[Question]:
     file, sets = load_document(spec["sentences"]), spec.get("sets")
     if not isinstance(sets, list | None):
         raise UsageError(f"sets is {sets!r}", "give a list of names, such as [mscoco, vqa]")
-    return [q for row in file.rows(file.content, "pictures") for q in _of_picture(row, sets)]
+    found = [q for row in file.rows(file.content, "pictures") for q in _of_picture(row, sets)]
+    unique(file, found)
+    return found
 
 
 def _of_picture(row: Row, sets: list[str] | None) -> Iterator[Question]:
-    picture, texts, labels = str(row.identifier("img_id")), row.fields.get("sentf"), row.fields.get("labelf", {})
-    if not isinstance(texts, dict) or not isinstance(labels, dict):
-        row.refuse("sentf" if not isinstance(texts, dict) else "labelf", "expected an object with a list for each set")
-    for name, sentences in texts.items():
+    picture, labels = str(row.identifier("img_id")), _lists(row, "labelf") if "labelf" in row.fields else {}
+    for name, texts in _lists(row, "sentf").items():
         if sets is not None and name not in sets:
             continue
-        known = labels.get(name, [None] * len(sentences))
-        if len(known) != len(sentences) or not all(isinstance(s, str) and s.strip() for s in sentences):
+        known = [soft_scores(row, "labelf", one) for one in labels[name]] if name in labels else [None] * len(texts)
+        if len(known) != len(texts) or not all(isinstance(s, str) and s.strip() for s in texts):
             row.refuse("sentf", f"expected sentences in {name}, as many as it has labels")
-        for i, (sentence, label) in enumerate(zip(sentences, known, strict=True)):
+        for i, (sentence, label) in enumerate(zip(texts, known, strict=True)):
             yield Question(f"{picture}_{name}_{i:03d}", picture, sentence.strip(), label)
+
+
+def _lists(row: Row, field: str) -> dict[str, list[Any]]:
+    found = row.fields.get(field)
+    if not isinstance(found, dict) or not all(isinstance(value, list) for value in found.values()):
+        row.refuse(field, "expected an object with a list for each set")
+    return dict(found)

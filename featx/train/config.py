@@ -147,7 +147,3 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return {**asdict(self), "betas": list(self.betas)}
-
-    def binding(self) -> dict[str, Any]:
-        """The settings that decide the result: those that must not differ when a run goes on."""
-        return {name: value for name, value in self.to_dict().items() if name not in FREE}

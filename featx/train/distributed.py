@@ -96,9 +96,13 @@ def join(device: str) -> Iterator[World]:
     """This process's place in the world, from the environment of ``torchrun``; alone where there is none.
 
     With ``device`` cuda each process of a machine takes the GPU of its LOCAL_RANK. Raises UsageError for a device that
-    is not there.
+    is not there, and for one GPU that several processes would share.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if size > 1 and device.startswith("cuda:"):
+        raise UsageError(
+            f"train.device is {device}, one GPU for {size} processes", "give cuda: each process then takes its own"
+        )
     place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1:
         yield World(0, 1, place)

@@ -34,8 +34,12 @@ class Outcome:
         return cls(out, event["step"], event["epoch"], **told, **event["time"])
 
     def __str__(self) -> str:
-        text = f"{self.epochs} epochs, {self.steps:,} steps; {timedelta(seconds=round(self.seconds))} of training"
-        text += f", {self.data:.1%} of it waiting for data"
+        text = f"{_count(self.epochs, 'epoch')}, {_count(self.steps, 'step')}; "
+        text += f"{timedelta(seconds=round(self.seconds))} of training, {self.data:.1%} of it waiting for data"
         if self.best is not None:
             text += f"; best {self.best['name']} {self.best['value']:.4g} after epoch {self.best['epoch']}"
         return f"{text}; see {self.out}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

@@ -70,7 +70,7 @@ def read_recipe(path: str, overrides: Sequence[str] = (), **flags: Any) -> Recip
     for text in overrides:
         _apply(document, text)
     store = flags.pop("store", None)
-    section = document.get("train") or {}
+    section = {} if document.get("train") is None else document["train"]
     if not isinstance(section, dict):
         raise UsageError(f"train is {section!r}", "give a mapping of settings for train")
     config = TrainConfig.from_dict({**section, **{k: v for k, v in flags.items() if v is not None}})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -14,16 +13,15 @@ import xxhash
 
 def contents(examples: Sequence[Any]) -> str:
     """xxh3_128 of all examples in their order: of the fields of a dataclass, of anything else as ``repr`` shows it."""
-    state = xxhash.xxh3_128()
+    state, values_of = xxhash.xxh3_128(), {kind: _values(kind) for kind in set(map(type, examples))}
     for example in examples:
-        values = _values(type(example))(example)
+        values = values_of[type(example)](example)
         state.update(repr([_told(v) if isinstance(v, np.ndarray) else v for v in values]).encode())
     return state.hexdigest()
 
 
-@cache
 def _values(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """What gives the values of an example of this kind; once for all, for there may be a million."""
+    """What gives the values of an example of this kind."""
     names = [field.name for field in fields(kind)] if is_dataclass(kind) else []
     return attrgetter(*names) if len(names) > 1 else lambda example: (example,)
 

@@ -13,8 +13,8 @@ import pytest
 
 from featx.data import Caption, Question, read_captions, read_questions
 from featx.errors import UsageError
+from featx.metrics import accuracy
 from featx.tasks.sentences import read_sentences
-from featx.tasks.vqa import accuracy
 
 VQA_QUESTIONS = {
     "info": {"version": "2.0"}, "task_type": "Open-Ended", "data_type": "mscoco", "data_subtype": "val2014",
@@ -231,7 +231,7 @@ def test_gqa_keeps_its_answers_as_written(write: Any) -> None:
     first, second = read_questions({"format": "gqa", "questions": write("val_balanced_questions.json", content)})
     assert first == Question(
         "02930152", "2354786", "What is he wearing?", {"t-shirt": 1.0}, ("t-shirt",), "relation", "query",
-        answer="t-shirt",
+        answer="t-shirt", metric="gqa",
     )  # fmt: skip
     assert (second.picture, second.scores, second.answers) == ("n161313", None, ())
     content["02930152"]["imageId"] = 5.0
@@ -277,6 +277,19 @@ def test_vizwiz_questions_are_named_by_their_pictures(write: Any) -> None:
     assert read_questions(spec)[0].picture == "val/VizWiz_val_00028000.jpg"
     content[0]["answerable"] = 2
     assert "'answerable' of questions[0] is 2" in failure({"questions": write("val.json", content)})
+
+
+def test_every_data_set_is_scored_by_its_own_rule(write: Any) -> None:
+    """VizWiz compares annotators' answers as they are, VQA normalises them; LXMERT's lists have nothing but scores."""
+    said = [{"answer": a, "answer_confidence": "yes", "answer_id": i} for i, a in enumerate(["Can"] * 3 + ["box"] * 7)]
+    (seen,) = read_questions({"questions": write("v.json", [{"image": "a.jpg", "question": "What?", "answers": said}])})
+    asked = {"data_subtype": "x", "questions": [{"image_id": 1, "question": "What?", "question_id": 1}]}
+    note = {"annotations": [{"question_id": 1, "image_id": 1, "answers": said}]}
+    (vqa,) = read_questions({"questions": write("q.json", asked), "annotations": write("a.json", note)})
+    assert [(q.metric, accuracy(q, "can")) for q in (seen, vqa)] == [("vizwiz", 0.0), ("vqa", 0.9)]
+    listed = [{"img_id": "1", "question_id": 1, "sent": "What?", "label": {"can": 0.3}}]
+    (q,) = read_questions({"questions": write("l.json", listed)})
+    assert (q.metric, accuracy(q, "can"), accuracy(q, "box")) == ("soft", 0.3, 0.0)
 
 
 def test_the_lists_of_lxmert_are_taken_as_given(write: Any) -> None:

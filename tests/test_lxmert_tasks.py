@@ -145,8 +145,8 @@ def test_vqa_is_scored_by_the_annotators_and_by_kind() -> None:
     made = LxmertVqa.__new__(LxmertVqa)
     ten = ("red",) * 3 + ("blue",) * 7
     examples = [
-        Question(1, "p", "?", {"red": 0.9, "blue": 1.0}, ten, "other", "colour"),
-        Question(2, "p", "?", {"red": 0.9, "blue": 1.0}, ten, "other", "shape"),
+        Question(1, "p", "?", {"red": 0.9, "blue": 1.0}, ten, "other", "colour", metric="vqa"),
+        Question(2, "p", "?", {"red": 0.9, "blue": 1.0}, ten, "other", "shape", metric="vqa"),
         Question(3, "p", "?", {"2": 0.3}, (), "number", "colour"),  # a list that keeps only soft scores
     ]
     figures = made.metric(examples, ["Red.", "blue", "2"])

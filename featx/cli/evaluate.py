@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from featx.cli.output import add_json, print_json, table
@@ -14,9 +14,6 @@ from featx.data.question import Question
 from featx.data.read import parse_questions, recognise
 from featx.errors import UsageError
 from featx.metrics.score import METRICS, score
-
-# How the questions of each format are scored unless --metric says otherwise.
-DEFAULTS = {"vqa": "vqa", "gqa": "gqa", "vizwiz": "vizwiz", "lxmert": "soft", "vg-qa": "vg-qa"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,12 +64,12 @@ def split(files: Sequence[Document], metric: str | None) -> tuple[str, list[Ques
         for q in parse_questions(name, file, next(partners) if name == "vqa" else None, None):
             if questions.setdefault(q.id, q) is not q:
                 file.refuse(f"question {q.id!r} is in another file as well", "give files with different questions")
-    return metric or choose(formats), list(questions.values())
+    return metric or choose(questions.values()), list(questions.values())
 
 
-def choose(formats: Sequence[str]) -> str:
-    """The metric of these formats. Raises UsageError when they do not agree on one."""
-    found = {DEFAULTS[name] for name in formats}
+def choose(questions: Iterable[Question]) -> str:
+    """The metric of their data sets. Raises UsageError when they do not agree on one."""
+    found = {q.metric for q in questions}
     if len(found) != 1:
         raise UsageError(f"these questions are scored by {', '.join(sorted(found))}", "choose one with --metric")
     return found.pop()

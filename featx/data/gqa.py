@@ -32,7 +32,7 @@ def read_gqa(questions: Document, image_name: str | None = None, language: str =
         yield Question(
             number, names.key(row.identifier("imageId")), row.text("question"),
             {answer: 1.0} if "answer" in fields else None, (answer,) if "answer" in fields else (),
-            _kind(kinds, "semantic"), _kind(kinds, "structural"), language, answer,
+            _kind(kinds, "semantic"), _kind(kinds, "structural"), language, answer, metric="gqa",
         )  # fmt: skip
 
 
@@ -59,5 +59,5 @@ def read_visual_genome(questions: Document, image_name: str | None = None, langu
             answer = row.word("answer")
             yield Question(
                 row.identifier("qa_id"), names.key(number), row.text("question"), {convert_answer(answer): 1.0},
-                (answer,), language=language, answer=answer,
+                (answer,), language=language, answer=answer, metric="vg-qa",
             )  # fmt: skip

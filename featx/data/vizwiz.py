@@ -32,12 +32,12 @@ def read(questions: Document, image_name: str | None = None, language: str = "en
         name = row.text("image")
         key = names.key(name if image_name else posixpath.splitext(name)[0])
         if "answers" not in row.fields:
-            yield Question(name, key, row.text("question"), None, language=language)
+            yield Question(name, key, row.text("question"), None, language=language, metric="vizwiz")
             continue
         given = row.given()
         yield Question(
             name, key, row.text("question"), normalised_scores(given.texts), given.texts, row.word("answer_type", ""),
-            language=language, answerable=_answerable(row),
+            language=language, answerable=_answerable(row), metric="vizwiz",
         )  # fmt: skip
 
 

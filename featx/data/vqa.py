@@ -74,14 +74,14 @@ def _partner(question: Row, notes: dict[int | str, Row]) -> Row:
 def _question(row: Row, note: Row | None, names: PictureNames, language: str) -> Question:
     number, picture = row.identifier("question_id"), names.key(row.identifier("image_id"))
     if note is None:
-        return Question(number, picture, row.text("question"), None, language=language)
+        return Question(number, picture, row.text("question"), None, language=language, metric="vqa")
     given = note.given()
     if len(given.texts) < FEWEST:
         note.refuse("answers", f"expected at least {FEWEST}, ten in the published files")
     return Question(
         number, picture, row.text("question"), normalised_scores(given.texts), given.texts,
         note.word("answer_type", ""), note.word("question_type", ""), language,
-        note.word("multiple_choice_answer", ""), given.ids,
+        note.word("multiple_choice_answer", ""), given.ids, metric="vqa",
     )  # fmt: skip
 
 

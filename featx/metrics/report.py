@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from featx.errors import UsageError
+
+if TYPE_CHECKING:
+    from featx.data.question import Question
 
 
 class Tally:
@@ -32,3 +36,16 @@ class Tally:
 def percent(scores: list[float]) -> float:
     """The mean in percent, two digits."""
     return round(100 * sum(scores) / len(scores), 2)
+
+
+def report(
+    questions: Iterable[Question],
+    predictions: Mapping[int | str, Any],
+    accuracy: Callable[[Question, Any], float],
+    kinds: Mapping[str, str],
+) -> dict[str, Any]:
+    """Mean accuracies. kinds: what a kind is called, and which attribute of a question names it."""
+    tally = Tally(*kinds)
+    for q in questions:
+        tally.add(accuracy(q, predictions[q.id]), *(getattr(q, attribute) for attribute in kinds.values()))
+    return tally.report()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import UsageError
-from featx.metrics.exact import score_converted, score_gqa, score_labels
-from featx.metrics.vizwiz import score_answerability, score_vizwiz
-from featx.metrics.vqa import FEWEST, score_soft, score_vqa
+from featx.metrics.exact import converted, exact, score_converted, score_gqa, score_labels
+from featx.metrics.vizwiz import human, score_answerability, score_vizwiz
+from featx.metrics.vqa import FEWEST, agreement, score_soft, score_vqa, soft
 
 if TYPE_CHECKING:
     from featx.data.question import Question
@@ -42,6 +42,15 @@ METRICS = {
         float,
     ),
 }  # fmt: skip
+
+# metric -> the accuracy of one answer, 0 to 1, of which it is the mean
+_RULES = {"vqa": agreement, "gqa": exact, "vg-qa": converted, "vizwiz": human, "labels": exact, "soft": soft}
+
+
+def accuracy(question: Question, prediction: str) -> float:
+    """Of one answer, 0 to 1, by the metric of its data set; by soft scores where the question lacks what that needs."""
+    applies = METRICS[question.metric].applies(question)
+    return _RULES[question.metric if applies else "soft"](question, prediction)
 
 
 def score(name: str, questions: Sequence[Question], predictions: Mapping[int | str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.metrics.normalise import VIZWIZ, normalise_answer
 from featx.metrics.ranking import average_precision, f1
-from featx.metrics.report import Tally, percent
+from featx.metrics.report import percent, report
 from featx.metrics.vqa import ENOUGH, leave_one_out
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ def vizwiz_accuracy(prediction: str, answers: Sequence[str]) -> float:
     return leave_one_out(agreeing(prediction, answers), len(answers))
 
 
+def human(question: Question, prediction: str) -> float:
+    """:func:`vizwiz_accuracy` of an answer to a question."""
+    return vizwiz_accuracy(prediction, question.answers)
+
+
 def simple_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """min(1, agreeing annotators / 3), which leaves nobody out; papers report this form as well."""
     return min(1.0, agreeing(prediction, answers) / ENOUGH)
@@ -31,12 +36,9 @@ def simple_accuracy(prediction: str, answers: Sequence[str]) -> float:
 
 def score_vizwiz(questions: Iterable[Question], predictions: Mapping[int | str, str]) -> dict[str, Any]:
     """Percentages rounded to two digits: overall, for each answer type, and ``simple``: the simple form overall."""
-    tally, simple = Tally("answer type"), []
-    for q in questions:
-        tally.add(vizwiz_accuracy(predictions[q.id], q.answers), q.answer_type)
-        simple.append(simple_accuracy(predictions[q.id], q.answers))
-    report = tally.report()
-    return {**report, "simple": percent(simple)}
+    asked = list(questions)
+    simple = [simple_accuracy(predictions[q.id], q.answers) for q in asked]
+    return {**report(asked, predictions, human, {"answer type": "answer_type"}), "simple": percent(simple)}
 
 
 def score_answerability(questions: Iterable[Question], predictions: Mapping[int | str, float]) -> dict[str, Any]:

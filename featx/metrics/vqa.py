@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.metrics.normalise import clean, normalise_answer
-from featx.metrics.report import Tally
+from featx.metrics.report import report
 
 if TYPE_CHECKING:
     from featx.data.question import Question
@@ -55,13 +55,22 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], answer_ids: Sequence[i
     return sum(min(1.0, (right - (text == said) * alike[text, i]) / ENOUGH) for text, i in marks) / len(marks)
 
 
+def agreement(question: Question, prediction: str) -> float:
+    """:func:`vqa_accuracy` of an answer to a question."""
+    return vqa_accuracy(prediction, question.answers, question.answer_ids)
+
+
+def soft(question: Question, prediction: str) -> float:
+    """The soft score of an answer to a question."""
+    return (question.scores or {}).get(prediction, 0.0)
+
+
+_KINDS = {"answer type": "answer_type", "question type": "question_type"}
+
+
 def score_vqa(questions: Iterable[Question], predictions: Mapping[int | str, str]) -> dict[str, Any]:
     """Percentages rounded to two digits: overall, and for each answer type and question type."""
-    tally = Tally("answer type", "question type")
-    for q in questions:
-        accuracy = vqa_accuracy(predictions[q.id], q.answers, q.answer_ids)
-        tally.add(accuracy, q.answer_type, q.question_type)
-    return tally.report()
+    return report(questions, predictions, agreement, _KINDS)
 
 
 def score_soft(questions: Iterable[Question], predictions: Mapping[int | str, str]) -> dict[str, Any]:
@@ -69,7 +78,4 @@ def score_soft(questions: Iterable[Question], predictions: Mapping[int | str, st
 
     What LXMERT reports while it trains. Equal to the official accuracy where the scores cover all answers.
     """
-    tally = Tally("answer type", "question type")
-    for q in questions:
-        tally.add((q.scores or {}).get(predictions[q.id], 0.0), q.answer_type, q.question_type)
-    return tally.report()
+    return report(questions, predictions, soft, _KINDS)

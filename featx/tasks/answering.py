@@ -14,6 +14,8 @@ from featx.lxmert.folder import Model, save_model
 from featx.lxmert.inputs import blind, regions, words
 from featx.lxmert.losses import LOSSES
 from featx.lxmert.network import answer_logits
+from featx.metrics import accuracy
+from featx.metrics.report import Tally
 from featx.settings import read
 from featx.task import Batch, Group, Split, Task, Wants
 from featx.tasks import building, corpus
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from featx.record import RecordBatch
+
+_MOST_KINDS = 12  # the 65 question types of VQAv2 would bury the rest
 
 
 class Answering(Task):
@@ -83,6 +87,17 @@ class Answering(Task):
     def predict(self, batch: Batch) -> list[str]:
         """The best answer to each question."""
         return [self.answers[i] for i in answer_logits(self.model, batch).argmax(dim=1).tolist()]
+
+    def metric(self, examples: Sequence[Question], predictions: Sequence[Any]) -> dict[str, float]:
+        """Percent: ``accuracy``, by the rule of each question's data set; then of each type, where these are few."""
+        tally = Tally("question type", "answer type")
+        for question, answer in zip(examples, predictions, strict=True):
+            tally.add(accuracy(question, answer), question.question_type, question.answer_type)
+        report = tally.report()
+        kinds = [report[f"per {kind}"] for kind in tally.kinds]
+        return {"accuracy": report["overall"]} | {
+            k: v for per in kinds if len(per) <= _MOST_KINDS for k, v in per.items()
+        }
 
     def groups(self) -> list[Group]:
         return decay_groups(self.model, self.options.decay)

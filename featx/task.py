@@ -36,6 +36,15 @@ class Wants:
     weights: str | None = None
 
 
+def hashes(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """(hash of the profile, sha256 of the weights) of a store; None for what it does not state."""
+    profile, weights = provenance.get("profile"), provenance.get("weights")
+    return (
+        profile.get("hash") if isinstance(profile, Mapping) else None,
+        weights.get("sha256") if isinstance(weights, Mapping) else None,
+    )
+
+
 @dataclass(frozen=True)
 class Group:
     """Parameters that share settings. ``lr`` multiplies the configured rate; ``decay`` False: no weight decay."""

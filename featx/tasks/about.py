@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featx import __version__
-from featx.task import Wants
+from featx.task import Wants, hashes
 
 
 def about(
@@ -37,15 +37,6 @@ def about(
         "figures": trained_on.get("figures", {}),
         "trained_on": {k: v for k, v in trained_on.items() if k != "figures"},
     }
-
-
-def hashes(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """(hash of the profile, sha256 of the weights) a store states; None for what it does not."""
-    profile, weights = provenance.get("profile"), provenance.get("weights")
-    return (
-        profile.get("hash") if isinstance(profile, Mapping) else None,
-        weights.get("sha256") if isinstance(weights, Mapping) else None,
-    )
 
 
 def recipe(provenance: Mapping[str, Any], start: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -9,8 +9,8 @@ from typing import Any
 from featx.errors import UsageError
 from featx.schema import Schema
 from featx.store import StoreReader
-from featx.task import Task, Wants
-from featx.train.sources import Stores, stated
+from featx.task import Task, Wants, hashes
+from featx.train.sources import Stores
 
 SHOWN = 5  # missing pictures named
 _ALLOWABLE = ("profile", "weights", "pictures")  # what can be done without: other fields or dimensions cannot be read
@@ -80,13 +80,11 @@ def check(task: Task, stores: Stores, examples: Examples, *, allow: bool = False
 
 def _alike(wants: Wants, store: StoreReader) -> Wants:
     """What the stores to come must be, where the task does not know: as the one before."""
-    provenance = store.manifest.provenance
+    profile, weights = hashes(store.manifest.provenance)
     return replace(
         wants,
-        dim=wants.dim or store.schema.dim,
-        profile=wants.profile or stated(provenance, "profile", "hash"),
-        weights=wants.weights or stated(provenance, "weights", "sha256"),
-    )
+        dim=wants.dim or store.schema.dim, profile=wants.profile or profile, weights=wants.weights or weights,
+    )  # fmt: skip
 
 
 def _compare(
@@ -118,12 +116,11 @@ def mismatches(wants: Wants, schema: Schema, provenance: Mapping[str, Any]) -> I
             yield Mismatch("fields", ", ".join(have), name, f"extract with an extractor whose records have {name}")
     if wants.dim is not None and wants.dim != schema.dim:
         yield Mismatch("dim", str(schema.dim), str(wants.dim), "extract with the network the model was made for")
-    for what, entry, expected, advice in (
-        ("profile", ("profile", "hash"), wants.profile, "extract with the profile the model was trained with"),
-        ("weights", ("weights", "sha256"), wants.weights, "extract with the weights the model was trained with"),
+    for what, found, expected in zip(
+        ("profile", "weights"), hashes(provenance), (wants.profile, wants.weights), strict=True
     ):
-        found = stated(provenance, *entry)
         if expected is not None and found != expected:
+            advice = f"extract with the {what} the model was trained with"
             yield Mismatch(what, str(found or "nothing stated"), expected, advice)
 
 

@@ -2,79 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
 
 from featx.errors import UsageError
-
-OPTIMISERS = ("adamw", "adam", "bertadam", "sgd")
-SCHEDULES = ("linear", "cosine", "constant")
-PRECISIONS = ("float32", "bfloat16", "float16")
+from featx.settings import Count, Limit, PartShare, Positive, Whole, fit
 
 # Settings that change how a run goes, not what comes out of it: a run may go on with others.
 FREE = ("device", "workers", "checkpoint_every", "keep", "log_every", "tensorboard")
 
-Check = tuple[Callable[[Any], bool], str]
-
-
-def _whole(least: int) -> Check:
-    return lambda value: type(value) is int and value >= least, f"a whole number of {least} or more"
-
-
-def _real(fits: Callable[[float], bool], words: str) -> Check:
-    return lambda value: type(value) in (int, float) and math.isfinite(value) and fits(value), words
-
-
-def _one_of(*names: str) -> Check:
-    return lambda value: value in names, f"one of {', '.join(names)}"
-
-
-def _optional(check: Check) -> Check:
-    return lambda value: value is None or check[0](value), f"{check[1]}, or nothing"
-
-
-def _pair(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(_FRACTION[0](part) for part in value)
-
-
-_POSITIVE = _real(lambda value: value > 0, "a number above 0")
-_NOT_NEGATIVE = _real(lambda value: value >= 0, "a number of 0 or more")
-_FRACTION = _real(lambda value: 0 <= value < 1, "a number from 0 to below 1")
-
-# setting -> whether a value fits, and in words what would
-_EXPECTED: Mapping[str, Check] = {
-    "epochs": _whole(1),
-    "max_steps": _optional(_whole(1)),
-    "batch": _whole(1),
-    "accumulate": _whole(1),
-    "eval_batch": _optional(_whole(1)),
-    "optimiser": _one_of(*OPTIMISERS),
-    "lr": _NOT_NEGATIVE,
-    "betas": (_pair, "two numbers from 0 to below 1"),
-    "eps": _optional(_POSITIVE),
-    "momentum": _FRACTION,
-    "weight_decay": _NOT_NEGATIVE,
-    "schedule": _one_of(*SCHEDULES),
-    "warmup": (
-        lambda value: _FRACTION[0](value) or _whole(1)[0](value),
-        "a fraction of all steps below 1, or a whole number of steps",
-    ),
-    "clip": _optional(_POSITIVE),
-    "precision": _one_of(*PRECISIONS),
-    "seed": _whole(0),
-    "evaluate_every": _optional(_whole(1)),
-    "patience": _optional(_whole(1)),
-    "device": (lambda value: bool(re.fullmatch(r"cpu|cuda(:\d+)?", str(value))), "cpu, cuda or cuda:N"),
-    "workers": _whole(0),
-    "checkpoint_every": _optional(_whole(1)),
-    "keep": _whole(1),
-    "log_every": _whole(1),
-    "tensorboard": (lambda value: isinstance(value, bool), "true or false"),
-}
+NotNegative = Annotated[float, Limit(lambda value: value >= 0, "of 0 or more")]
+Device = Annotated[
+    str, Limit(lambda value: bool(re.fullmatch(r"cpu|cuda(:\d+)?", value)), "of the form cpu, cuda or cuda:N")
+]
 
 
 @dataclass(frozen=True)
@@ -98,35 +41,34 @@ class TrainConfig:
         (checkpoints), log_every (steps per line) and tensorboard may differ when a run goes on.
     """
 
-    epochs: int = 1
-    max_steps: int | None = None
-    batch: int = 32
-    accumulate: int = 1
-    eval_batch: int | None = None
-    optimiser: str = "adamw"
-    lr: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float | None = None
-    momentum: float = 0.9
-    weight_decay: float = 0.01
-    schedule: str = "linear"
-    warmup: float = 0.1
-    clip: float | None = None
-    precision: str = "float32"
-    seed: int = 0
-    evaluate_every: int | None = 1
-    patience: int | None = None
-    device: str = "cpu"
-    workers: int = 2
-    checkpoint_every: int | None = None
-    keep: int = 2
-    log_every: int = 10
+    epochs: Count = 1
+    max_steps: Count | None = None
+    batch: Count = 32
+    accumulate: Count = 1
+    eval_batch: Count | None = None
+    optimiser: Literal["adamw", "adam", "bertadam", "sgd"] = "adamw"
+    lr: NotNegative = 1e-4
+    betas: tuple[PartShare, PartShare] = (0.9, 0.999)
+    eps: Positive | None = None
+    momentum: PartShare = 0.9
+    weight_decay: NotNegative = 0.01
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: PartShare | Count = 0.1
+    clip: Positive | None = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    seed: Whole = 0
+    evaluate_every: Count | None = 1
+    patience: Count | None = None
+    device: Device = "cpu"
+    workers: Whole = 2
+    checkpoint_every: Count | None = None
+    keep: Count = 2
+    log_every: Count = 10
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name, (fits, expected) in _EXPECTED.items():
-            if not fits(getattr(self, name)):
-                raise UsageError(f"train.{name} is {getattr(self, name)!r}", f"give {expected} for train.{name}")
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            fit(f"train.{name}", getattr(self, name), hint)
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.precision == "float16" and self.device == "cpu":
             raise UsageError("train.precision float16 needs CUDA", "choose bfloat16 or float32 for train.precision")

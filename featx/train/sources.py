@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from featx.errors import UsageError
 from featx.store import StoreReader, open_store
-from featx.task import Split
+from featx.task import Split, hashes
 
 Location = str | os.PathLike[str] | StoreReader
 Sources = Location | Mapping[str, Location] | None
@@ -42,19 +42,11 @@ def _identity(where: Location) -> str:
 
 def fingerprint(store: StoreReader) -> dict[str, Any]:
     """What tells a store from another, wherever it lies: how it was made, what is in it."""
-    totals = store.manifest.totals
+    totals, (profile, weights) = store.manifest.totals, hashes(store.manifest.provenance)
     return {
         "digest": totals.digest if totals else None,
         "records": len(store),
         "dim": store.schema.dim,
-        "profile": stated(store.manifest.provenance, "profile", "hash"),
-        "weights": stated(store.manifest.provenance, "weights", "sha256"),
+        "profile": profile,
+        "weights": weights,
     }
-
-
-def stated(provenance: Mapping[str, Any], *names: str) -> Any:
-    """An entry of a provenance, None where it says nothing of it."""
-    value: Any = provenance
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value

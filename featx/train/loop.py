@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
-from featx.errors import Interrupted, UsageError
+from featx.errors import Interrupted
 from featx.task import Batch, Task
-from featx.train.check import Examples, check
+from featx.train.check import check
 from featx.train.checkpoint import State
 from featx.train.config import TrainConfig
 from featx.train.display import Display
@@ -25,8 +25,7 @@ from featx.train.learner import Learner
 from featx.train.meter import Meter
 from featx.train.outcome import Outcome
 from featx.train.run import Run
-from featx.train.sampler import Sampler
-from featx.train.sources import Sources, Stores, opened
+from featx.train.sources import Sources, opened
 from featx.train.stop import Stop
 from featx.train.supply import Place, Supply
 from featx.train.teller import Teller
@@ -65,7 +64,7 @@ def train(
         world = stack.enter_context(join(config.device))
         readers = stack.enter_context(opened(stores))
         checked = check(task, readers, {s: task.examples(s) for s in ("train", "val")}, allow=allow_mismatch)
-        supply = _supply(task, config, world, readers, checked.examples)
+        supply = Supply.of(task, config, world, readers, checked.examples)
         begin_with = supply.describe(options or {}, checked.notes)
         run = Run(Path(out), config.keep)
         loop = _Loop(supply, run, resume_hint, clock)  # what cannot be built fails before a former run is deleted
@@ -245,16 +244,6 @@ def _ended(run: Run, display: Display, world: World) -> Outcome:
     event = world.by_first(lambda: last_event(run.log, "end"))
     display.show(event)
     return Outcome.of(event, str(run.folder))
-
-
-def _supply(task: Task, config: TrainConfig, world: World, stores: Stores, examples: Examples) -> Supply:
-    """The batches of this process. Raises UsageError for a batch that cannot be made of the examples."""
-    if config.patience is not None and not examples["val"]:
-        raise UsageError("train.patience counts evaluations, and there are no val examples", "leave it out")
-    sampler = Sampler(
-        len(examples["train"]), config.batch, config.seed, rank=world.rank, world=world.size, pieces=config.accumulate
-    )
-    return Supply(task, config, world, {} if task.wants() is None else stores, examples, sampler)
 
 
 def _teller(loop: _Loop, *, json_lines: bool, quiet: bool) -> Teller:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from featx import __version__
+from featx.errors import UsageError
 from featx.store import StoreReader
 from featx.task import Batch, Task
 from featx.train.config import TrainConfig
@@ -35,6 +36,20 @@ class Supply:
     stores: Mapping[str, StoreReader]
     examples: Mapping[str, Sequence[Any]]
     sampler: Sampler
+
+    @classmethod
+    def of(
+        cls, task: Task, config: TrainConfig, world: World, stores: Mapping[str, StoreReader],
+        examples: Mapping[str, Sequence[Any]],
+    ) -> Supply:  # fmt: skip
+        """The batches of this process. Raises UsageError where they cannot be made of the examples."""
+        if config.patience is not None and not examples["val"]:
+            raise UsageError("train.patience counts evaluations, and there are no val examples", "leave it out")
+        sampler = Sampler(
+            len(examples["train"]), config.batch, config.seed,
+            rank=world.rank, world=world.size, pieces=config.accumulate,
+        )  # fmt: skip
+        return cls(task, config, world, {} if task.wants() is None else stores, examples, sampler)
 
     @property
     def steps(self) -> int:

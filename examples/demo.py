@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -128,7 +129,7 @@ def read_back(store: Path) -> None:
 def command(*words: object) -> None:
     """Run one ``featx`` command in front of the reader's eyes; stop the demo if it fails."""
     line = [str(word) for word in words]
-    print(f"\n$ featx {' '.join(line)}", flush=True)
+    print(f"\n$ {shlex.join(['featx', *line])}", flush=True)
     code = subprocess.run([sys.executable, "-m", "featx", *line], check=False).returncode
     if code:
         raise SystemExit(code)

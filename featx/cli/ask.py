@@ -161,7 +161,8 @@ def draw(panel: Panel, subject: Subject, reply: Reply, options: argparse.Namespa
         )
         for key, answers in reply.answers.items()
     ]
-    about = [subject.picture, f"{len(record)} regions", f"light and %: the attention of {name or 'the model'}"]
+    whose = name if len(panel.predictors) > 1 else "the model"
+    about = [subject.picture, f"{len(record)} regions", f"light and %: the attention of {whose}"]
     deliver(options.draw, encode_png(draw_answer(pixels, record, weights, reply.question, said, labels, footer=about)))
 
 

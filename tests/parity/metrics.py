@@ -100,7 +100,7 @@ def compare_vqa(folder: Folder, table: Table) -> None:
         questions.append(question(number, answers, case["answer_type"], case["question_type"], answer_ids=ids))
     strings.equal(table, "vqa strings")
     numbers.close(table, "vqa accuracy", ROUNDING)
-    compare_report(table, "vqa", score("vqa", questions, predictions), file["overall"])
+    compare_report(table, "vqa", vqa.score_vqa(questions, predictions), file["overall"])
 
 
 def compare_vizwiz(folder: Folder, table: Table) -> None:

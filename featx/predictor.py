@@ -17,7 +17,7 @@ from featx.live import Live, pixels_of
 from featx.lxmert.folder import load_model
 from featx.lxmert.inputs import blind, regions, words
 from featx.lxmert.network import answer_logits, attended
-from featx.lxmert.place import DEFAULT, locate
+from featx.lxmert.place import DEFAULT
 from featx.record import Record, RecordBatch
 from featx.schema import Field, Schema
 from featx.store import StoreReader, open_store
@@ -70,7 +70,7 @@ class Predictor:
         self.model = load_model(_model(model), answers=_path(answers), tokenizer=_path(tokenizer), heads=heads)
         self.network = self.model.network.to(self.device)
         self.wants = wants_of(self.model.about, self.network.config.visual_feat_dim)
-        self.score: Score = score or ("softmax" if self.model.about.get("loss") in ("ce", "mce") else "sigmoid")
+        self.score: Score = score or _trained_score(self.model.about)
         self.store = store if isinstance(store, StoreReader | None) else open_store(store)
         if self.store is not None:
             self.check(self.store.schema, self.store.manifest.provenance, "the store")
@@ -138,9 +138,23 @@ class Predictor:
         """The extractor for photos, checked against what the model wants."""
         if self._live is None:
             given = self._extractor
-            recipe = (self.model.about.get("wants") or {}).get("extractor")
-            self._see(Live(given) if isinstance(given, Extractor) else Live.of(recipe, **(given or {})))
+            self._see(Live(given) if isinstance(given, Extractor) else self._own_extractor(dict(given or {})))
         return cast(Live, self._live)
+
+    def _own_extractor(self, changes: dict[str, Any]) -> Live:
+        """The extractor the model was trained with. Of weights a store keeps the name and the sum, not the place."""
+        recipe = (self.model.about.get("wants") or {}).get("extractor")
+        stated = ((recipe or {}).get("options") or {}).get("weights")
+        try:
+            return Live.of(recipe, **changes)
+        except WeightsError as error:
+            if "weights" in changes or not stated:
+                raise
+            raise WeightsError(
+                f"the model reads features that were made with the weights {stated} "
+                f"(sha256 {self.wants.weights}), and they are not found: {error.message}",
+                'say where they are: --weights FILE, in Python extractor={"weights": FILE}',
+            ) from None
 
     def share_extractor(self, other: Predictor) -> None:
         """Take over the extractor that another predictor has built, if any. Raises UsageError when it does not fit."""
@@ -215,22 +229,19 @@ def _identity(image: Any) -> Any:
 
 
 def _model(given: str | os.PathLike[str] | None) -> str:
-    """Where the model is; a folder of something else, a run above all, is refused by name."""
+    """Where the model is."""
     if given is None and not DEFAULT.is_dir():
         raise UsageError(
             f"this copy of featx comes without a model of its own ({DEFAULT} is not there)",
             "name one: a folder that `featx train` exported, or a hub id",
         )
-    folder = Path(DEFAULT if given is None else given).expanduser()
-    if folder.is_dir() and locate(folder).weights is None:
-        best = folder / "best"
-        raise WeightsError(
-            f"there is no model in the folder {given}",
-            f"a run keeps its best one in {best}"
-            if best.is_dir()
-            else "name one that `featx train` exported: RUN/best",
-        )
     return os.fspath(DEFAULT if given is None else given)
+
+
+def _trained_score(about: Mapping[str, Any]) -> Score:
+    """What the loss of a model makes of its logits: a softmax in pre-training too, sigmoids in the published VQA."""
+    softmax = about.get("loss") in ("ce", "mce") or about.get("task") == "lxmert-pretrain"
+    return "softmax" if softmax else "sigmoid"
 
 
 def _path(given: str | os.PathLike[str] | None) -> str | None:

@@ -13,6 +13,8 @@ from featx.errors import MissingDependency, UsageError, WeightsError
 # Marian models of the OPUS-MT project exist for most pairs of languages, under this name.
 MARIAN = "Helsinki-NLP/opus-mt-{source}-{target}"
 _BEAMS, _LONGEST = 4, 64
+_BESIDE = ("*.json", "*.spm", "*.txt")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 class Translator(Protocol):
@@ -82,13 +84,15 @@ class Marian:
 def _load(name: str, device: str) -> tuple[Any, Any]:
     """Tokenizer and model."""
     try:
+        import huggingface_hub
         import transformers
     except ImportError:
         raise MissingDependency("translating needs transformers", "pip install 'featx[translate]'") from None
     try:
+        folder = name if Path(name).expanduser().is_dir() else _download(huggingface_hub, name)
         with _without_bars(transformers.utils.logging):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-            model = transformers.AutoModelForSeq2SeqLM.from_pretrained(name)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(Path(folder).expanduser())
+            model = transformers.AutoModelForSeq2SeqLM.from_pretrained(Path(folder).expanduser())
     except ImportError as error:
         reason = str(error).strip().splitlines()[0]
         raise MissingDependency(f"{name} needs another package: {reason}", "pip install 'featx[translate]'") from None
@@ -99,6 +103,15 @@ def _load(name: str, device: str) -> tuple[Any, Any]:
             "check the name and the connection, or give the folder of a local copy",
         ) from None
     return tokenizer, model.to(device).eval()
+
+
+def _download(hub: Any, name: str) -> str:
+    """The folder of a hub id in the cache. transformers alone tries for a minute, aloud, where there is no network."""
+    for weights in _WEIGHTS:
+        folder = str(hub.snapshot_download(name, allow_patterns=[*_BESIDE, weights]))
+        if (Path(folder) / weights).is_file():
+            break
+    return folder
 
 
 @contextmanager

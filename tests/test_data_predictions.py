@@ -40,10 +40,10 @@ def test_predictions_are_written_in_the_order_of_the_questions(tmp_path: Path) -
 
 def test_every_question_is_answered_once() -> None:
     for given, sentence in (
-        ({1: "a"}, "lack 2 of 3 questions, the first is 2"),
-        ({1: "a", 2: "b", 3: "c", 9: "d", 8: "e"}, "answer 2 that are not asked, the first is 9"),
-        ({1: "a", 3: "c", 9: "d"}, "lack 1 of 3 questions, the first is 2 and answer 1 that are not asked"),
-        ({"1": "a", 2: "b", 3: "c"}, "lack 1 of 3 questions, the first is 1 and answer 1 that are not asked"),
+        ({1: "a"}, "no answer to 2 of 3 questions, the first is 2"),
+        ({1: "a", 2: "b", 3: "c", 9: "d", 8: "e"}, "answers to 2 that are not asked, the first is 9"),
+        ({1: "a", 3: "c", 9: "d"}, "1 of 3 questions, the first is 2 and answers to 1 that are not asked"),
+        ({"1": "a", 2: "b", 3: "c"}, "1 of 3 questions, the first is 1 and answers to 1 that are not asked"),
     ):
         with pytest.raises(UsageError) as caught:
             format_predictions(questions(1, 2, 3), given, "vqa")

@@ -294,6 +294,25 @@ def test_what_becomes_of_the_answers_of_the_weights_is_said(questions: Path, tmp
     assert goes_on(questions, trunk).notes == [f"{trunk} has no answer head: it begins anew"]
 
 
+def test_the_share_of_questions_that_are_cut_is_said(questions: Path) -> None:
+    base = toys.options(questions)
+    made = LxmertVqa.from_options({**base, "model": {**base["model"], "max_length": 4}})
+    asked = [q.text for q in made.examples("train")]
+    pieces = [len(made.tokens.backend.pre_tokenizer.pre_tokenize_str(text)) for text in asked]
+    share = sum(n + 2 > 4 for n in pieces) / len(pieces)  # every word of the toy vocabulary is one piece
+    assert share > 0
+    assert made.notes == [
+        f"{share:.1%} of the training texts are longer than 4 word pieces (model.max_length): their ends are cut"
+    ]
+
+
+def test_a_run_in_place_of_its_model_is_named_with_the_model_it_holds(questions: Path, tmp_path: Path) -> None:
+    (tmp_path / "run/best").mkdir(parents=True)
+    with pytest.raises(WeightsError, match="there is no model in the folder") as caught:
+        goes_on(questions, tmp_path / "run")
+    assert caught.value.hint == f"a run keeps its best one in {tmp_path / 'run/best'}"
+
+
 def test_a_vocabulary_of_another_size_is_refused(questions: Path, tmp_path: Path) -> None:
     """Fewer pieces fit into the network, and mean other words in it."""
     from featx.lxmert.tokens import Tokens
@@ -387,7 +406,7 @@ def test_published_weights_take_their_answers_and_words_from_elsewhere(shared: P
         ({"model": {"max_length": 2}}, "model.max_length is 2"),
         ({"model": {"hidden": True}}, "model.hidden is True"),
         ({"model": {"tokenizer": 7}}, "model.tokenizer is 7"),
-        ({"model": None}, "model is None"),
+        ({"model": None}, "no vocabulary is given"),  # a section with nothing in it has its defaults
         ({"data": {"train": {"questions": 5}}}, "data.train.questions is 5"),
         ({"data": {"train": {"questions": "q.json", "only": 5}}}, "data.train.only is 5"),
         ({"data": {"train": {"questions": "q.json", "without": ["p1"]}}}, r"data.train.without is \['p1'\]"),

@@ -78,8 +78,8 @@ def test_several_files_are_one_split(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({10: "red"}, "predictions.json lack 2 of 3 questions, the first is 11"),
-        ({10: "red", 11: "2", 12: "no", 13: "x"}, "predictions.json answer 1 that are not asked, the first is 13"),
+        ({10: "red"}, "predictions.json: no answer to 2 of 3 questions, the first is 11"),
+        ({10: "red", 11: "2", 12: "no", 13: "x"}, "predictions.json: answers to 1 that are not asked, the first is 13"),
     ],
 )
 def test_every_question_must_be_answered_once(

@@ -15,7 +15,7 @@ from PIL import Image
 import featx.live
 import featx.predictor
 from featx.data import AnswerSpace, Question
-from featx.errors import KeyNotFound, PictureRefused, UsageError
+from featx.errors import KeyNotFound, PictureRefused, UsageError, WeightsError
 from featx.live import pixels_of
 from featx.lxmert.folder import Model, save_model
 from featx.lxmert.inputs import words
@@ -133,10 +133,14 @@ def _close(a: list[Any], b: list[Any]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("loss", "score"), [("ce", "softmax"), ("mce", "softmax"), ("bce_soft", "sigmoid"), (None, "sigmoid")]
-)
-def test_scores_are_what_the_loss_trained(tmp_path: Path, store: Path, loss: str | None, score: str) -> None:
-    model = save(tmp_path / "m", {"loss": loss, "wants": WANTS} if loss else {})
+    ("about", "score"),
+    [
+        ({"loss": "ce"}, "softmax"), ({"loss": "mce"}, "softmax"), ({"loss": "bce_soft"}, "sigmoid"), ({}, "sigmoid"),
+        ({"task": "lxmert-pretrain"}, "softmax"),
+    ],
+)  # fmt: skip
+def test_scores_are_what_the_loss_trained(tmp_path: Path, store: Path, about: dict[str, str], score: str) -> None:
+    model = save(tmp_path / "m", about)
     found = Predictor(model, store)("p0", TEXTS[0])
     logits = {a["answer"]: a["score"] for a in Predictor(model, store, score="logit")("p0", TEXTS[0])}
     whole = sum(np.exp(v) for v in logits.values())
@@ -277,6 +281,20 @@ def test_a_model_that_does_not_know_its_extractor_says_so(tmp_path: Path, photo:
     model = save(tmp_path / "m", {})
     with pytest.raises(UsageError, match="does not say which extractor"):
         Predictor(model)(photo, TEXTS[0])
+
+
+def test_weights_of_the_extractor_that_are_not_here_are_asked_for(tmp_path: Path, photo: Path) -> None:
+    """A store, and so a model, keeps the name and the sum of weights, not where they were."""
+    options = {"profile": {"base": "scenes-36"}, "weights": "mine.safetensors"}
+    wants = {**WANTS, "weights": "a1b2", "extractor": {"name": "frcnn", "options": options}}
+    ask = Predictor(save(tmp_path / "m", {"wants": wants}))
+    with pytest.raises(WeightsError) as caught:
+        ask(photo, TEXTS[0])
+    assert "made with the weights mine.safetensors (sha256 a1b2), and they are not found" in caught.value.message
+    assert "--weights FILE" in caught.value.hint
+    ask = Predictor(tmp_path / "m", extractor={"weights": "other.safetensors"})
+    with pytest.raises(WeightsError, match=r"there is no weights file other\.safetensors"):
+        ask(photo, TEXTS[0])
 
 
 def test_without_a_default_model_one_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

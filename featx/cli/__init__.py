@@ -39,7 +39,7 @@ COMMANDS = {
     "predict": "answer the questions of a whole split",
     "evaluate": "score a file of answers",
     "ask": "ask a question about a picture",
-    "plugins": "list extractors, and what is missing to use them",
+    "plugins": "list extractors and tasks, and what is missing to use them",
     "doctor": "say what is installed, compiled and missing",
 }
 COMMAND_GROUP = "featx.commands"  # entry points through which another package adds a command

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx.cli.output import add_json, deliver, print_json, table
+from featx.cli.output import add_json, check_png, deliver, print_json, table
 from featx.cli.panel import Panel, read_panel
 from featx.cli.pictures import find_picture
 from featx.errors import UsageError
@@ -78,9 +78,12 @@ def run(options: argparse.Namespace) -> None:
     subject = read_words(options.words)
     if options.top_k < 1:
         raise UsageError(f"--top-k is {options.top_k}", "give a whole number of 1 or more")
-    if options.draw and (len(subject.questions) > 1 or (subject.store and not options.images)):
-        what = "the pictures" if len(subject.questions) == 1 else "one question at a time"
-        raise UsageError(f"--draw needs {what}", "add --images, and ask one question")
+    if options.draw:
+        check_png(options.draw)
+        if len(subject.questions) > 1:
+            raise UsageError("--draw shows one question", "ask one at a time")
+        if subject.store and not options.images:
+            raise UsageError("--draw needs the picture, which is not in the store", "say where with --images")
     panel = read_panel(options, subject.store)
     translator = panel.translator(options.language) if options.language != _ENGLISH else None
     replies = [ask(panel, subject.picture, q, translator, options) for q in subject.questions]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from featx.cli.output import deliver
+from featx.cli.output import check_png, deliver
 from featx.cli.pictures import find_picture
 from featx.draw import draw, encode_png
 from featx.errors import UsageError
@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
     """Find the picture of the key, draw, save."""
     if options.top < 1:
         raise UsageError(f"--top is {options.top}", "give a whole number of 1 or more")
+    check_png(options.out)
     with open_store(options.store, partial=True) as store:
         record, labels, manifest = store[options.key], store.labels, store.manifest
     pixels = find_picture(

@@ -36,6 +36,12 @@ def fail(error: FeatxError, options: argparse.Namespace) -> int:
     return error.exit_code
 
 
+def check_png(path: str) -> None:
+    """Raise UsageError for the name of another kind of file than PNG, before there is anything to write."""
+    if Path(path).suffix.lower() not in ("", ".png"):
+        raise UsageError(f"{path} is not the name of a PNG file", f"write {Path(path).with_suffix('.png')}")
+
+
 def deliver(path: str, data: bytes) -> None:
     """Give the file ``path`` the content ``data``; see :func:`delivery`."""
     with delivery(path) as file:

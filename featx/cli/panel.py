@@ -26,7 +26,7 @@ _WAYS = ("question", "answer")
 
 @dataclass
 class Panel:
-    """Predictors by name, "" for the default one; translators by language: ``{"question": model, "answer": model}``.
+    """Predictors by name; translators by language: ``{"question": model, "answer": model}``.
 
     dictionary: a JSON file in place of translators. device: of the translators; predictors have their own.
     """
@@ -111,7 +111,7 @@ def _models(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[st
             if value is not None and type(value) is not _MODEL[key]:
                 expected = "a whole number" if _MODEL[key] is int else "text"
                 raise UsageError(f"models.{name}.{key} of {options.config} is {value!r}", f"give {expected}")
-    return {str(name): one for name, one in stated.items()} or {"": beside}
+    return {str(name): one for name, one in stated.items()} or {"default": beside}
 
 
 def _named(models: Sequence[str]) -> list[tuple[str, str]]:

@@ -105,8 +105,10 @@ def form_of(layout: str, questions: list[Question], predictor: Predictor) -> str
 def check_pictures(questions: list[Question], predictor: Predictor) -> None:
     """Raise UsageError, with counts and some keys, when pictures of the questions are not in the store."""
     assert predictor.store is not None
+    from featx.train.check import missing_keys
+
     pictures = dict.fromkeys(q.picture for q in questions)
-    missing = [key for key in pictures if key not in predictor.store]
+    missing = list(missing_keys(pictures, predictor.store))
     if missing:
         some = ", ".join(missing[:_SHOWN]) + ", ..." * (len(missing) > _SHOWN)
         have = next(iter(predictor.store.keys()), "none")

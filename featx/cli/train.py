@@ -6,7 +6,9 @@ import argparse
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 from featx.cli.output import add_json
 from featx.errors import Interrupted
@@ -52,16 +54,21 @@ def run(options: argparse.Namespace) -> int:
     def note(text: str) -> None:
         print(f"featx: {text}", file=sys.stderr)
 
+    def warned(message: Warning | str, *where: Any, **more: Any) -> None:
+        note(str(message))  # the line of our code that noticed it helps nobody
+
     try:
-        outcome = train(
-            recipe.build(), recipe.store, recipe.train, Path(options.out),
-            options=recipe.options, allow_mismatch=options.allow_mismatch, fresh=options.fresh, quiet=options.quiet,
-            json_lines=options.json, on_note=note, resume_hint=resume,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.showwarning = warned
+            outcome = train(
+                recipe.build(), recipe.store, recipe.train, Path(options.out),
+                options=recipe.options, allow_mismatch=options.allow_mismatch, fresh=options.fresh, quiet=options.quiet,
+                json_lines=options.json, on_note=note, resume_hint=resume,
+            )  # fmt: skip
     except ToldByFirst as error:
         return error.exit_code
     except KeyboardInterrupt:
-        raise Interrupted("stopped at once; the last checkpoint is kept", resume) from None
+        raise Interrupted("stopped at once; what was saved is kept", resume) from None
     if not options.quiet and not options.json and os.environ.get("RANK", "0") == "0":
         print(outcome, file=sys.stderr)
     return 0

@@ -40,11 +40,14 @@ def check_answered(ids: Iterable[int | str], predictions: Predictions, name: str
     missing = [i for i in expected if i not in predictions]
     extra = [i for i in predictions if i not in expected]
     if missing or extra:
-        found = [f"lack {len(missing)} of {len(expected)} questions, the first is {missing[0]!r}"] if missing else []
-        found += [f"answer {len(extra)} that are not asked, the first is {extra[0]!r}"] if extra else []
+        found = []
+        if missing:
+            found.append(f"no answer to {len(missing)} of {len(expected)} questions, the first is {missing[0]!r}")
+        if extra:
+            found.append(f"answers to {len(extra)} that are not asked, the first is {extra[0]!r}")
         alike = {str(i) for i in missing} & {str(i) for i in extra}
         kinds = "; ids are text in one file and numbers in the other" if alike else ""
-        raise UsageError(f"{name} {' and '.join(found)}{kinds}", "predict exactly the questions of this split")
+        raise UsageError(f"{name}: {' and '.join(found)}{kinds}", "predict exactly the questions of this split")
 
 
 def read_predictions(path: str | Path, form: str | None = None) -> dict[int | str, Any]:

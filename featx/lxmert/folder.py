@@ -19,7 +19,7 @@ import torch
 from featx.data import AnswerSpace
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.network import load_network, stated_answers
-from featx.lxmert.place import Place, locate
+from featx.lxmert.place import Place, locate, locate_model
 from featx.lxmert.sizes import read_config
 from featx.lxmert.tokens import MAX_LENGTH, Tokens
 from featx.lxmert.weights import TIED
@@ -49,7 +49,7 @@ def load_model(
     tokenizer, answers: where these are, if not beside the weights, as for published models. heads: see
     :func:`featx.lxmert.network.load_network`. Raises WeightsError, UsageError, MissingDependency.
     """
-    place = locate(location)
+    place = locate_model(location)
     about = read_config(place.beside("featx.json"))
     known = stated_answers(place, None if answers is None else str(answers))
     if known is None:

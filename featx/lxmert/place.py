@@ -49,6 +49,20 @@ def locate(location: str | Path, *, weights: bool = True) -> Place:
     )
 
 
+def locate_model(location: str | Path) -> Place:
+    """:func:`locate` of what must have weights. Raises WeightsError for a folder of something else, a run above all."""
+    place = locate(location)
+    if place.weights is None:
+        best = place.folder / "best"
+        raise WeightsError(
+            f"there is no model in the folder {location}",
+            f"a run keeps its best one in {best}"
+            if best.is_dir()
+            else "name one that `featx train` exported, RUN/best, or a folder with model.safetensors",
+        )
+    return place
+
+
 def _weights_in(folder: Path) -> Path | None:
     for name in WEIGHTS:
         if (folder / name).is_file():

@@ -78,7 +78,7 @@ Kinds: {kinds}. Attributes, one of each sort: {attributes}.
 |---|---|
 | `train/`, `val/` | JPEG; the key in a store is the stem of the name |
 | `annotations/instances_*.json` | COCO boxes (of what is visible) with `attribute_ids`: colour, pattern, size |
-| `vqa/questions_*`, `vqa/annotations_*` | VQAv2 |
+| `vqa/questions_*`, `vqa/annotations_*` | VQAv2; keys by `--image-name "scene_{{image_id:012d}}"` |
 | `gqa/*_balanced_questions*` | GQA, without counting |
 | `captions/captions_*` | COCO captions |
 | `lxmert/*` | the LXMERT repository's lists with soft scores |

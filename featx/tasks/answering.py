@@ -51,7 +51,8 @@ class Answering(Task):
         self.answers = corpus.answer_space(data.answers, everything) or known or self._published(everything)
         asked = corpus.distinct(self._examples["train"])
         self.tokens = building.vocabulary(options.model, start, (q.text for q in asked))
-        self.model, self.notes = building.answering(options, start, self.tokens, self.answers)
+        self.model, notes = building.answering(options, start, self.tokens, self.answers)
+        self.notes = [*notes, *building.cut_short(self.tokens, [q.text for q in asked])]
         self._about = start.about if start else {}
         self._wants = wants_of(self._about, self.model.config.visual_feat_dim)
 

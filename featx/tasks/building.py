@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from featx.errors import UsageError, WeightsError
 from featx.lxmert.folder import check_fits, load_tokens
 from featx.lxmert.heads import REGIONS
 from featx.lxmert.network import Sizes, load_network, new_answering, new_pretraining, stated_answers, with_answers
-from featx.lxmert.place import Place, locate
+from featx.lxmert.place import Place, locate_model
 from featx.lxmert.sizes import read_config
 from featx.lxmert.tokens import MAX_LENGTH, Tokens
 from featx.lxmert.whiten import whiten
@@ -26,6 +26,8 @@ _NAMES = {
     "objects": ("visual_obj_loss", "num_object_labels"),
     "attributes": ("visual_attr_loss", "num_attr_labels"),
 }
+
+CUT_SAMPLE = 20_000  # texts whose length is looked at before the first step
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Start:
         """The weights of the section, None for fresh ones."""
         if options.weights is None:
             return None
-        place = locate(options.weights)
+        place = locate_model(options.weights)
         return cls(place, stated_answers(place, options.answers), read_config(place.beside("featx.json")))
 
     @property
@@ -100,7 +102,18 @@ def _transferred(options: ModelOptions, headless: bool, old: AnswerSpace | None,
         return f"{options.weights} has no answer head: it begins anew"
     if old is None:
         return f"{options.weights} does not say which answers it knows (model.answers): the last layer begins anew"
-    return f"of {len(new)} answers, {options.weights} knows {known}: the others begin at zero"
+    others = ": the others begin at zero" if known < len(new) else ""
+    return f"of {len(new)} answers, {options.weights} knows {known}{others}"
+
+
+def cut_short(tokens: Tokens, questions: Sequence[str]) -> list[str]:
+    """A note when questions are longer than the model reads; of a large data set, of an even sample."""
+    some = questions[:: -(-len(questions) // CUT_SAMPLE)] if questions else []
+    cut = tokens.encode(some).truncated
+    if not cut:
+        return []
+    return [f"{cut / len(some):.1%} of the training texts are longer than {tokens.max_length} word pieces "
+            "(model.max_length): their ends are cut"]  # fmt: skip
 
 
 def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:

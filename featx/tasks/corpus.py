@@ -136,7 +136,7 @@ def _repeated(found: Iterable[Question], times: Any, split: str) -> list[Questio
     if split != "train" or not fits or set(times) - types:
         raise UsageError(
             f"data.{split} has repeat: {times!r}",
-            f"give {{type: times}} in data.train only; the types are {', '.join(sorted(types)) or 'not named'}",
+            f"give {{type: times}} in data.train only; the types are {', '.join(sorted(types)) or 'in annotations'}",
         )
     return [q for q in asked for _ in range(times.get(q.question_type, 1))]
 

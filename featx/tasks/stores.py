@@ -34,7 +34,8 @@ def sampled(store: Any, purpose: str) -> list[torch.Tensor]:
         raise UsageError(f"{purpose} looks at the features of a store, and none is named", "name the store")
     with open_store(path) as reader:
         keys = list(reader.keys())
-        records = [reader[key] for key in keys[:: max(1, len(keys) // PICTURES)][:PICTURES]]
+        places = np.linspace(0, len(keys) - 1, min(PICTURES, len(keys))).astype(int)
+        records = [reader[keys[place]] for place in places]
     if not records:
         raise UsageError(f"the store {path} is empty, so {purpose} has nothing to look at", "extract pictures first")
     return [torch.from_numpy(record.features[: len(record)].astype(np.float32)) for record in records]

@@ -102,8 +102,8 @@ def _compare(
         "pictures",
         f"no record for {len(missing):,} of {len(wanted):,} pictures, of {len(examples) - len(left):,} of "
         f"{len(examples):,} examples: {some}",
-        "a record for each",
-        "extract them; if they were refused, `featx inspect STORE --failures` says why",
+        f"a record for each; the keys of the store look like {next(iter(store.keys()), 'nothing')}",
+        "image_name says how keys are made; `featx inspect STORE --failures` which pictures were refused",
     )
     return [*amiss, picture], left
 

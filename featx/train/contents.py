@@ -23,7 +23,9 @@ def contents(examples: Sequence[Any]) -> str:
 def _values(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
     """What gives the values of an example of this kind."""
     names = [field.name for field in fields(kind)] if is_dataclass(kind) else []
-    return attrgetter(*names) if len(names) > 1 else lambda example: (example,)
+    if len(names) == 1:
+        return lambda example: (getattr(example, names[0]),)
+    return attrgetter(*names) if names else lambda example: (example,)
 
 
 def _told(array: np.ndarray[Any, Any]) -> tuple[Any, ...]:

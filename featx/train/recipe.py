@@ -77,7 +77,7 @@ def read_recipe(path: str, overrides: Sequence[str] = (), **flags: Any) -> Recip
     options = {name: value for name, value in document.items() if name not in _OWN}
     for name in options:
         if close := get_close_matches(name, _OWN, 1, cutoff=0.7):
-            raise UsageError(f"{path} has the section {name}; did you mean {close[0]}?", f"rename it to {close[0]}")
+            raise UsageError(f"the configuration has a section {name}; did you mean {close[0]}?", f"write {close[0]}")
     if not isinstance(document.get("task"), str):
         raise UsageError(f"{path} names no task", "add a line `task: NAME`; `featx plugins` lists the names")
     return Recipe(document["task"], _store(store if store is not None else document.get("store")), config, options)

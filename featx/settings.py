@@ -7,7 +7,7 @@ one of these or a tuple of several, ``X | Y``, ``Annotated[X, Limit(...)]``, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
@@ -30,6 +30,7 @@ class Limit:
 Count = Annotated[int, Limit(lambda value: value >= 1, "of 1 or more")]
 Whole = Annotated[int, Limit(lambda value: value >= 0, "of 0 or more")]
 Positive = Annotated[float, Limit(lambda value: value > 0, "above 0")]
+NotNegative = Annotated[float, Limit(lambda value: value >= 0, "of 0 or more")]
 Share = Annotated[float, Limit(lambda value: 0 <= value <= 1, "from 0 to 1")]
 PartShare = Annotated[float, Limit(lambda value: 0 <= value < 1, "from 0 to below 1")]
 
@@ -47,9 +48,11 @@ _PLAIN: Mapping[Any, Check] = {
 def read(kind: type[T], section: str, values: Any) -> T:
     """The settings ``values`` as a ``kind``; ``section`` is their name, empty for a whole configuration.
 
+    A section that is there but holds nothing (None, in YAML a name with nothing behind it) has its defaults.
     Raises UsageError for a setting that ``kind`` does not have, with the one that was probably meant, and for a value
     that does not fit its annotation.
     """
+    values = {} if values is None else values
     if not isinstance(values, Mapping):
         raise UsageError(f"{section or 'the configuration'} is {values!r}", "expected a mapping of settings")
     hints = get_type_hints(kind, include_extras=True)
@@ -58,13 +61,17 @@ def read(kind: type[T], section: str, values: Any) -> T:
     for name, value in values.items():
         place = f"{section}.{name}" if section else str(name)
         if name not in known:
-            near = get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"{place} is not a setting", f"{hint}known are {', '.join(known)}")
+            raise UsageError(f"{place} is not a setting", known_instead(name, known))
         given[name] = read(hints[name], place, value) if is_dataclass(hints[name]) else value
         if not is_dataclass(hints[name]):
             fit(place, value, hints[name])
     return kind(**given)
+
+
+def known_instead(name: Any, known: Collection[str]) -> str:
+    """The hint for a setting that is none: the known one that was probably meant, if any is near, and all of them."""
+    near = get_close_matches(str(name), known, 1)
+    return f"{f'did you mean {near[0]}? ' if near else ''}known are {', '.join(known)}"
 
 
 def fit(name: str, value: Any, hint: Any) -> None:

@@ -153,7 +153,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ("spec", "sentence"),
     [
         ({}, "no 'questions'"),
-        ({"questions": "q.json", "question": 1}, "unknown setting 'question'"),
+        ({"question": "q.json"}, "unknown setting 'question'\n  -> did you mean questions? known are annotations, "),
+        ({"questions": "q.json", "zebra": 1}, "unknown setting 'zebra'\n  -> known are annotations, "),
         ({"questions": "q.json", "format": "okvqa"}, "there is no format 'okvqa'"),
         ({"questions": "q.json", "format": "gqa", "annotations": "a.json"}, "gqa has no annotations file"),
         ({"questions": "q.json", "format": "gqa"}, "q.json: it does not map question ids"),

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from featx.errors import UsageError
+from featx.settings import read
 from featx.train.recipe import read_recipe
 from featx_extractors.frcnn import FRCNN
 from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import PROFILES
 from featx_extractors.proposals import propose
-from featx_extractors.training.options import SECTIONS, DataOptions, ModelOptions, TargetOptions, section
+from featx_extractors.training.options import DetectorOptions, ModelOptions
 from featx_extractors.training.regions import training_profile
 from featx_extractors.training.task import DetectorTask
 from featx_extractors.weights import TINY, load_weights, seeded_weights, write_normal
@@ -72,7 +73,7 @@ def test_it_trains_predicts_and_is_scored(drawn: Path) -> None:
     task.model.train()
     parts = task.loss(batch)
     parts["loss"].backward()  # type: ignore[no-untyped-call]
-    assert {"loss", "objectness", "anchor_boxes", "classes", "boxes", "attributes"} == parts.keys()
+    assert {"loss", "objectness", "anchor_boxes", "classes", "boxes", "attributes", "unreadable"} == parts.keys()
     task.model.eval()
     with torch.no_grad():
         predictions = task.predict(task.prepare(examples, None, None))
@@ -203,13 +204,13 @@ def test_a_picture_that_became_unreadable_is_counted_and_does_not_end_a_run(draw
         shutil.copy(file, tmp_path)
     task = DetectorTask.from_options(options(tmp_path))
     examples = task.examples("train")
-    assert "unreadable" not in task.prepare(examples, None, None)
+    task.model.train()
+    assert task.loss(task.prepare(examples, None, None))["unreadable"].item() == 0
     (tmp_path / "p1.png").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"p1\.png: the file has 0 bytes; a blank picture takes its place"):
         batch = task.prepare(examples, None, None)
     assert batch["unreadable"].tolist() == [False, True, False, False]
-    task.model.train()
-    assert task.loss(batch)["unreadable"].item() == 1
+    assert task.loss(batch)["unreadable"].item() == 0.25
     task.model.eval()
     with torch.no_grad():
         assert len(task.predict(batch)) == len(examples)
@@ -231,18 +232,18 @@ def test_annotations_without_a_box_to_learn_from_are_refused(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"modle": {}}, "no setting 'modle'"),
-        ({"model": {"profil": "x"}}, "model has no setting 'profil'"),
+        ({"modle": {}}, "modle is not a setting"),
+        ({"model": {"profil": "x"}}, "model.profil is not a setting"),
         ({"model": {}}, "model.profile is missing"),
         ({"model": {"profile": "nobody"}}, "no profile is called 'nobody'"),
-        ({"model": {"profile": "scenes-36", "architecture": {"classes": 3}}}, "no setting 'classes'"),
+        ({"model": {"profile": "scenes-36", "architecture": {"classes": 3}}}, "architecture.classes is not"),
         ({"model": {"profile": "scenes-36", "architecture": {"out": 8}}}, "architecture.out is 8"),
         ({"model": {"profile": "scenes-36", "architecture": {"blocks": [1, 2]}}}, "architecture.blocks is [1, 2]"),
         ({"model": {"profile": "scenes-36", "architecture": {"width": "a"}}}, "architecture.width is 'a'"),
         ({"model": {"profile": "scenes-36", "sizes": [0]}}, "model.sizes is [0]"),
         ({"model": {"profile": "scenes-36", "dtype": "int8"}}, "model.dtype is 'int8'"),
         ({"model": {"profile": "scenes-36", "frozen_norm": True}}, "model.start is missing"),
-        ({"model": {"start": "seeded-tiny", "architecture": {"out": 8}}}, "both given"),
+        ({"model": {"start": "seeded-tiny", "architecture": {"out": 16}}}, "both given"),
         ({"data": {}}, "data.train is missing"),
         ({"data": {"train": {"annotations": "x.json"}}}, "data.train is"),
         ({"data": {"train": "x.json"}}, "data.train is 'x.json'"),
@@ -251,19 +252,24 @@ def test_annotations_without_a_box_to_learn_from_are_refused(
         ({"targets": {"anchor_negative": 0.8}}, "anchor_negative is 0.8"),
         ({"targets": {"region_sample": 0}}, "targets.region_sample is 0"),
         ({"targets": {"anchor_share": 1.5}}, "targets.anchor_share is 1.5"),
-        ({"targets": {"anchor_share": 0}}, "anchor_share is 0.0 of anchor_sample 256: no object would be learnt from"),
+        ({"targets": {"anchor_share": 0}}, "anchor_share is 0 of anchor_sample 256: no object would be learnt from"),
         ({"targets": {"region_sample": 3, "region_share": 0.25}}, "region_share is 0.25 of region_sample 3"),
-        ({"targets": {"region_positive": 0}}, "targets.region_positive is 0.0"),
+        ({"targets": {"region_positive": 0}}, "targets.region_positive is 0"),
         ({"targets": {"anchor_positive": 1.1}}, "targets.anchor_positive is 1.1"),
         ({"targets": {"proposals": 0}}, "targets.proposals is 0"),
         ({"targets": {"anchor_beta": float("inf")}}, "targets.anchor_beta is inf"),
         ({"targets": {"unannotated": "skip"}}, "targets.unannotated is 'skip'"),
-        ({"data": {"flip": 2}}, "data.flip is 2.0"),
-        ({"data": {"brightness": 5}}, "data.brightness is 5.0"),
-        ({"data": {"scales": [1, 0.01]}}, "data.scales is (1.0, 0.01)"),
+        ({"data": {"flip": 2}}, "data.flip is 2"),
+        ({"data": {"brightness": 5}}, "data.brightness is 5"),
+        ({"data": {"scales": [1, 0.01]}}, "data.scales is [1, 0.01]"),
         ({"model": {"profile": "scenes-36", "frozen_stages": 9}}, "model.frozen_stages is 9"),
         ({"model": {"profile": {"base": "caffe-36", "short_side": 320}}}, "model.profile is {'base'"),
         ({"model": {"start": 3}}, "model.start is 3"),
+        ({"model": {"seed": -1}}, "model.seed is -1"),
+        ({"model": {"ratios": []}}, "model.ratios is []"),
+        ({"data": {"scales": []}}, "data.scales is []"),
+        ({"targets": {"proposals": 1_000_001}}, "targets.proposals is 1000001"),
+        ({"targets": {"anchor_beta": -0.1}}, "targets.anchor_beta is -0.1"),
         ({"targets": 3}, "targets is 3"),
     ],
 )
@@ -271,6 +277,44 @@ def test_a_mistake_in_the_options_is_named(changes: dict[str, Any], said: str, d
     with pytest.raises(UsageError) as error:
         DetectorTask.from_options({**options(drawn), **changes})
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "found", "meant"),
+    [
+        ("model.profle=caffe-36", "model.profle is not a setting", "did you mean profile?"),
+        ("model.architecture.width_=8", "model.architecture.width_ is not a setting", "did you mean width?"),
+        ("data.flipp=0", "data.flipp is not a setting", "did you mean flip?"),
+        ("modl.flip=0", "modl is not a setting", "did you mean model?"),
+    ],
+)
+def test_a_setting_that_is_none_is_told_the_nearest_known_one(override: str, found: str, meant: str) -> None:
+    config = Path(__file__).parents[1] / "configs" / "detector_scenes.yaml"
+    with pytest.raises(UsageError) as error:
+        read_recipe(str(config), [override]).build()
+    assert error.value.message == found
+    assert error.value.hint.startswith(meant)
+
+
+def test_a_section_with_nothing_in_it_has_its_defaults(drawn: Path) -> None:
+    assert DetectorTask.from_options(options(drawn, targets=None)).targets.region_sample == 64
+
+
+def test_fresh_weights_follow_the_seed_of_the_run_unless_they_have_their_own(drawn: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps({"task": "detector", **options(drawn)}))
+
+    def built(*overrides: str) -> dict[str, torch.Tensor]:
+        task = read_recipe(str(path), overrides).build()
+        return task.model.state_dict()
+
+    def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(one[name], other[name]) for name in one)
+
+    assert same(built("train.seed=3"), built("train.seed=3"))
+    assert not same(built("train.seed=3"), built("train.seed=4"))
+    assert same(built("train.seed=3", "model.seed=0"), built("train.seed=4", "model.seed=0"))
+    assert not same(built("train.seed=3", "model.seed=0"), built("train.seed=3", "model.seed=1"))
 
 
 def test_splits_must_name_the_same_things(drawn: Path, tmp_path: Path) -> None:
@@ -292,8 +336,7 @@ def test_anchors_of_a_fresh_network_are_those_asked_for() -> None:
 def test_the_configurations_are_understood(name: str) -> None:
     recipe = read_recipe(str(Path(__file__).parents[1] / "configs" / f"{name}.yaml"))
     assert recipe.task == DetectorTask.name
-    assert set(recipe.options) <= set(SECTIONS)
-    model = section(ModelOptions, recipe.options, "model")
-    assert model.start or model.resolved_profile(None).name == "scenes-36"
-    assert {"annotations", "pictures"} == section(DataOptions, recipe.options, "data").train.keys()
-    assert section(TargetOptions, recipe.options, "targets").attribute_loss > 0
+    chosen = read(DetectorOptions, "", recipe.options)
+    assert chosen.model.start or chosen.model.resolved_profile(None).name == "scenes-36"
+    assert {"annotations", "pictures"} == chosen.data.train.keys()
+    assert chosen.targets.attribute_loss > 0

@@ -40,7 +40,8 @@ def test_a_mistake_in_the_configuration_is_told_before_torch_is_loaded(tmp_path:
     recipe = write_recipe(tmp_path / "r.yaml", tmp_path / "store", {"epoch": 2})
     done = light(f"o = parser.parse_args([{str(recipe)!r}, '--out', 'x'])\nprint(guarded(o.run, o))")
     assert done.stdout.splitlines()[-2:] == ["2", "heavy"], done.stderr
-    assert "did you mean train.epochs?" in done.stderr
+    assert "train.epoch is not a setting" in done.stderr
+    assert "did you mean epochs?" in done.stderr
 
 
 def test_a_run_shows_its_epochs_and_ends_with_its_summary(home: Path) -> None:

@@ -43,8 +43,8 @@ class Batches:
         pixels ``[B, 3, H, W]`` float32, mirrored at right and bottom of smaller ones; sizes, originals ``[B, 2]``
         int64: (height, width) of the input and of the original; scales ``[B, 2]`` float64 (x, y); boxes ``[B, G, 4]``
         float32 input pixels, with corners as the profile counts them; classes ``[B, G]`` int64, -1 where there is no
-        box; attributes ``[B, G, T + 1]`` float32: the distributions to learn. Where a file could not be used, also
-        unreadable ``[B]`` bool; such a picture is blank.
+        box; attributes ``[B, G, T + 1]`` float32: the distributions to learn; unreadable ``[B]`` bool: the file could
+        not be used, and the picture is blank.
         """
         chances = repeat(None, len(examples)) if rngs is None else rngs
         read = [read_or_blank(example) for example in examples]
@@ -67,7 +67,7 @@ class Batches:
             "sizes": torch.tensor([frame.size for frame in frames]),
             "originals": torch.tensor([frame.original for frame in frames]),
             "scales": torch.tensor([frame.scale for frame in frames], dtype=torch.float64),
-            **({"unreadable": unreadable} if unreadable.any() else {}),
+            "unreadable": unreadable,
         }  # fmt: skip
 
     def _wanted(self, example: Annotated) -> torch.Tensor:

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal
 
 from featx.errors import UsageError
+from featx.settings import Count, Limit, NotNegative, Positive, Share, Whole
 from featx_extractors.profiles import Profile, get_profile
 from featx_extractors.weights.architecture import Architecture
 
-T = TypeVar("T")
 # With fewer, the gradient of a strided 1x1 convolution crashes torch 2.13 on the CPU (oneDNN, channels last).
-LEAST_CHANNELS = {"stem": 16, "out": 16}
-SECTIONS = ("model", "data", "targets")
+Channels = Annotated[int, Limit(lambda value: value >= 16, "of 16 or more")]
+Stages = Annotated[int, Limit(lambda value: 0 <= value <= 4, "from 0 to 4")]
+Sample = Annotated[int, Limit(lambda value: 1 <= value <= 1_000_000, "from 1 to 1000000")]
+Overlap = Annotated[float, Limit(lambda value: 0.1 <= value <= 1, "from 0.1 to 1")]
+Factor = Annotated[float, Limit(lambda value: 0.1 <= value <= 10, "from 0.1 to 10")]
+NotEmpty = Limit(bool, "and at least one of them")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a fresh network, see :class:`Architecture`; None is the default there."""
+
+    stem: Channels | None = None
+    width: Count | None = None
+    out: Channels | None = None
+    blocks: tuple[Count, Count, Count, Count] | None = None
+    rpn_hidden: Count | None = None
+    embedding: Count | None = None
+    attribute_hidden: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -23,26 +39,24 @@ class ModelOptions:
 
     ``profile`` is a name, for the weights name it as theirs; a profile of one's own goes into ``profiles`` first.
 
-    start: any location of weights to fine-tune; None begins with fresh values drawn from ``seed``. profile: how the
-    network is run, and so how it is trained; None is that of ``start``. architecture: sizes other than the defaults of
-    :class:`Architecture`; classes and attributes come from the data. sizes, ratios: the anchors, sqrt(area) in input
-    pixels and height / width. frozen_norm: batch norm keeps the statistics it has. frozen_stages: the first n of stem,
-    res2, res3, res4 are not trained. backbone_lr: factor of the learning rate there. dtype: of the exported weights.
+    start: any location of weights to fine-tune; None begins with fresh values. profile: how the network is run, and so
+    how it is trained; None is that of ``start``. architecture: sizes other than the defaults of :class:`Architecture`;
+    classes and attributes come from the data. sizes, ratios: the anchors, sqrt(area) in input pixels and height /
+    width. frozen_norm: batch norm keeps the statistics it has. frozen_stages: the first n of stem, res2, res3, res4 are
+    not trained. seed: of fresh values; None: they follow ``train.seed``. backbone_lr: factor of the learning rate
+    there. dtype: of the exported weights.
     """
 
     start: str | None = None
     profile: str | None = None
-    architecture: Mapping[str, Any] = field(default_factory=dict)
-    sizes: tuple[float, ...] = (64.0, 128.0, 256.0, 512.0)
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    seed: int = 0
+    architecture: Sizes = Sizes()
+    sizes: Annotated[Sequence[Positive], NotEmpty] = (64.0, 128.0, 256.0, 512.0)
+    ratios: Annotated[Sequence[Positive], NotEmpty] = (0.5, 1.0, 2.0)
+    seed: Whole | None = None
     frozen_norm: bool = False
-    frozen_stages: int = 0
-    backbone_lr: float = 1.0
+    frozen_stages: Stages = 0
+    backbone_lr: NotNegative = 1.0
     dtype: Literal["float32", "float16"] = "float32"
-
-    def __post_init__(self) -> None:
-        _check_ranges(self, "model", {"frozen_stages": (0, 4)})
 
     def resolved_profile(self, published: str | None) -> Profile:
         """The profile; ``published`` is that of the weights one starts from."""
@@ -52,16 +66,9 @@ class ModelOptions:
         return get_profile(profile)
 
     def sized(self, classes: int, attributes: int) -> Architecture:
-        """The sizes of a fresh network. Raises UsageError for one that it cannot have."""
-        known = {f.name for f in fields(Architecture)} - {"classes", "attributes", "anchors"}
-        _refuse_unknown(self.architecture, known, "model.architecture")
-        for name, value in self.architecture.items():
-            counts = value if name == "blocks" and isinstance(value, list | tuple) and len(value) == 4 else [value]
-            least = LEAST_CHANNELS.get(name, 1)
-            if (name == "blocks" and len(counts) != 4) or not all(type(n) is int and n >= least for n in counts):
-                wanted = "four whole numbers above 0" if name == "blocks" else f"a whole number of {least} or more"
-                raise UsageError(f"model.architecture.{name} is {value!r}", f"give {wanted}")
-        sizes: dict[str, Any] = {n: tuple(v) if n == "blocks" else v for n, v in self.architecture.items()}
+        """The sizes of a fresh network."""
+        given = {name: value for name, value in asdict(self.architecture).items() if value is not None}
+        sizes: dict[str, Any] = {name: tuple(value) if name == "blocks" else value for name, value in given.items()}
         anchors = len(self.sizes) * len(self.ratios)
         return replace(Architecture(classes=classes, attributes=attributes, anchors=anchors), **sizes)
 
@@ -76,12 +83,9 @@ class DataOptions:
 
     train: Mapping[str, Any] = field(default_factory=dict)
     val: Mapping[str, Any] = field(default_factory=dict)
-    flip: float = 0.5
-    scales: tuple[float, ...] = (1.0,)
-    brightness: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_ranges(self, "data", {"flip": (0, 1), "scales": (0.1, 10), "brightness": (0, 1)})
+    flip: Share = 0.5
+    scales: Annotated[Sequence[Factor], NotEmpty] = (1.0,)
+    brightness: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,27 +103,21 @@ class TargetOptions:
     grid-feats-vqa). attribute_loss: its weight among the losses.
     """
 
-    anchor_positive: float = 0.7
-    anchor_negative: float = 0.3
-    anchor_sample: int = 256
-    anchor_share: float = 0.5
-    anchor_beta: float = 1 / 9
-    proposals: int = 2000
-    region_positive: float = 0.5
-    region_sample: int = 64
-    region_share: float = 0.25
-    region_beta: float = 1.0
+    anchor_positive: Overlap = 0.7
+    anchor_negative: NotNegative = 0.3
+    anchor_sample: Sample = 256
+    anchor_share: Share = 0.5
+    anchor_beta: NotNegative = 1 / 9
+    proposals: Sample = 2000
+    region_positive: Overlap = 0.5
+    region_sample: Sample = 64
+    region_share: Share = 0.25
+    region_beta: NotNegative = 1.0
     attribute_order: Literal["equal", "falling"] = "equal"
     unannotated: Literal["learn", "ignore"] = "learn"
-    attribute_loss: float = 0.5
+    attribute_loss: NotNegative = 0.5
 
     def __post_init__(self) -> None:
-        share, limit, count = (0, 1), (0.1, 1), (1, 1_000_000)
-        ranges = {
-            "anchor_positive": limit, "anchor_sample": count, "anchor_share": share, "proposals": count,
-            "region_positive": limit, "region_sample": count, "region_share": share,
-        }  # fmt: skip
-        _check_ranges(self, "targets", ranges)
         if not 0 <= self.anchor_negative <= self.anchor_positive:
             raise UsageError(
                 f"targets.anchor_negative is {self.anchor_negative} and anchor_positive {self.anchor_positive}",
@@ -134,62 +132,11 @@ class TargetOptions:
                 )
 
 
-def section(kind: type[T], options: Mapping[str, Any], name: str) -> T:
-    """Section ``name`` of a task's options as its dataclass. Raises UsageError naming what is wrong."""
-    given = options.get(name) or {}
-    if not isinstance(given, Mapping):
-        raise UsageError(f"{name} is {given!r}", f"the section {name} holds settings, one a line")
-    hints = get_type_hints(kind)
-    _refuse_unknown(given, set(hints), name)
-    return kind(**{key: _typed(f"{name}.{key}", value, hints[key]) for key, value in given.items()})
+@dataclass(frozen=True)
+class DetectorOptions:
+    """All that the task is built from; a detector reads no store, and where one is named it is left alone."""
 
-
-def refuse_unknown_sections(options: Mapping[str, Any], also: tuple[str, ...] = ()) -> None:
-    """Raise UsageError for a section that is none."""
-    _refuse_unknown(options, {*SECTIONS, *also}, "this configuration")
-
-
-def _refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise UsageError(
-            f"{where} has no setting {', '.join(map(repr, unknown))}", f"the settings are {', '.join(sorted(known))}"
-        )
-
-
-def _check_ranges(options: object, section: str, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Raise UsageError for a number, or one of several, that is not in its range, borders included."""
-    for name, (least, most) in ranges.items():
-        value = getattr(options, name)
-        if not all(least <= number <= most for number in (value if isinstance(value, tuple) else (value,))):
-            raise UsageError(f"{section}.{name} is {value}", f"it can be from {least} to {most}")
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """A value of YAML in the type of its field."""
-    if hint is float and type(value) is int:
-        return float(value)
-    if get_origin(hint) is Literal and value not in get_args(hint):
-        raise UsageError(f"{name} is {value!r}", f"choose {' or '.join(get_args(hint))}")
-    if hint == tuple[float, ...]:
-        numbers = (
-            isinstance(value, list | tuple)
-            and value
-            and all(type(v) in (int, float) and 0 < v < math.inf for v in value)
-        )
-        if not numbers:
-            raise UsageError(f"{name} is {value!r}", "give a list of positive numbers")
-        return tuple(float(v) for v in value)
-    if (fitting := _FITTING.get(hint)) and not fitting[0](value):
-        raise UsageError(f"{name} is {value!r}", f"give {fitting[1]}")
-    return value
-
-
-# By type of a setting: what fits it, in code and in words.
-_FITTING: dict[Any, tuple[Callable[[Any], bool], str]] = {
-    int: (lambda value: type(value) is int and value >= 0, "a whole number of 0 or more"),
-    float: (lambda value: type(value) is float and 0 <= value < math.inf, "a number of 0 or more"),
-    bool: (lambda value: isinstance(value, bool), "true or false"),
-    str | None: (lambda value: value is None or isinstance(value, str), "a name, or leave it out"),
-    Mapping[str, Any]: (lambda value: isinstance(value, Mapping), "settings, one a line"),
-}
+    model: ModelOptions = ModelOptions()
+    data: DataOptions = DataOptions()
+    targets: TargetOptions = TargetOptions()
+    store: Any = None

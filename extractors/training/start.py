@@ -12,7 +12,7 @@ from featx_extractors.anchors import detectron2_anchors
 from featx_extractors.profiles import Profile
 from featx_extractors.training.coco import Names
 from featx_extractors.training.model import TrainableDetector
-from featx_extractors.training.options import ModelOptions
+from featx_extractors.training.options import ModelOptions, Sizes
 from featx_extractors.weights.architecture import CELL_ANCHORS, PREDICTOR
 from featx_extractors.weights.checkpoint import NORMALISED, Weights4
 from featx_extractors.weights.normal import Weights
@@ -25,7 +25,7 @@ def training_deltas(profile: Profile) -> Weights4:
 
 
 def fresh(options: ModelOptions, profile: Profile, names: Names) -> TrainableDetector:
-    """A network of the configured sizes with values drawn from ``options.seed``."""
+    """A network of the configured sizes with values drawn as ``options.seed`` says."""
     if options.frozen_norm or options.frozen_stages:
         raise UsageError(
             "model.frozen_norm and frozen_stages keep what was learnt, but nothing was: model.start is missing",
@@ -45,7 +45,7 @@ def started(options: ModelOptions, profile: Profile, start: Weights, names: Name
     brought to :func:`training_deltas`: Caffe folds such weights into the layer when it saves a network, and the loss of
     the plain deltas that it then gives is next to nothing.
     """
-    if options.architecture:
+    if options.architecture != Sizes():
         raise UsageError("model.architecture and model.start are both given", "the weights have their own sizes")
     sizes = replace(start.architecture, classes=len(names.objects), attributes=len(names.attributes))
     if sizes.attributes and not sizes.embedding:  # weights without that head
@@ -59,9 +59,12 @@ def started(options: ModelOptions, profile: Profile, start: Weights, names: Name
     return model
 
 
-def initialise(model: TrainableDetector, cell: torch.Tensor, seed: int) -> None:
-    """Fresh values: He et al. 2015 for convolutions, small ones for what predicts (Girshick 2015), and the anchors."""
-    generator = torch.Generator().manual_seed(seed)
+def initialise(model: TrainableDetector, cell: torch.Tensor, seed: int | None) -> None:
+    """Fresh values: He et al. 2015 for convolutions, small ones for what predicts (Girshick 2015), and the anchors.
+
+    They are drawn from ``seed``, or from the global generator, which ``train.seed`` has seeded.
+    """
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
     small = {
         "bbox_pred": 0.001,
         "cls_score": 0.01,

@@ -12,6 +12,7 @@ import torch
 
 from featx.errors import UsageError
 from featx.record import RecordBatch
+from featx.settings import read
 from featx.task import Batch, Group, Split, Task
 from featx_extractors.memory import keep_freed_memory
 from featx_extractors.training.batches import Batches, truths_of
@@ -20,13 +21,7 @@ from featx_extractors.training.export import CARD, WEIGHTS, card, trained_weight
 from featx_extractors.training.judge import Judge
 from featx_extractors.training.losses import Losses
 from featx_extractors.training.model import TrainableDetector
-from featx_extractors.training.options import (
-    DataOptions,
-    ModelOptions,
-    TargetOptions,
-    refuse_unknown_sections,
-    section,
-)
+from featx_extractors.training.options import DataOptions, DetectorOptions, ModelOptions, TargetOptions
 from featx_extractors.training.scores import (
     Detections,
     Expected,
@@ -65,12 +60,8 @@ class DetectorTask(Task):
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> DetectorTask:
         """From the sections ``model``, ``data`` and ``targets``, see ``options``. Raises UsageError."""
-        refuse_unknown_sections(options, also=("store",))
-        return cls(
-            section(ModelOptions, options, "model"),
-            section(DataOptions, options, "data"),
-            section(TargetOptions, options, "targets"),
-        )
+        chosen = read(DetectorOptions, "", options)
+        return cls(chosen.model, chosen.data, chosen.targets)
 
     def wants(self) -> None:
         """It reads pictures, not a store."""
@@ -86,9 +77,12 @@ class DetectorTask(Task):
         return self.batches(examples, rngs)
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """See :class:`Losses`; where pictures of a batch could not be read, also their number."""
+        """See :class:`Losses`; ``unreadable`` beside them is the share of pictures that could not be read.
+
+        A share and in every batch, since the log has means over pieces, processes and steps.
+        """
         parts = self.losses(batch["pixels"], truths_of(batch, bool(self.names.attributes)))
-        return parts | ({"unreadable": batch["unreadable"].sum()} if "unreadable" in batch else {})
+        return parts | {"unreadable": batch["unreadable"].float().mean()}
 
     def predict(self, batch: Batch) -> list[Any]:
         return self.judge.detections(batch)

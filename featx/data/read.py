@@ -9,6 +9,7 @@ from featx.data import captions, gqa, lxmert, vizwiz, vqa
 from featx.data.document import Document, load_document
 from featx.data.question import Caption, Question
 from featx.errors import UsageError
+from featx.settings import known_instead
 
 Reader = Callable[..., Iterable[Question]]
 # layout -> who reads it, and how a file of it is recognised
@@ -80,7 +81,8 @@ def _check(spec: Mapping[str, Any], known: set[str], needed: str) -> None:
     unknown = sorted(set(spec) - known)
     if unknown or not spec.get(needed):
         found = f"unknown setting {unknown[0]!r}" if unknown else f"no {needed!r}"
-        raise UsageError(f"the specification of a data set has {found}", f"settings are {', '.join(sorted(known))}")
+        hint = known_instead(unknown[0] if unknown else needed, sorted(known))
+        raise UsageError(f"the specification of a data set has {found}", hint)
 
 
 def unique(file: Document, found: Iterable[Question | Caption]) -> None:

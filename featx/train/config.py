@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
 from featx.errors import UsageError
-from featx.settings import Count, Limit, PartShare, Positive, Whole, fit
+from featx.settings import Count, Limit, NotNegative, PartShare, Positive, Whole, fit, read
 
 # Settings that change how a run goes, not what comes out of it: a run may go on with others.
 FREE = ("device", "workers", "checkpoint_every", "keep", "log_every", "tensorboard")
 
-NotNegative = Annotated[float, Limit(lambda value: value >= 0, "of 0 or more")]
 Device = Annotated[
     str, Limit(lambda value: bool(re.fullmatch(r"cpu|cuda(:\d+)?", value)), "of the form cpu, cuda or cuda:N")
 ]
@@ -34,7 +32,7 @@ class TrainConfig:
     schedule: linear (to zero), cosine (to zero) or constant, behind ``warmup``: a fraction of all steps below 1, or
         a whole number of steps. clip: largest global norm of the gradient.
     precision: float32, or autocast to bfloat16, or (CUDA only) to float16 with a scaled loss.
-    seed: of the order of examples, of what ``Task.prepare`` draws, and of dropout.
+    seed: of the order of examples, of what ``Task.prepare`` draws, of dropout, and of fresh weights.
     evaluate_every: epochs between evaluations; None: only at the end. patience: evaluations without a better score
         after which the run ends.
     device, workers (threads that make batches; 0: none), checkpoint_every (steps, beside the end of each epoch), keep
@@ -78,13 +76,7 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
         """Settings by name. Raises UsageError for an unknown one, with the one that was probably meant."""
-        known = [f.name for f in fields(cls)]
-        for name in values:
-            if name not in known:
-                close = get_close_matches(str(name), known, 1)
-                meant = f"; did you mean train.{close[0]}?" if close else ""
-                raise UsageError(f"train.{name} is not a setting{meant}", f"the settings are {', '.join(known)}")
-        return cls(**values)
+        return read(cls, "train", values)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""

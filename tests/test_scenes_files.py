@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,21 +12,13 @@ import pytest
 
 from featx.data import read_captions, read_questions
 from featx.scenes import write_scenes
+from tests.scenes_drawn import SEED, TRAIN, VAL, draw_folder, load
 from tests.scenes_oracle import is_true, read_things, solve
-
-TRAIN, VAL, SEED = 16, 5, 11
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small folder, drawn by two processes."""
-    out = tmp_path_factory.mktemp("drawn") / "scenes"
-    write_scenes(out, TRAIN, VAL, SEED, workers=2)
-    return out
-
-
-def load(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return draw_folder(tmp_path_factory.mktemp("drawn") / "scenes")
 
 
 def test_every_picture_has_the_size_that_the_files_say(folder: Path) -> None:

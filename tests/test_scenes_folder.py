@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,27 +9,18 @@ import sys
 import time
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
 
 from featx.errors import StoreError, UsageError
 from featx.scenes import write_scenes
-
-TRAIN, VAL, SEED = 16, 5, 11
+from tests.scenes_drawn import SEED, TRAIN, VAL, draw_folder, load
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small folder, drawn by two processes."""
-    out = tmp_path_factory.mktemp("drawn") / "scenes"
-    write_scenes(out, TRAIN, VAL, SEED, workers=2)
-    return out
-
-
-def load(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return draw_folder(tmp_path_factory.mktemp("drawn") / "scenes")
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ CPU tensors over gloo, so nothing is ever pickled.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -110,10 +111,15 @@ def join(device: str) -> Iterator[World]:
     if dist.is_initialized():
         raise UsageError("this process is in a torch.distributed group already", "leave it before training")
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    world = World(rank, size, place, dist.new_group(backend="gloo"))
     try:
-        yield World(rank, size, place, dist.new_group(backend="gloo"))
+        yield world
     finally:
+        # A group's threads end with its last reference, not here. One that still let go of a tensor while the
+        # interpreter shuts down would abort the process.
+        object.__setattr__(world, "control", None)
         dist.destroy_process_group()
+        gc.collect()
 
 
 def _device(name: str, local: int) -> torch.device:

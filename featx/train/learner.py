@@ -47,6 +47,10 @@ class Learner:
         if world.size > 1:
             self._losses = DistributedDataParallel(self._losses, find_unused_parameters=task.partial_graph)
 
+    def close(self) -> None:
+        """Let go of the other processes; what is left is the task's own model."""
+        self._losses = _Losses(self.task)
+
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of forward passes."""
         if self.config.precision == "float32":

@@ -68,6 +68,7 @@ def train(
         begin_with = supply.describe(options or {}, checked.notes)
         run = Run(Path(out), config.keep)
         loop = _Loop(supply, run, resume_hint, clock)  # what cannot be built fails before a former run is deleted
+        stack.callback(loop.learner.close)
 
         def take() -> None:
             stack.enter_context(run.lock())

@@ -59,7 +59,7 @@ class Progress:
     """Counts pictures and busy time of one run.
 
     total: pictures of this part; done_before: those that an earlier run finished, which count as done but not
-    for the rate. ``time("decode")`` measures a stage; stages run in several threads at once, so the shares
+    for the rate. unit: what is counted; "B" are bytes, told in kB, MB and so on. ``time("decode")`` measures a stage; stages run in several threads at once, so the shares
     are of busy time: the seconds all threads spent in a stage, over the seconds they spent in any.
     quiet: show nothing (but ``json``, being asked for, is still written). clock: seconds, for tests.
     """
@@ -72,9 +72,10 @@ class Progress:
         json: bool = False,
         quiet: bool = False,
         *,
+        unit: str = "pictures",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total, self._before = total, done_before
+        self._total, self._before, self._unit = total, done_before, unit
         self._stream = (sys.stdout if json else sys.stderr) if stream is None else stream
         self._clock = clock
         self._lock = threading.RLock()
@@ -91,8 +92,8 @@ class Progress:
             self._show, self._every = self._show_json, _JSON_SECONDS
         elif self._stream.isatty():
             self._bar = _Bar(
-                total=total, initial=done_before, file=self._stream, unit=" pictures", bar_format=_BAR,
-                dynamic_ncols=True, mininterval=_BAR_SECONDS,
+                total=total, initial=done_before, file=self._stream, unit=unit if unit == "B" else f" {unit}",
+                unit_scale=unit == "B", bar_format=_BAR, dynamic_ncols=True, mininterval=_BAR_SECONDS,
             )  # fmt: skip
             self._show, self._every = self._show_bar, _BAR_SECONDS
         else:
@@ -166,9 +167,13 @@ class Progress:
         eta = "unknown" if left is None else _duration(left)
         refused = f", {summary.refused:,} refused" if summary.refused else ""
         shares = f"; {percentages(summary.shares)}" if summary.shares else ""
-        done = f"{self._before + self._finished:,}/{self._total:,} pictures"
+        done, total, rate = self._before + self._finished, self._total, summary.rate
+        if self._unit == "B":
+            amount = f"{_size(done)} of {_size(total)}, {_size(rate)}/s"
+        else:
+            amount = f"{done:,}/{total:,} {self._unit}, {rate:.3g}/s"
         print(
-            f"{done}, {summary.rate:.3g}/s, ETA {eta}{refused}{shares}",
+            f"{amount}, ETA {eta}{refused}{shares}",
             file=self._stream,
             flush=True,
         )
@@ -183,6 +188,10 @@ class Progress:
             **summary.to_dict(),
         }
         print(json.dumps(state), file=self._stream, flush=True)
+
+
+def _size(count: float) -> str:
+    return f"{tqdm.format_sizeof(count)}B"
 
 
 def _duration(seconds: float) -> str:

@@ -208,3 +208,12 @@ def test_the_bar_starts_no_thread_that_a_fork_would_lose(clock: Clock) -> None:
     before = threading.active_count()
     with Progress(5, stream=Terminal(), clock=clock):
         assert threading.active_count() == before
+
+
+def test_bytes_are_told_in_larger_units(clock: Clock) -> None:
+    stream = io.StringIO()
+    progress = Progress(4_000_000, stream=stream, unit="B", clock=clock)
+    clock.wait(2)
+    progress.advance(1_000_000)
+    progress.close()
+    assert stream.getvalue() == "1.00MB of 4.00MB, 500kB/s, ETA 0:00:06\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,12 +193,13 @@ class PartManifest:
                 )
 
 
-def file_hash(path: Path) -> str:
-    """xxh3_128 of a file, hexadecimal."""
+def file_hash(path: Path, tick: Callable[[int], object] = lambda read: None) -> str:
+    """xxh3_128 of a file, hexadecimal. ``tick`` is told of the bytes as they are read."""
     state = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             state.update(block)
+            tick(len(block))
     return state.hexdigest()
 
 

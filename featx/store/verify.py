@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
@@ -16,6 +16,8 @@ from featx.store import disk
 from featx.store.base import Shard, backend, open_sealed
 from featx.store.ledger import Refusal, read_ledger
 from featx.store.manifest import Manifest, PartManifest, Totals, file_hash, part_folder
+
+Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,37 @@ class Report:
         return not self.problems
 
 
-def verify(path: str | os.PathLike[str]) -> Report:
+def verify(path: str | os.PathLike[str], *, tick: Tick = lambda read: None) -> Report:
     """Check structure, sizes, schema, counts and checksums of the store in the folder ``path``.
 
-    Everything wrong becomes a line of the report. Raises StoreError for what is not a store, or may not be read: that
-    is no damage, and nothing can be said of it.
+    Everything wrong becomes a line of the report. ``tick`` is told of the bytes as they are read (about
+    :func:`volume` in all). Raises StoreError for what is not a store, or may not be read: that is no damage, and
+    nothing can be said of it.
     """
     with disk.reading(Path(path)):
-        return _verify(Path(path))
+        return _verify(Path(path), tick)
 
 
-def _verify(store: Path) -> Report:
+def volume(path: str | os.PathLike[str]) -> int:
+    """How many bytes :func:`verify` reads: the files of finished parts twice, as files and as records."""
+    store, total = Path(path), 0
+    with disk.reading(store):
+        manifest = Manifest.load(store)
+        for number in range(manifest.parts):
+            folder = part_folder(store, number, manifest.parts)
+            size = sum(file.stat().st_size for file in folder.glob("*") if file.suffix in (".lmdb", ".h5", ".log"))
+            total += size * (2 if (folder / "part.json").exists() else 1)
+    return total
+
+
+def _verify(store: Path, tick: Tick) -> Report:
     manifest = Manifest.load(store)
     report = Report(store, manifest.parts)
     shards: list[Shard] = []
     for number in range(manifest.parts):
         folder = part_folder(store, number, manifest.parts)
         if folder.is_dir():
-            shards += _verify_part(report, manifest.backend, folder, manifest.schema)
+            shards += _verify_part(report, manifest.backend, folder, manifest.schema, tick)
     for first, second in pairwise(heapq.merge(*(_names(shard) for shard in shards))):
         if first[0] == second[0]:
             report.problems.append(Problem(second[1], text(second[0]), f"is in {first[1]} too"))
@@ -78,7 +93,7 @@ def _verify(store: Path) -> Report:
     return report
 
 
-def _verify_part(report: Report, name: str, folder: Path, schema: Schema) -> list[Shard]:
+def _verify_part(report: Report, name: str, folder: Path, schema: Schema, tick: Tick) -> list[Shard]:
     """Check one part; the shards that could be read are returned for comparison with the other parts."""
     manifest, shards, refusals = None, [], []
     try:
@@ -88,12 +103,12 @@ def _verify_part(report: Report, name: str, folder: Path, schema: Schema) -> lis
             shards = backend(name).open_shards(folder, schema, sealed=False)
         else:
             manifest.check_files(folder)
-            report.problems += _changed(folder, manifest)
+            report.problems += _changed(folder, manifest, tick)
             report.problems += [Problem(path, None, what) for path, what in backend(name).structure(folder)]
             shards = open_sealed(name, folder, schema, manifest)
     except FeatxError as error:
         report.problems.append(Problem(folder, None, error.message))
-    sound = chain.from_iterable(_sound(report, shard, schema) for shard in shards)
+    sound = chain.from_iterable(_sound(report, shard, schema, tick) for shard in shards)
     totals = Totals.of(sound, (refusal.reason for refusal in refusals))
     report.totals += totals
     report.finished += manifest is not None
@@ -101,29 +116,30 @@ def _verify_part(report: Report, name: str, folder: Path, schema: Schema) -> lis
     return shards
 
 
-def _changed(folder: Path, manifest: PartManifest) -> Iterator[Problem]:
+def _changed(folder: Path, manifest: PartManifest, tick: Tick) -> Iterator[Problem]:
     """Files that are not what was sealed. A change between the records harms nobody, but tells of the disk."""
     for name, expected in manifest.hashes.items():
-        if file_hash(folder / name) != expected:
+        if file_hash(folder / name, tick) != expected:
             yield Problem(folder / name, None, "its bytes have changed since it was written")
 
 
-def _sound(report: Report, shard: Shard, schema: Schema) -> Iterator[tuple[bytes, int]]:
+def _sound(report: Report, shard: Shard, schema: Schema, tick: Tick) -> Iterator[tuple[bytes, int]]:
     """The (key, checksum) of each record that is as it was written; the others become problems."""
     try:
         for key in shard:
             try:
-                yield key, _check(shard, key, schema)
+                yield key, _check(shard, key, schema, tick)
             except FeatxError as error:
                 report.problems.append(Problem(shard.path, text(key), error.message))
     except StoreDamaged as error:
         report.problems.append(Problem(shard.path, None, error.message))
 
 
-def _check(shard: Shard, key: bytes, schema: Schema) -> int:
+def _check(shard: Shard, key: bytes, schema: Schema, tick: Tick) -> int:
     stored = shard.get(key)
     if stored is None:
         raise StoreDamaged(f"record {text(key)!r} is listed but cannot be found: the keys are out of order")
+    tick(len(stored))
     decode(stored, schema, key).check(schema)
     return peek(stored).checksum
 

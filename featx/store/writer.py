@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from featx.codec import KEY_LIMIT, encode, store_key, text
+from featx.codec import KEY_LIMIT, encode, store_key, text, unpack
 from featx.errors import UsageError
 from featx.record import Record
 from featx.schema import Schema
@@ -138,10 +138,22 @@ class PartWriter:
         """
         stored = self._fresh(key)
         record.check(self.schema)
-        self._records[stored] = encode(record, self.schema, stored, ordinal)
-        if len(stored) > KEY_LIMIT:
-            self._aliases[stored] = key
-        self._bytes += len(self._records[stored])
+        self._add(key, stored, encode(record, self.schema, stored, ordinal))
+
+    def put_stored(self, key: str, stored: bytes) -> None:
+        """Add a record of a store of the same schema as it is stored there: its bytes, checked against its checksum.
+
+        Raises StoreDamaged for bytes that are not a record of this schema and key, UsageError as :meth:`put`.
+        """
+        name = self._fresh(key)
+        unpack(stored, self.schema, name)
+        self._add(key, name, stored)
+
+    def _add(self, key: str, name: bytes, stored: bytes) -> None:
+        self._records[name] = stored
+        if len(name) > KEY_LIMIT:
+            self._aliases[name] = key
+        self._bytes += len(stored)
         if self._bytes >= GROUP_BYTES:
             self.commit()
 

@@ -81,6 +81,9 @@ def _verify(store: Path, tick: Tick) -> Report:
     shards: list[Shard] = []
     for number in range(manifest.parts):
         folder = part_folder(store, number, manifest.parts)
+        if manifest.complete and not (folder / "part.json").exists():
+            what = "is missing, yet manifest.json says that the store is complete"
+            report.problems.append(Problem(folder / "part.json", None, what))
         if folder.is_dir():
             shards += _verify_part(report, manifest.backend, folder, manifest.schema, tick)
     for first, second in pairwise(heapq.merge(*(_names(shard) for shard in shards))):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from featx.record import Record
+from featx.rounding import rounded
 from featx.schema import Array, Field, Schema
 
 
@@ -15,7 +16,7 @@ def record_of(arrays: Mapping[str, torch.Tensor | None], schema: Schema, size: t
     """The record of ``count`` regions: the schema's fields out of ``arrays`` (CPU tensors ``[count, ...]`` by name).
 
     Where the schema fixes the number of rows, zero rows are added behind the real ones. ``size`` is (height, width) of
-    the original.
+    the original. Features are rounded to the schema's dtype, so that the record equals the one a store gives back.
     """
     rows = count if schema.rows is None else schema.rows
     fitted = {field.name: _fit(arrays[field.name], field, rows) for field in schema.fields}
@@ -26,5 +27,5 @@ def _fit(values: torch.Tensor | None, field: Field, rows: int) -> Array:
     if values is None:
         raise TypeError(f"no values for the field {field.name!r} of the schema")
     padded = np.zeros(field.shape_for(rows), field.memory_dtype)
-    padded[: len(values)] = (values.bfloat16().float() if field.dtype == "bfloat16" else values).numpy()
+    padded[: len(values)] = rounded(values.numpy(), field.dtype, field.name)
     return padded

@@ -12,7 +12,8 @@ A stored record is a 48-byte header and a payload, all little-endian::
     24  u64  ordinal   position of the picture in the source list
     32  8x   zeros
     40  u64  checksum  xxh3_64 of bytes 0..40 and the payload, seeded by xxh3_64 of the key
-    48       the schema's arrays in its order, each padded with zeros to a multiple of 16 bytes
+    48       the schema's arrays in its order, each padded with zeros to a multiple of 16 bytes;
+             an int8 field is two of them, its scales first (featx/rounding.py has the formula)
 
 The length follows from (schema, rows), so nothing in a record says where anything is, and nothing
 can lie about it. The seed ties the bytes to their key: a record filed under another key is found out.
@@ -25,6 +26,7 @@ import struct
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +34,7 @@ import xxhash
 
 from featx.errors import RecordError, StoreDamaged, StoreError, UsageError
 from featx.record import Record
+from featx.rounding import from_bfloat16, from_int8, to_bfloat16, to_int8
 from featx.schema import Array, Field, Schema
 
 MAGIC = b"FXRC"
@@ -49,6 +52,7 @@ STORED_DTYPE: dict[str, np.dtype[Any]] = {
     "int32": np.dtype("<i4"),
     "int64": np.dtype("<i8"),
     "uint8": np.dtype("u1"),
+    "int8": np.dtype("u1"),  # the codes; their scales are float32
 }
 _REPAIR = "run `featx verify` on the store; delete the damaged part and run the extraction again"
 
@@ -65,26 +69,33 @@ class Header(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Where one array of the schema lies in a stored record."""
+    """One array of a stored record: a field of the schema or, of an int8 field, its scales or its codes."""
 
+    name: str
     field: Field
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     offset: int
     size: int
 
+    @property
+    def tail(self) -> tuple[int, ...]:
+        """Shape of one row of it; of the whole array where it has no rows."""
+        return self.shape[1:] if self.field.per == "region" else self.shape
+
 
 @lru_cache(maxsize=1024)
 def layout(schema: Schema, rows: int) -> tuple[tuple[Slot, ...], int]:
-    """Slots of the schema's arrays in a record of ``rows`` rows, and the length of that record."""
+    """The arrays of a record of ``rows`` rows, in their order, and the length of that record."""
     slots, offset = [], HEADER_SIZE
     for field in schema.fields:
-        dtype, shape, size = STORED_DTYPE[field.dtype], field.shape_for(rows), 1
-        for extent in shape:
-            size *= extent
-        size *= dtype.itemsize
-        slots.append(Slot(field, dtype, shape, offset, size))
-        offset += size + -size % ALIGN
+        for name in field.stored_names:
+            dtype, shape = STORED_DTYPE[field.dtype], field.shape_for(rows)
+            if name != field.name:
+                dtype, shape = STORED_DTYPE["float32"], (rows, 2)
+            size = prod(shape) * dtype.itemsize
+            slots.append(Slot(name, field, dtype, shape, offset, size))
+            offset += size + -size % ALIGN
     return tuple(slots), offset
 
 
@@ -96,7 +107,7 @@ def encode(record: Record, schema: Schema, key: bytes, ordinal: int) -> bytes:
             f"size {record.size} or ordinal {ordinal} does not fit an unsigned 32 or 64 bit number",
             "give the size of the upright original in pixels, and the position in the source list",
         )
-    arrays = [_to_stored(record.array(field.name), field) for field in schema.fields]
+    arrays = [array for field in schema.fields for array in _to_stored(record.array(field.name), field)]
     head = Header(len(record.features), record.count, height, width, ordinal, 0)
     return pack(head._replace(checksum=_checksum(key, _front(head), _padded(arrays))), arrays)
 
@@ -108,17 +119,18 @@ def decode(buffer: Any, schema: Schema, key: bytes, *, verify: bool = True, copy
     under this key. ``verify=False`` leaves out the checksum, never the structure.
     """
     head, stored = unpack(buffer, schema, key, verify=verify)
-    arrays = {f.name: _from_stored(array, f, copy) for f, array in zip(schema.fields, stored, strict=True)}
+    waiting = iter(stored)
+    arrays = {f.name: _from_stored([next(waiting) for _ in f.stored_names], f, copy) for f in schema.fields}
     return Record(arrays.pop("features"), arrays.pop("boxes"), (head.height, head.width), head.count, arrays)
 
 
 def pack(head: Header, arrays: Iterable[Array]) -> bytes:
-    """Bytes of a record from its header and its arrays in stored dtype and schema order."""
+    """Bytes of a record from its header and its arrays, as :func:`layout` has them."""
     return b"".join((_front(head), CHECKSUM.pack(head.checksum), *_padded(arrays)))
 
 
 def unpack(buffer: Any, schema: Schema, key: bytes, *, verify: bool = True) -> tuple[Header, list[Array]]:
-    """Inverse of :func:`pack`: the header and views of the arrays, in stored dtype and schema order."""
+    """Inverse of :func:`pack`: the header and views of the arrays, as :func:`layout` has them."""
     head = examine(buffer, schema, key)
     if verify:
         found = checksum(buffer, key)
@@ -206,29 +218,24 @@ def _checksum(key: bytes, front: Any, payload: Iterable[Any]) -> int:
     return state.intdigest()
 
 
-def _to_stored(array: Array, field: Field) -> Array:
+def _to_stored(array: Array, field: Field) -> tuple[Array, ...]:
     if field.dtype == "bfloat16":
-        return _to_bfloat16(array, field.name)
-    stored: Array = np.ascontiguousarray(array, STORED_DTYPE[field.dtype])
-    return stored
+        return (to_bfloat16(array, field.name),)
+    if field.dtype == "int8":
+        return to_int8(array, field.name)
+    return (np.ascontiguousarray(array, STORED_DTYPE[field.dtype]),)
 
 
-def _from_stored(array: Array, field: Field, copy: bool) -> Array:
-    if field.dtype == "bfloat16":  # widening is exact
-        array = (array.astype("<u4") << 16).view("<f4")
+def _from_stored(arrays: list[Array], field: Field, copy: bool) -> Array:
+    array = arrays[-1]
+    if field.dtype == "bfloat16":
+        array = from_bfloat16(array)
+    elif field.dtype == "int8":
+        array = from_int8(*arrays)
     elif copy:
         array = array.copy()
     array.flags.writeable = copy
     return array
-
-
-def _to_bfloat16(array: Array, name: str) -> Array:
-    """Round float32 to the nearest bfloat16, ties to even."""
-    bits = np.ascontiguousarray(array, "<f4").view("<u4")
-    out: Array = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2")
-    if ((out & 0x7F80) == 0x7F80).any():
-        raise RecordError(f"field {name!r} holds a value beyond the range of bfloat16 (3.39e38)", "store it as float32")
-    return out
 
 
 def _damaged(key: bytes, what: str) -> StoreDamaged:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Record:
     """N regions of one picture.
 
-    features: ``[N, D]`` float16 or float32 (a bfloat16 store gives float32).
+    features: ``[N, D]`` float16 or float32 (bfloat16 and int8 stores give float32).
     boxes: ``[N, 4]`` float32, x0 y0 x1 y1, pixels of the upright original.
     size: (height, width) of the upright original, pixels.
     count: how many of the N rows are real; rows from ``count`` on are padding (zeros).

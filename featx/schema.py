@@ -14,18 +14,22 @@ Array = np.ndarray[Any, np.dtype[Any]]
 BoxKind = Literal["proposal", "regressed", "given", "grid"]
 Per = Literal["region", "picture"]
 
-FEATURE_DTYPES = ("float16", "float32", "bfloat16")
-# How each stored dtype looks in memory. numpy has no bfloat16: it is widened, exactly, to float32.
+FEATURE_DTYPES = ("float16", "float32", "bfloat16", "int8")
+# How each stored dtype looks in memory: bfloat16 is widened to float32, and int8 is float32 quantised row by row.
 MEMORY_DTYPE: dict[str, np.dtype[Any]] = {
-    name: np.dtype("float32" if name == "bfloat16" else name) for name in (*FEATURE_DTYPES, "int32", "int64", "uint8")
+    name: np.dtype("float32" if name in ("bfloat16", "int8") else name)
+    for name in (*FEATURE_DTYPES, "int32", "int64", "uint8")
 }
+# A corner at 1000 pixels moves by up to a quarter in float16, by up to 2 in bfloat16 and in int8.
+_COARSE = ("float16", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
 class Field:
     """One array of a record: its name, stored dtype and the shape behind the region axis.
 
-    ``per="region"`` arrays are ``[N, *shape]``; ``per="picture"`` arrays are ``shape``.
+    ``per="region"`` arrays are ``[N, *shape]``; ``per="picture"`` arrays are ``shape``. An int8 field is quantised row
+    by row, so it is per region and its shape is ``(D,)``.
     """
 
     name: str
@@ -40,6 +44,16 @@ class Field:
                 "choose one of those dtypes in the extractor's schema",
             )
         object.__setattr__(self, "shape", tuple(self.shape))
+        if self.dtype in _COARSE and (self.name == "boxes" or self.name.endswith("_boxes")):
+            raise RecordError(
+                f"field {self.name!r} has dtype {self.dtype!r}, which would move boxes by whole pixels",
+                "store boxes as float32; only features may be coarser",
+            )
+        if self.dtype == "int8" and (self.per != "region" or len(self.shape) != 1):
+            raise RecordError(
+                f"field {self.name!r} is int8, {list(self.shape)} per {self.per}; expected [D] per region",
+                "int8 has a scale for each region's vector; choose float16 for other arrays",
+            )
 
     def shape_for(self, rows: int) -> tuple[int, ...]:
         """Shape of the array in a record of ``rows`` regions."""
@@ -47,8 +61,13 @@ class Field:
 
     @property
     def memory_dtype(self) -> np.dtype[Any]:
-        """dtype of the array in memory (bfloat16 is held as float32)."""
+        """dtype of the array in memory (bfloat16 and int8 are held as float32)."""
         return MEMORY_DTYPE[self.dtype]
+
+    @property
+    def stored_names(self) -> tuple[str, ...]:
+        """Names of the arrays in which the field is stored, in their order: int8 has its scales before it."""
+        return (f"{self.name}_scale", self.name) if self.dtype == "int8" else (self.name,)
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,11 @@ class Schema:
             raise RecordError(
                 f"schema has the fields {names}; the first two must be 'features', 'boxes', without repeats",
                 "put features and boxes first and name every other field once",
+            )
+        stored = [name for f in self.fields for name in f.stored_names]
+        if taken := sorted({name for name in stored if stored.count(name) > 1}):
+            raise RecordError(
+                f"schema has a field {taken[0]!r}, the name of the scales of an int8 field", "give it another name"
             )
 
     @property

@@ -23,7 +23,7 @@ OPTIONS = {
     "profile": "parity profile, for example lxmert-published, caffe-10-100, hf-demo",
     "weights": "weights file, folder or hub id; `seeded` is an untrained network of the real size",
     "boxes": "36 (exactly) or 10..100 (adaptive)",
-    "dtype": "features in the store: float16 (default), float32 or bfloat16",
+    "dtype": "features in the store: float16 (default), float32, bfloat16 or int8",
     "device": "cpu (default), cuda, cuda:1, ...",
     "precision": "convolutions in float32 (default) or bfloat16",
     "given-boxes": "take features at these boxes: a store, .json or .npz",

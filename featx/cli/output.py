@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from featx.errors import FeatxError, UsageError
 
-CHOICES = {"dtype": ("float16", "float32", "bfloat16"), "precision": ("float32", "bfloat16")}
+CHOICES = {"dtype": ("float16", "float32", "bfloat16", "int8"), "precision": ("float32", "bfloat16")}
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

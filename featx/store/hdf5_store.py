@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import xxhash
 
-from featx.codec import STORED_DTYPE, Header, pack, text, unpack
+from featx.codec import Header, Slot, layout, pack, text, unpack
 from featx.errors import StoreDamaged
 from featx.schema import Array, Schema
 from featx.store import disk
@@ -36,7 +36,8 @@ _README = (
     "featx region features. Record i belongs to the picture keys[i] (sorted UTF-8); its regions are the rows "
     "start[i]:start[i+1] of features, boxes and the other per-region arrays; count[i] of them are real. boxes are "
     "x0 y0 x1 y1 in pixels of the upright original, whose (height, width) is size[i]. ordinal is the position in the "
-    "source list, checksum the xxh3_64 of the record as FORMAT.md has it. dtype bfloat16 is held as its uint16 bits."
+    "source list, checksum the xxh3_64 of the record as FORMAT.md has it. dtype bfloat16 is held as its uint16 bits, "
+    "int8 as uint8 codes q: x = scale * (q - zero) where (scale, zero) is the row of NAME_scale that belongs to it."
 )
 
 
@@ -74,7 +75,8 @@ class Hdf5Shard(Shard):
             raise _damaged(path, str(error)) from error
 
     def _map(self) -> None:
-        wanted = {**_index(0), **{f.name: STORED_DTYPE[f.dtype] for f in self.schema.fields}}
+        slots = _slots(self.schema)
+        wanted = {**_index(0), **{slot.name: slot.dtype for slot in slots}}
         whole = np.memmap(self.path, np.uint8, "r")
         with h5py.File(self.path, "r", locking=False) as file:
             self._arrays = {name: _place(whole, file[name], dtype) for name, dtype in wanted.items()}
@@ -82,7 +84,7 @@ class Hdf5Shard(Shard):
         self.frame = self._frame()
         count, rows = len(self._keys), int(self._start[-1])
         shapes = {"keys": (count,), "start": (count + 1,), "size": (count, 2)}
-        shapes |= {f.name: (rows if f.per == "region" else count, *f.shape) for f in self.schema.fields}
+        shapes |= {slot.name: (rows if slot.field.per == "region" else count, *slot.tail) for slot in slots}
         for name, array in self._arrays.items():
             if array.shape != shapes.get(name, (count,)):
                 raise ValueError(f"{name} has shape {array.shape}, expected {shapes.get(name, (count,))}")
@@ -100,10 +102,9 @@ class Hdf5Shard(Shard):
         first, last = int(self._start[place]), int(self._start[place + 1])
         if not 0 <= first <= last <= self._start[-1]:
             raise _damaged(self.path, f"record {text(key)!r} has the rows {first} to {last}")
-        parts = [slice(first, last) if f.per == "region" else place for f in self.schema.fields]
-        return pack(
-            self._header(place), [self._arrays[f.name][p] for f, p in zip(self.schema.fields, parts, strict=True)]
-        )
+        rows = slice(first, last)
+        arrays = [self._arrays[s.name][rows if s.field.per == "region" else place] for s in _slots(self.schema)]
+        return pack(self._header(place), arrays)
 
     def __iter__(self) -> Iterator[bytes]:
         return map(bytes, self._keys)
@@ -178,6 +179,11 @@ class Hdf5Log(Log):
         _drop(self._journal.path)
 
 
+def _slots(schema: Schema) -> tuple[Slot, ...]:
+    """The arrays that hold the fields of the schema."""
+    return layout(schema, 0)[0]
+
+
 def _segments(folder: Path) -> list[Path]:
     # A glob would pass over a folder that may not be read.
     return sorted(path for path in folder.iterdir() if path.match("records-*.h5"))
@@ -220,10 +226,10 @@ def _write(path: Path, journal: LmdbShard, schema: Schema) -> None:
         columns |= {n: np.array([getattr(h, n) for h in heads], dtypes[n]) for n in ("count", "ordinal", "checksum")}
         for name, column in columns.items():
             file.create_dataset(name, data=column)
-        for field in schema.fields:
-            length = int(start[-1]) if field.per == "region" else len(keys)
-            made = file.create_dataset(field.name, (length, *field.shape), STORED_DTYPE[field.dtype])
-            made.attrs.update({"dtype": field.dtype, "per": field.per})
+        for slot in _slots(schema):
+            name, per = slot.name, slot.field.per
+            made = file.create_dataset(name, (int(start[-1]) if per == "region" else len(keys), *slot.tail), slot.dtype)
+            made.attrs.update({"dtype": slot.field.dtype if name == slot.field.name else "float32", "per": per})
         _fill(file, journal, schema, keys, start)
 
 
@@ -234,12 +240,12 @@ def _fill(file: Any, journal: LmdbShard, schema: Schema, keys: tuple[bytes, ...]
     while group := list(islice(waiting, _GROUP)):
         records = [unpack(journal.get(key), schema, key)[1] for key in group]
         first, last = int(start[done]), int(start[done + len(group)])
-        for place, field in enumerate(schema.fields):
+        for place, slot in enumerate(_slots(schema)):
             arrays = [record[place] for record in records]
-            if field.per == "region":
-                file[field.name][first:last] = np.concatenate(arrays)
+            if slot.field.per == "region":
+                file[slot.name][first:last] = np.concatenate(arrays)
             else:
-                file[field.name][done : done + len(group)] = np.stack(arrays)
+                file[slot.name][done : done + len(group)] = np.stack(arrays)
         done += len(group)
 
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from featx.errors import UsageError
+from featx.loading.chance import generator
+from featx.loading.feed import Feed
 from featx.store import open_store
 from featx.train.distributed import join
-from featx.train.feed import Feed
 from featx.train.sampler import Sampler
-from featx.train.seeds import capture, generator, restore, seed_everything
+from featx.train.seeds import capture, restore, seed_everything
 from featx.train.sources import fingerprint, opened
 from tests.toy_task import make_store
 

@@ -1,7 +1,7 @@
 """Training: one loop for every task, on one process or many, that can be killed at any moment and goes on exactly.
 
 ``train(task, stores, config, out)`` is the whole of it (see ``loop``); ``featx train`` is the same code. The loop never
-learns which task it runs (see :mod:`featx.task`). One noun per module:
+learns which task it runs (see :mod:`featx.task`), and is fed by the parts of :mod:`featx.loading`. One noun per module:
 
 ==============  ======================================================================================
 ``config``      the settings of the loop
@@ -11,7 +11,6 @@ learns which task it runs (see :mod:`featx.task`). One noun per module:
 ``sampler``     which examples are in which batch
 ``seeds``       every source of chance: seeding, keeping, putting back
 ``sources``     the stores of a run; ``check``: do they hold what the task wants?
-``feed``        anything, made ahead in threads
 ``contents``    which examples a run is made of
 ``supply``      the batches of a run: examples, records, tensors
 ``distributed`` several processes

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from featx.errors import Interrupted
+from featx.loading.feed import Feed
 from featx.task import Batch, Task
 from featx.train.check import check
 from featx.train.checkpoint import State
@@ -18,7 +19,6 @@ from featx.train.config import TrainConfig
 from featx.train.display import Display
 from featx.train.distributed import World, join
 from featx.train.evaluation import evaluate
-from featx.train.feed import Feed
 from featx.train.journal import Journal, last_event, plain, summary_writer
 from featx.train.keeper import Keeper
 from featx.train.learner import Learner

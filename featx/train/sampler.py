@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import UsageError
-from featx.train.seeds import generator
+from featx.loading.chance import generator
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-
-def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
-    """A generator that depends on its arguments and nothing else; every purpose and place has its own stream."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(purpose.encode()), *place)))
+from featx.loading.chance import generator
 
 
 def seed_everything(seed: int, purpose: str = "build", rank: int = 0) -> None:

@@ -12,15 +12,15 @@ import torch
 
 from featx import __version__
 from featx.errors import UsageError
+from featx.loading.chance import generator
+from featx.loading.feed import Feed
 from featx.store import StoreReader
 from featx.task import Batch, Task
 from featx.train.config import TrainConfig
 from featx.train.contents import contents
 from featx.train.distributed import World
 from featx.train.evaluation import rounds
-from featx.train.feed import Feed
 from featx.train.sampler import Sampler
-from featx.train.seeds import generator
 from featx.train.sources import fingerprint
 
 Place = tuple[int, int, int]  # epoch, step of the epoch, piece of the step; all from 0

@@ -22,11 +22,15 @@ Tick = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: in which file, with which record (None: the file itself), and what."""
+    """One thing that is wrong: in which file, with which record (None: the file itself), and what.
+
+    again: the record is sound, but another part has its key too.
+    """
 
     path: Path
     key: str | None
     message: str
+    again: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {'' if self.key is None else repr(self.key) + ': '}{self.message}"
@@ -88,7 +92,7 @@ def _verify(store: Path, tick: Tick) -> Report:
             shards += _verify_part(report, manifest.backend, folder, manifest.schema, tick)
     for first, second in pairwise(heapq.merge(*(_names(shard) for shard in shards))):
         if first[0] == second[0]:
-            report.problems.append(Problem(second[1], text(second[0]), f"is in {first[1]} too"))
+            report.problems.append(Problem(second[1], text(second[0]), f"is in {first[1]} too", again=True))
     if manifest.totals not in (None, report.totals):
         report.problems.append(
             Problem(store / "manifest.json", None, f"it says {manifest.totals}, the parts hold {report.totals}")

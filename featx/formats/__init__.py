@@ -1,1 +1,47 @@
-"""Foreign feature files: one module per format, each with a reader, a writer, an import and an export."""
+"""Foreign formats: one module each, behind one contract (``base``). Nothing is imported until it is asked for.
+
+Inside, imports go one way: options < base, records < sources, output < the formats; importer and exporter use any.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from featx import registry
+from featx.errors import UsageError
+from featx.formats.base import Format, Item, Survey
+from featx.formats.options import Options
+from featx.formats.records import Records
+
+__all__ = ["FORMATS", "GROUP", "Format", "Item", "Options", "Records", "Survey", "detect", "get", "names"]
+
+GROUP = "featx.formats"  # entry points through which another package adds a format
+FORMATS = {
+    "lxmert-tsv": "featx.formats.lxmert_tsv:LxmertTsv",
+}
+
+
+def names() -> list[str]:
+    """All formats, ours first."""
+    return [*FORMATS, *sorted({e.name for e in registry.plugins(GROUP)} - set(FORMATS))]
+
+
+@cache
+def get(name: str) -> Format:
+    """The format called ``name``. Raises UsageError for an unknown one, MissingDependency for its package."""
+    if name in FORMATS:
+        module, _, kind = FORMATS[name].partition(":")
+        found = getattr(import_module(module), kind)()
+    elif name in names():
+        found = registry.load(GROUP, name)()
+    else:
+        raise UsageError(f"there is no format {name!r}", f"known: {', '.join(names())}; `featx formats` tells more")
+    assert isinstance(found, Format)
+    return found
+
+
+def detect(path: Path) -> list[Format]:
+    """The formats whose structure ``path`` has."""
+    return [form for form in map(get, names()) if form.reads and form.detect(path)]

@@ -1,0 +1,138 @@
+"""The contract of a foreign format: what a module beside this one brings, and nothing else.
+
+A format turns a path into :class:`Item` after :class:`Item`, and :class:`Records` into a path. It knows nothing of
+ledgers, resuming, duplicates, provenance or progress: ``importer`` and ``exporter`` do that for all formats alike. To
+add one, derive from :class:`Format` and name it in ``featx.formats.FORMATS``; another package declares it as an entry
+point of the group ``featx.formats``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from featx.errors import UsageError
+from featx.formats.options import Options
+from featx.record import Record
+from featx.schema import MEMORY_DTYPE, BoxKind, Field, Schema
+
+if TYPE_CHECKING:
+    from featx.formats.records import Records
+
+
+class Item(NamedTuple):
+    """One picture of a foreign file, or what is wrong with it.
+
+    number: from 0, the same whenever the same source is read. place: where it is, as ``byte 1234``, ``file a.npz`` or
+    ``key '17'``. key: the key of the picture, '' while it is unknown. record: features in float16 or float32, boxes in
+    pixels; None when there is a ``problem``.
+    """
+
+    number: int
+    place: str
+    key: str
+    record: Record | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a source is, found without understanding its items.
+
+    total: how many items :meth:`Format.read` gives, broken ones among them; None when only reading can tell.
+    facts: go to the provenance, and decide whether an import may be resumed; so the same for the same content,
+    wherever it lies: ``{"sha256": ..., "bytes": ...}`` of a file, the digest of the listing of a folder.
+    """
+
+    total: int | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Format(ABC):
+    """A foreign format. Instances have no state; importing the module imports no optional package.
+
+    name: as in ``--from NAME``. title: one line for people. source: whose format, and the file that defines it.
+    losses: sentences, what reading or writing cannot keep. reads, writes: whether it can. pickled: whether reading
+    needs ``allow_pickle``: for ``all`` of it, for ``part`` (without trust that part is left out, and the losses say
+    so), ``no``. takes, gives: the options that reading uses besides ``dtype``, ``labels`` and ``boxes``, and that
+    writing uses besides ``keys`` and ``first``. boxes: which boxes such files hold. box_end: whether x1 and y1 are the
+    last covered ``pixel`` or the ``edge`` behind it; boxes are never shifted, the provenance says which. suffix: the
+    end of a path that is written in this format when no format is named; one format at most has it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    losses: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
+    pickled: ClassVar[Literal["no", "part", "all"]] = "no"
+    takes: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar[frozenset[str]] = frozenset()
+    boxes: ClassVar[BoxKind] = "proposal"
+    box_end: ClassVar[Literal["pixel", "edge", "either"]] = "either"
+    suffix: ClassVar[str] = ""
+
+    @abstractmethod
+    def detect(self, path: Path) -> bool:
+        """Whether ``path`` has the structure of this format. Cheap, never by unpickling, never raises for content."""
+
+    @abstractmethod
+    def survey(self, path: Path, options: Options) -> Survey:
+        """How many items there are, and what identifies the content. Raises UsageError, MissingDependency."""
+
+    @abstractmethod
+    def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
+        """The items from number ``start`` on, one in memory at a time; what is before ``start`` is passed over cheaply.
+
+        A broken item is an item with a ``problem``, and reading goes on behind it. Raises UsageError for what is
+        no such source at all, or when an option is missing that every item needs.
+        """
+
+    def schema(self, path: Path, options: Options) -> Schema:
+        """What the records are: from the first usable one with a region. Raises UsageError when there is none."""
+        problem = ""
+        for item in self.read(path, options):
+            if item.record is not None and len(item.record):
+                return schema_of(item.record, options, self.boxes)
+            problem = problem or (f"; the first of them, {item.place}: {item.problem}" if item.problem else "")
+        raise UsageError(
+            f"{path} has no {_unit(self)} that can be read as {self.title}{problem}",
+            "check the format of the file; `featx formats` lists the formats, --from names one",
+        )
+
+    def labels(self, path: Path, options: Options) -> Mapping[str, Any]:
+        """Names of the classes, for a format that brings its own; else those that were told."""
+        return options.labels
+
+    def write(self, records: Records, path: Path, options: Options) -> int:
+        """Write ``records`` to ``path`` and return their number. One file appears whole or not at all; of many files
+        each does, and those that are there are kept, so that the same call resumes.
+
+        Raises UsageError, before anything is written, for what the format cannot hold.
+        """
+        raise UsageError(f"featx does not write {self.title}", "`featx formats` lists those that it writes")
+
+
+def schema_of(record: Record, options: Options, boxes: BoxKind) -> Schema:
+    """The schema that ``record`` fits: its extra fields as they are, its features as ``options.dtype``.
+
+    An extra array is per region when its first axis is that of the features, which must then have rows.
+    """
+    rows = len(record.features)
+    fields = [Field("features", options.dtype, record.features.shape[1:]), Field("boxes", "float32", (4,))]
+    for name, array in record.extra.items():
+        stored = next((known for known, dtype in MEMORY_DTYPE.items() if dtype == array.dtype), str(array.dtype))
+        region = array.ndim > 0 and len(array) == rows
+        fields.append(
+            Field(name, stored, array.shape[1:] if region else array.shape, "region" if region else "picture")
+        )
+    kind = options.boxes or boxes
+    return Schema(tuple(fields), kind, kind)
+
+
+def _unit(form: Format) -> str:
+    return "row" if form.suffix in (".tsv", ".csv") else "record"

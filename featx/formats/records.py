@@ -1,0 +1,118 @@
+"""The records of a store that an export writes: which, in which order, without padding, counted as they pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from featx.errors import UsageError
+from featx.formats.options import Options
+from featx.progress import Progress
+from featx.record import Record
+from featx.schema import Schema
+from featx.store import StoreReader
+
+
+class Records:
+    """An iterable of (key, record) over a store: ``options.keys`` or all, ``options.first`` first, else source order.
+
+    Records have no padding rows (``count == len(features)``). Iterate as often as needed; give ``count=True`` in the
+    pass that is the work, so that progress shows it.
+    """
+
+    def __init__(self, store: StoreReader, options: Options | None = None, progress: Progress | None = None) -> None:
+        self.store, self.options, self._progress = store, options or Options(), progress
+        self._listed = _key_file(self.options.keys) if self.options.keys else None
+        self._first = _key_file(self.options.first) if self.options.first else []
+        if missing := next((key for key in [*(self._listed or ()), *self._first] if key not in store), None):
+            raise UsageError(f"{missing!r} of {self.options.keys or self.options.first} is not in the store",
+                             "`featx inspect STORE --keys` lists what there is")  # fmt: skip
+
+    @property
+    def schema(self) -> Schema:
+        """What every record holds; with ``rows`` None, as padding is gone."""
+        return self.store.schema
+
+    @property
+    def labels(self) -> Mapping[str, Any]:
+        """Names of the classes: ``{"objects": [...], "attributes": [...]}``."""
+        return self.store.labels
+
+    @property
+    def fields(self) -> set[str]:
+        """Names of the fields besides features and boxes."""
+        return {field.name for field in self.schema.extras}
+
+    def __len__(self) -> int:
+        return len(self.store) if self._listed is None else len(self._listed)
+
+    def keys(self) -> Iterator[str]:
+        """The keys in the order of writing."""
+        if self._listed is not None:
+            yield from self._listed
+            return
+        yield from self._first
+        first = set(self._first)
+        yield from (key for key in self.store.keys("source") if key not in first)
+
+    def __iter__(self) -> Iterator[tuple[str, Record]]:
+        return self.each()
+
+    def each(
+        self, skip: Callable[[str], bool] = lambda key: False, *, count: bool = True
+    ) -> Iterator[tuple[str, Record]]:
+        """(key, record) of all that ``skip`` does not pass over."""
+        for key in self.keys():
+            if not skip(key):
+                yield key, self[key]
+            if count and self._progress is not None:
+                self._progress.advance()
+
+    def __getitem__(self, key: str) -> Record:
+        """The record of a key, without padding. Raises KeyNotFound, StoreDamaged."""
+        record, rows = self.store[key], {field.name for field in self.schema.extras if field.per == "region"}
+        if len(record) == len(record.features):
+            return record
+        extra = {name: array[: len(record)] if name in rows else array for name, array in record.extra.items()}
+        return Record(record.features[: len(record)], record.boxes[: len(record)], record.size, extra=extra)
+
+    def need(self, *names: str, what: str) -> None:
+        """Raise UsageError unless the records have the fields ``names``; ``what`` is the format."""
+        if missing := [name for name in names if name not in self.fields]:
+            raise UsageError(f"the store has no {', '.join(missing)}; {what} needs them", "export another format")
+
+    def number(self, key: str) -> int:
+        """The whole number that stands for ``key`` by the rule ``options.ids``. Raises UsageError for none."""
+        rule = self.options.ids
+        if rule == "digits":
+            digits = key[len(key.rstrip("0123456789")) :]
+        else:
+            digits = key if rule == "key" else str(self._numbers.get(key, ""))
+        if not (digits.isascii() and digits.isdigit()):
+            raise UsageError(f"the key {key!r} is no number by the rule --ids {rule}",
+                             "--ids digits takes the last digits of a key, --ids FILE reads JSON")  # fmt: skip
+        return int(digits)
+
+    @cached_property
+    def _numbers(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(Path(self.options.ids).read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"--ids {self.options.ids} cannot be read: {error}",
+                             "give `key`, `digits`, or a JSON file {key: number}") from None  # fmt: skip
+
+
+def _key_file(path: str) -> list[str]:
+    """The keys in a file of one key per line; no key twice."""
+    try:
+        keys = [line for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the list of keys {path} cannot be read: {error}", "give a UTF-8 file, one key per line"
+        ) from None
+    if len(set(keys)) != len(keys):
+        raise UsageError(f"{path} has a key twice", "name every key once")
+    return keys

@@ -73,8 +73,8 @@ def repair(
     """Repair the store in the folder ``path`` in place, or into a new store ``out``.
 
     Every sound record is kept, bit for bit. Keys of lost records go to the ledger with the reason "damaged", so that
-    ``featx extract --retry-refused`` computes exactly those again; a part that lacks pictures whose keys stand nowhere is
-    left open, so that the command of that part computes what is missing. Raises StoreError for a store without a
+    ``featx extract --retry-refused`` computes exactly those again; a part that lacks pictures whose keys stand nowhere
+    is left open, so that the command of that part computes what is missing. Raises StoreError for a store without a
     readable manifest.json (how it was made stands nowhere else), or that is being written.
     """
     store = Path(path)

@@ -111,8 +111,9 @@ def repair(options: argparse.Namespace) -> int:
     if options.json:
         parts = [{**asdict(part), "aside": part.aside and str(part.aside)} for part in done.parts]
         totals = done.manifest.totals and asdict(done.manifest.totals)
-        print_json({"ok": done.before.ok, "store": str(done.path), "complete": done.manifest.complete, "totals": totals,
-                    "parts": parts, "notes": done.notes, "problems": [listed(p) for p in done.before.problems]})  # fmt: skip
+        facts: dict[str, Any] = {"ok": done.before.ok, "store": str(done.path), "complete": done.manifest.complete}
+        problems = [listed(problem) for problem in done.before.problems]
+        print_json({**facts, "totals": totals, "parts": parts, "notes": done.notes, "problems": problems})
         return 0 if done.before.ok else 4
     if done.before.ok:
         print(f"{done.path}: nothing was wrong")

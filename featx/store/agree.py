@@ -31,11 +31,18 @@ def agree(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
         )
 
 
-def _differences(name: str, mine: Any, theirs: Any) -> list[str]:
+def differences(
+    mine: Mapping[str, Any], theirs: Mapping[str, Any], names: Iterable[str], who: tuple[str, str]
+) -> list[str]:
+    """A line with both values for every leaf of these sections of two manifests that differs; ``who`` has which."""
+    return [line for name in names for line in _differences(name, mine[name], theirs[name], who)]
+
+
+def _differences(name: str, mine: Any, theirs: Any, who: tuple[str, str] = ("the store", "this run")) -> list[str]:
     """A line for each leaf of nested JSON that differs, in the order of the store."""
     left, right = dict(_flat(mine, name)), dict(_flat(theirs, name))
     return [
-        f"{leaf}: the store has {left.get(leaf, 'nothing')!r}, this run {right.get(leaf, 'nothing')!r}"
+        f"{leaf}: {who[0]} has {left.get(leaf, 'nothing')!r}, {who[1]} {right.get(leaf, 'nothing')!r}"
         for leaf in [*left, *(leaf for leaf in right if leaf not in left)]
         if left.get(leaf) != right.get(leaf) or (leaf in left) != (leaf in right)
     ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -16,6 +16,7 @@ from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import Profile
 from featx_extractors.proposals import Proposals, anchor_grid, propose
 from featx_extractors.selection import Regression, Selection, best_class, select
+from featx_extractors.superset import candidates
 from featx_extractors.weights import Weights
 
 ROI_CHUNK = 60  # regions that go through res5 together: 48 MB of float32 in, 96 MB out at 14 x 14; 300 in five
@@ -26,7 +27,8 @@ class Regions:
     """n regions of one picture, on the CPU, in the order of the profile.
 
     features ``[n, D]`` float32; proposals, regressed ``[n, 4]`` float32 pixels of the original; object_ids,
-    object_confs, attribute_ids, attribute_confs ``[n]`` (attributes None when the weights have none).
+    object_confs, attribute_ids, attribute_confs ``[n]`` (attributes None when the weights have none). marks: what a
+    superset notes besides, by field.
     """
 
     features: torch.Tensor
@@ -36,6 +38,7 @@ class Regions:
     object_confs: torch.Tensor
     attribute_ids: torch.Tensor | None
     attribute_confs: torch.Tensor | None
+    marks: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Detector:
@@ -119,6 +122,10 @@ class Detector:
     def _regions(self, res4: torch.Tensor, proposals: Proposals, frame: Frame) -> Regions:
         original = frame.to_original(proposals.boxes)
         regression, predictions = self._look(res4, original, frame)
+        if self.profile.superset:
+            kept, marks = candidates(regression, predictions, original)
+            found = self._describe(regression, predictions, original, kept)
+            return replace(found, marks={name: values.cpu() for name, values in marks.items()})
         kept = select(regression, predictions, original)
         if self.profile.drop_empty:
             # Features go with their boxes here; airsplay's fork drops the boxes alone, which shifts its rows.
@@ -162,10 +169,11 @@ class Detector:
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         if predictions.attribute_logits is None:
             return None, None
-        logits = predictions.attribute_logits[rows]
+        # Of all regions, then of those: what a region is given must not depend on which others were kept.
+        logits = predictions.attribute_logits
         if self.profile.attribute_background:
             probs = logits.softmax(-1)[:, :-1]
         else:
             probs = logits[:, :-1].softmax(-1)
         confs, ids = probs.max(-1)
-        return ids, confs
+        return ids[rows], confs[rows]

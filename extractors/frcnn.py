@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from featx.errors import PictureRefused, UsageError
 from featx.extractor import Extractor, Picture, read_options
 from featx.record import Record
 from featx.schema import BoxKind, Schema, region_schema
+from featx.store.rule import superset_fields
 from featx_extractors.detector import Detector, Regions
 from featx_extractors.given import GivenBoxes, load_given
 from featx_extractors.preprocess import Frame, frame_for, to_input
@@ -25,12 +26,15 @@ class FRCNNConfig:
     """What a person chooses.
 
     weights: any location ``load_weights`` knows, or ``seeded`` / ``seeded-tiny`` for an untrained network. profile: a
-    name or a mapping; None is the one the weights were published with. boxes: ``36``, ``10..100``, None: the profile's.
+    name or a mapping; None is the one the weights were published with. boxes: ``36``, ``10..100``, None: the profile's;
+    score_threshold alike. superset: keep what any choice of up to so many boxes needs, made when the store is read.
     """
 
     weights: str | None = None
     profile: str | Mapping[str, Any] | None = None
     boxes: str | int | None = None
+    score_threshold: str | float | None = None
+    superset: str | int | None = None
     dtype: str = "float16"
     device: str = "cpu"
     precision: str = "float32"
@@ -39,9 +43,20 @@ class FRCNNConfig:
     expect_sha256: str | None = None
 
     def resolved_profile(self, published: str) -> Profile:
-        """The profile with ``boxes`` applied; ``published`` is that of the weights."""
+        """The profile with boxes, score threshold and superset applied; ``published`` is that of the weights."""
         profile = get_profile(published if self.profile is None else self.profile)
-        return profile if self.boxes is None else profile.with_boxes(self.boxes)
+        if self.boxes is not None:
+            profile = profile.with_boxes(self.boxes)
+        if self.score_threshold is not None:
+            profile = profile.with_score_threshold(self.score_threshold)
+        if self.superset is not None:
+            profile = profile.with_superset(self.superset)
+        if profile.superset and self.given_boxes:
+            raise UsageError(
+                "a superset of given boxes is asked for: all of them are kept, so there is nothing to choose later",
+                "leave --superset or --given-boxes out",
+            )
+        return profile
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +95,7 @@ class FRCNN(Extractor):
     def _schema(self) -> Schema:
         kind: BoxKind = "given" if self.given else self.profile.boxes
         dim = 0 if self.config.boxes_only else self.detector.network.dim
-        return region_schema(
+        schema = region_schema(
             dim,
             self.config.dtype,
             boxes=kind,
@@ -89,6 +104,8 @@ class FRCNN(Extractor):
             attributes=self.detector.network.predictor.has_attributes,
             other="regressed_boxes" if kind != "regressed" else "proposal_boxes",
         )
+        more = superset_fields(self.profile.select) if self.profile.superset else ()
+        return replace(schema, fields=(*schema.fields, *more))
 
     @property
     def labels(self) -> Mapping[str, Sequence[str] | None]:
@@ -154,5 +171,6 @@ class FRCNN(Extractor):
             "attribute_confs": regions.attribute_confs,
             "regressed_boxes": regions.regressed,
             "proposal_boxes": regions.proposals,
+            **regions.marks,
         }
         return record_of(arrays, self.schema, frame.original, len(regions.proposals))

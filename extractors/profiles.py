@@ -10,21 +10,20 @@ the LXMERT demo of Hugging Face, MILVLG/bottom-up-attention.pytorch, facebookres
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from featx.errors import UsageError
+from featx.store.rule import LEVELS, fingerprint, parse_boxes, parse_threshold
 
 CAFFE_MEAN = (102.9801, 115.9465, 122.7717)
 DETECTRON2_MEAN = (103.530, 116.280, 123.675)
 
 # Smallest sensible value of the numeric switches that have one.
 LEAST = {"short_side": 16, "long_side": 16, "norm_eps": 0.0, "min_size": 0.0, "pre_nms": 1, "post_nms": 1,
-         "rpn_nms": 0.0, "resolution": 1, "score_threshold": 0.0}  # fmt: skip
+         "rpn_nms": 0.0, "resolution": 1, "score_threshold": 0.0, "superset": 0}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class Profile:
     boxes: Literal["proposal", "regressed"] = "proposal"  # which box is written as *the* box
     final_clip: bool = False  # clip written boxes to the original picture
     drop_empty: bool = False  # drop regions whose regressed box has no area (detector_postprocess of detectron2)
+    superset: int = 0  # keep what decides any choice of up to so many boxes, to be made at reading time; 0: choose now
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(Profile).items():
@@ -90,35 +90,61 @@ class Profile:
                 f"{self.max_boxes} boxes asked for, but the profile {self.name!r} keeps {self.post_nms} proposals",
                 "ask for fewer boxes",
             )
+        if self.superset:
+            self._check_superset()
+
+    def _check_superset(self) -> None:
+        most = self.superset if self.select == "multilabel" else self.post_nms
+        if not self.max_boxes <= self.superset <= most:
+            raise UsageError(
+                f"a superset of {self.superset} is asked for, of the profile {self.name!r}, which itself wants up to "
+                f"{self.max_boxes} boxes" + (f" and has {most} proposals" if self.superset > most else ""),
+                "give --superset a number from the most boxes that will be read to that of the proposals",
+            )
+        if len(self.thresholds) > LEVELS:
+            raise UsageError(
+                f"the profile {self.name!r} has {len(self.thresholds)} NMS thresholds, a superset notes {LEVELS}",
+                "give fewer thresholds, or extract without --superset",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, switches and names."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
     def switches(self) -> dict[str, Any]:
-        """JSON form without the description, which may be reworded at any time."""
-        return {name: value for name, value in self.to_dict().items() if name != "about"}
+        """JSON form without the description, which may be reworded at any time; ``superset`` only where it is one."""
+        without = {"about"} if self.superset else {"about", "superset"}
+        return {name: value for name, value in self.to_dict().items() if name not in without}
 
     @property
     def fingerprint(self) -> str:
         """First 16 hex digits of the sha256 over every switch (not the name): equal hash, equal behaviour."""
-        text = json.dumps(
-            {k: v for k, v in self.switches().items() if k != "name"}, sort_keys=True, separators=(",", ":")
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint(self.switches())
 
     @property
     def rows(self) -> int | None:
-        """Rows of every record: K for a fixed number of boxes, None for an adaptive one."""
-        return self.max_boxes if self.min_boxes == self.max_boxes else None
+        """Rows of every record: K for a fixed number of boxes, None for an adaptive one and for a superset."""
+        return self.max_boxes if self.min_boxes == self.max_boxes and not self.superset else None
 
     def with_boxes(self, boxes: str | int) -> Profile:
         """The profile with another number of boxes: ``36`` (fixed) or ``10..100`` (adaptive)."""
-        match = re.fullmatch(r"\s*(\d+)\s*(?:(?:\.\.|-)\s*(\d+)\s*)?", str(boxes))
-        if match is None:
-            raise UsageError(f"--boxes {boxes!r} is not understood", "write --boxes 36 or --boxes 10..100")
-        low, high = int(match[1]), int(match[2] or match[1])
+        low, high = parse_boxes(boxes)
         return replace(self, min_boxes=low, max_boxes=high)
+
+    def with_score_threshold(self, threshold: str | float) -> Profile:
+        """The profile with another score threshold. Raises UsageError where its rule looks at none."""
+        if self.select == "maxnms":
+            raise UsageError(
+                f"the rule of the profile {self.name!r}, maxnms, looks at no score threshold",
+                "leave --score-threshold out",
+            )
+        return replace(self, score_threshold=parse_threshold(threshold))
+
+    def with_superset(self, superset: str | int) -> Profile:
+        """The profile that keeps what any choice of up to ``superset`` boxes needs."""
+        if isinstance(superset, bool) or not str(superset).strip().isdecimal() or not int(superset):
+            raise UsageError(f"--superset {superset!r} is not understood", "write --superset 100")
+        return replace(self, superset=int(superset))
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

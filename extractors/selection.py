@@ -79,25 +79,47 @@ def _classwise(boxes: torch.Tensor, probs: torch.Tensor, profile: Profile) -> Se
 
 
 def _maxnms(regression: Regression, probs: torch.Tensor) -> Selection:
-    profile = regression.profile
-    confs, classes = best_class(probs)
-    boxes = regression.boxes(torch.arange(len(probs), device=probs.device), classes)
-    rows, threshold = ops.select_maxnms(
-        boxes, confs, profile.thresholds, min_boxes=profile.min_boxes, max_boxes=profile.max_boxes,
+    profile, found = regression.profile, competing(regression, probs)
+    kept, threshold = ops.select_maxnms(
+        found.boxes, found.confs, profile.thresholds, min_boxes=profile.min_boxes, max_boxes=profile.max_boxes,
         inclusive=profile.nms_inclusive, plus_one=profile.plus_one,
     )  # fmt: skip
-    return Selection(rows, classes[rows], confs[rows], threshold)
+    return Selection(found.rows[kept], found.classes[kept], found.confs[kept], threshold)
 
 
 def _multilabel(regression: Regression, probs: torch.Tensor) -> Selection:
-    profile = regression.profile
-    rows, classes = (probs[:, :-1] > profile.score_threshold).nonzero(as_tuple=True)
-    confs, boxes = probs[rows, classes], regression.boxes(rows, classes)
+    profile, found = regression.profile, competing(regression, probs)
     threshold, keep = profile.thresholds[-1], torch.empty(0, dtype=torch.int64)
     for threshold in profile.thresholds:
-        keep = ops.batched_nms(
-            boxes, confs, classes, threshold, inclusive=profile.nms_inclusive, plus_one=profile.plus_one
-        )[: profile.max_boxes]
+        keep = found.survivors(threshold, profile)[: profile.max_boxes]
         if len(keep) >= profile.min_boxes:
             break
-    return Selection(rows[keep], classes[keep], confs[keep], threshold)
+    return Selection(found.rows[keep], found.classes[keep], found.confs[keep], threshold)
+
+
+class Competing(NamedTuple):
+    """What the final NMS of maxnms and multilabel is about: M regions under a class, boxes ``[M, 4]`` input pixels."""
+
+    rows: torch.Tensor
+    classes: torch.Tensor
+    confs: torch.Tensor
+    boxes: torch.Tensor
+
+    def survivors(self, threshold: float, profile: Profile) -> torch.Tensor:
+        """Which of them survive, by falling confidence; equals keep their order. maxnms asks no class."""
+        rule = {"inclusive": profile.nms_inclusive, "plus_one": profile.plus_one}
+        if profile.select == "maxnms":
+            return ops.nms(self.boxes, self.confs, threshold, **rule)
+        return ops.batched_nms(self.boxes, self.confs, self.classes, threshold, **rule)
+
+
+def competing(regression: Regression, probs: torch.Tensor) -> Competing:
+    """Every region under its best class (maxnms), or under every class above the score threshold (multilabel)."""
+    profile = regression.profile
+    if profile.select == "maxnms":
+        confs, classes = best_class(probs)
+        rows = torch.arange(len(probs), device=probs.device)
+    else:
+        rows, classes = (probs[:, :-1] > profile.score_threshold).nonzero(as_tuple=True)
+        confs = probs[rows, classes]
+    return Competing(rows, classes, confs, regression.boxes(rows, classes))

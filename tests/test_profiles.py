@@ -29,7 +29,7 @@ def test_every_switch_changes_the_hash(name: str) -> None:
     if isinstance(value, bool):
         other = not value
     elif isinstance(value, int | float):
-        other = value + 1 if name != "max_boxes" else 50
+        other = {"max_boxes": 50, "superset": 100}.get(name, value + 1)
     elif isinstance(value, tuple):
         other = tuple(v + 0.125 for v in value)
     else:

@@ -23,6 +23,8 @@ OPTIONS = {
     "profile": "parity profile, for example lxmert-published, caffe-10-100, hf-demo",
     "weights": "weights file, folder or hub id; `seeded` is an untrained network of the real size",
     "boxes": "36 (exactly) or 10..100 (adaptive)",
+    "score-threshold": "regions above it are kept, within --boxes (default: the profile's)",
+    "superset": "keep what any choice of up to so many boxes needs (100); readers choose --boxes and threshold",
     "dtype": "features in the store: float16 (default), float32, bfloat16 or int8",
     "device": "cpu (default), cuda, cuda:1, ...",
     "precision": "convolutions in float32 (default) or bfloat16",

@@ -1,30 +1,54 @@
 """Stores of records: a folder with a manifest and parts, behind one reader and one writer.
 
 ``open_store`` reads; ``create_store`` and ``open_part`` write; ``verify`` checks. FORMAT.md describes the folder.
-Inside, imports go one way: disk, agree < manifest, ledger < base < the backends < folder, writer < verify.
+Inside, imports go one way: disk, agree, rule < manifest, ledger < base < view, the backends < folder, writer < verify.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from featx.errors import UsageError
 from featx.store.base import Order, StoreReader
 from featx.store.folder import FolderStore
 from featx.store.ledger import Refusal
 from featx.store.manifest import Manifest, PartManifest, Totals
 from featx.store.verify import Problem, Report, verify
+from featx.store.view import located, view_manifest
 from featx.store.writer import PartWriter, create_store, open_part
 
 __all__ = [
-    "Manifest", "Order", "PartManifest", "PartWriter", "Problem", "Refusal", "Report", "StoreReader", "Totals",
-    "create_store", "open_part", "open_store", "verify",
+    "Location", "Manifest", "Order", "PartManifest", "PartWriter", "Problem", "Refusal", "Report", "StoreReader",
+    "Totals", "create_store", "open_part", "open_store", "read_manifest", "verify",
 ]  # fmt: skip
 
 
-def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> StoreReader:
+Location = str | os.PathLike[str] | Mapping[str, Any]
+
+
+def open_store(path: Location, *, partial: bool = False, view: Mapping[str, Any] | None = None) -> StoreReader:
     """Open the store in the folder ``path`` for reading.
 
-    ``partial=True`` opens an unfinished store too, with every record committed so far. Raises StoreError for what is
-    not a store, is unfinished or newer than this featx; StoreDamaged for what is not as it was written.
+    ``partial=True`` opens an unfinished store too, with every record committed so far. ``view`` are arguments of
+    :meth:`StoreReader.view`, for a superset store; ``{"path": ..., "boxes": 36}`` says both at once. Raises StoreError
+    for what is not a store, is unfinished or newer than this featx; StoreDamaged for what is not as it was written;
+    UsageError for a view that the store cannot give.
     """
-    return FolderStore(path, partial)
+    folder, stated = located(path)
+    asked = {**stated, **{name: value for name, value in (view or {}).items() if value is not None}}
+    store = FolderStore(folder, partial)
+    try:
+        return store.view(**asked) if asked else store
+    except UsageError:
+        store.close()
+        raise
+
+
+def read_manifest(path: Location) -> Manifest:
+    """The manifest of the store in ``path``, or of the view that it names, without opening its records."""
+    folder, asked = located(path)
+    manifest = Manifest.load(Path(folder))
+    return view_manifest(manifest, **asked) if asked else manifest

@@ -96,6 +96,16 @@ class StoreReader(ABC):
 
         return collate(keys, (self[key] for key in keys), self.schema)
 
+    def view(self, boxes: str | int | None = None, score_threshold: str | float | None = None) -> StoreReader:
+        """This superset store as if it had been extracted with ``boxes`` (36, "10..100") and ``score_threshold``.
+
+        None is what its profile says. Records, schema and provenance are, bit for bit, those of that extraction. A
+        plain store has no view but itself. Raises UsageError for more than was kept or another rule.
+        """
+        from featx.store.view import view_of
+
+        return view_of(self, boxes, score_threshold)
+
     def __enter__(self) -> StoreReader:
         return self
 

@@ -1,0 +1,205 @@
+"""A superset store read as if fewer boxes had been extracted: a reader that chooses rows as it reads.
+
+The bytes of a record of a view are those that an extraction with its numbers would have written, ordinal and checksum
+included; so are its schema and its provenance. Rows are copied as stored: no value is decoded on the way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from featx.codec import CHECKSUM, HEADER, checksum, layout, pack, unpack
+from featx.errors import UsageError
+from featx.schema import Array, Schema
+from featx.store.base import Order, StoreReader
+from featx.store.ledger import Refusal
+from featx.store.manifest import Manifest, PartManifest
+from featx.store.rule import Boxes, Rule, fingerprint, parse_boxes, parse_threshold, superset_fields
+
+_CHOICES = ("boxes", "score_threshold")
+
+
+def view_of(store: StoreReader, boxes: Boxes = None, score_threshold: str | float | None = None) -> StoreReader:
+    """``store`` as an extraction with ``boxes`` and ``score_threshold`` would have made it; see StoreReader.view."""
+    if isinstance(store, View):
+        return view_of(store.superset, boxes, score_threshold)
+    manifest = view_manifest(store.manifest, boxes, score_threshold)
+    return store if manifest is store.manifest else View(store, manifest)
+
+
+def located(where: Any) -> tuple[str, dict[str, Any]]:
+    """The folder of a store, and the view that is asked of it: of a path, or of ``{path: ..., boxes: 36}``.
+
+    Raises UsageError for anything else.
+    """
+    if not isinstance(where, Mapping):
+        if isinstance(where, str | os.PathLike) and os.fspath(where):
+            return os.fspath(where), {}
+        raise UsageError(f"the store is {where!r}", "give the path of its folder")
+    unknown = sorted(set(where) - {"path", *_CHOICES})
+    if unknown or not (isinstance(where.get("path"), str | os.PathLike) and os.fspath(where["path"])):
+        raise UsageError(
+            f"the store is {dict(where)!r}", "give a path, or {path: PATH, boxes: 10..100, score_threshold: 0.2}"
+        )
+    return os.fspath(where["path"]), {name: where[name] for name in _CHOICES if where.get(name) is not None}
+
+
+def kept(manifest: Manifest) -> int:
+    """How many candidates of each picture a store keeps for views; 0 when it is no superset."""
+    profile = manifest.provenance.get("profile")
+    number = profile.get("superset", 0) if isinstance(profile, Mapping) else 0
+    return number if isinstance(number, int) else 0
+
+
+def view_manifest(manifest: Manifest, boxes: Boxes = None, score_threshold: str | float | None = None) -> Manifest:
+    """The manifest that a view of a store has: schema and provenance as a direct extraction writes them.
+
+    None stands for what the profile says. A plain store has no view but itself. The content of a view is not known
+    before it is read, so its digest is that of the superset with the choice behind it. Raises UsageError for what the
+    store cannot answer exactly.
+    """
+    if not kept(manifest):
+        _check_plain(manifest, boxes, score_threshold)
+        return manifest
+    switches = dict(manifest.provenance["profile"])
+    chosen = _chosen(switches, boxes, score_threshold)
+    del switches["hash"], switches["superset"]
+    switches |= {"min_boxes": chosen.least, "max_boxes": chosen.most, "score_threshold": chosen.score_threshold}
+    profile = {"hash": fingerprint(switches), **switches}
+    totals = manifest.totals
+    if totals is not None:
+        choice = f"{chosen.least}..{chosen.most}/{chosen.score_threshold:g}"
+        totals = replace(totals, digest=f"{totals.digest}/{choice}")
+    return replace(
+        manifest,
+        schema=view_schema(manifest.schema, chosen),
+        provenance={**manifest.provenance, "profile": profile},
+        totals=totals,
+    )
+
+
+def view_schema(schema: Schema, rule: Rule) -> Schema:
+    """The schema of what the rule leaves of a superset: without its fields, and with as many rows as it says."""
+    internal = {field.name for field in superset_fields(rule.select)}
+    rows = rule.most if rule.least == rule.most else None
+    return replace(schema, fields=tuple(field for field in schema.fields if field.name not in internal), rows=rows)
+
+
+def _chosen(switches: Mapping[str, Any], boxes: Boxes, score_threshold: str | float | None) -> Rule:
+    """The rule with the numbers asked for. Raises UsageError for those that what was kept does not decide."""
+    rule, name, most = Rule.of(switches), switches.get("name"), int(switches["superset"])
+    if boxes is not None:
+        low, high = parse_boxes(boxes)
+        if high > most:
+            raise UsageError(
+                f"{high} boxes are asked for, and the store keeps the best {most} of each picture",
+                f"ask for at most {most}, or extract again with --superset {high}",
+            )
+        rule = replace(rule, least=low, most=high)
+    if score_threshold is None:
+        return rule
+    wanted = parse_threshold(score_threshold)
+    if rule.select == "maxnms" and wanted != rule.score_threshold:
+        raise UsageError(
+            f"the rule of the profile {name!r}, maxnms, looks at no score threshold", "leave --score-threshold out"
+        )
+    if rule.select == "multilabel" and wanted < rule.score_threshold:
+        raise UsageError(
+            f"a score threshold of {wanted:g} is asked for; the store keeps what is above {rule.score_threshold:g}",
+            f"ask for at least that, or extract again with --score-threshold {wanted:g}",
+        )
+    return replace(rule, score_threshold=wanted)
+
+
+def _check_plain(manifest: Manifest, boxes: Boxes, score_threshold: str | float | None) -> None:
+    """Raise UsageError unless a plain store is already what is asked for."""
+    profile = manifest.provenance.get("profile")
+    switches = profile if isinstance(profile, Mapping) else {}
+    wanted: dict[str, Any] = {}
+    if boxes is not None:
+        wanted["min_boxes"], wanted["max_boxes"] = parse_boxes(boxes)
+    if score_threshold is not None:
+        wanted["score_threshold"] = parse_threshold(score_threshold)
+    if wanted and any(switches.get(name) != value for name, value in wanted.items()):
+        rows = manifest.schema.rows
+        has = f"{switches['min_boxes']}..{switches['max_boxes']}" if "min_boxes" in switches else rows or "any number"
+        raise UsageError(
+            f"the store is no superset: it holds what one extraction kept (boxes {has}), and nothing to choose from",
+            "extract with --superset 100, and boxes and score threshold can be chosen at reading time",
+        )
+
+
+class View(StoreReader):
+    """A superset store through the rule of its profile, with other numbers. Made by :func:`view_of`."""
+
+    def __init__(self, superset: StoreReader, manifest: Manifest) -> None:
+        self.superset, self.manifest = superset, manifest
+        self._rule = Rule.of(manifest.provenance["profile"])
+        self._internal = [field.name for field in superset_fields(self._rule.select)]
+        self._regressed = "boxes" if self.schema.boxes == "regressed" else "regressed_boxes"
+
+    def find(self, key: bytes) -> bytes | None:
+        """As StoreReader.find; the record it is made of is verified, or its damage would get a checksum that fits."""
+        stored = self.superset.find(key)
+        return None if stored is None else self.narrowed(stored, key)
+
+    def narrowed(self, stored: Any, key: bytes, *, verify: bool = True) -> bytes:
+        """The record of the view, as stored, out of the stored record of the superset. Raises StoreDamaged."""
+        schema = self.superset.schema
+        head, arrays = unpack(stored, schema, key, verify=verify)
+        names = [slot.name for slot in layout(schema, head.rows)[0]]
+        named = dict(zip(names, arrays, strict=True))
+        rows = self._rule.rows({name: _real(named[name], head.count) for name in self._internal},
+                               named[self._regressed][: head.count])  # fmt: skip
+        length = len(rows) if self.schema.rows is None else self.schema.rows
+        chosen = [
+            _taken(named[slot.name], rows, length) if slot.field.per == "region" else named[slot.name]
+            for slot in layout(self.schema, length)[0]
+        ]
+        record = bytearray(pack(head._replace(rows=length, count=len(rows), checksum=0), chosen))
+        CHECKSUM.pack_into(record, HEADER.size, checksum(record, key))
+        return bytes(record)
+
+    def __len__(self) -> int:
+        return len(self.superset)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.superset
+
+    def keys(self, order: Order = "key") -> Iterator[str]:
+        return self.superset.keys(order)
+
+    def failures(self) -> Iterator[Refusal]:
+        return self.superset.failures()
+
+    @property
+    def parts(self) -> list[PartManifest]:
+        """Those of the superset."""
+        return self.superset.parts
+
+    def close(self) -> None:
+        self.superset.close()
+
+    def __reduce__(self) -> tuple[type[View], tuple[StoreReader, Manifest]]:
+        return View, (self.superset, self.manifest)
+
+    def __repr__(self) -> str:
+        rule = self._rule
+        return f"View({rule.least}..{rule.most} boxes, score threshold {rule.score_threshold:g}, of {self.superset!r})"
+
+
+def _real(array: Array, count: int) -> Array:
+    """An array without its padding rows; one that is per picture as it is."""
+    return array[:count] if array.ndim else array
+
+
+def _taken(array: Array, rows: Array, length: int) -> Array:
+    """``rows`` of an array, zeros behind them up to ``length``."""
+    taken = np.zeros((length, *array.shape[1:]), array.dtype)
+    taken[: len(rows)] = array[rows]
+    return taken

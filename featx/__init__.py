@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from featx.errors import FeatxError
     from featx.extractor import Extractor
     from featx.jobs import extract
+    from featx.loading import FeatureDataset, FeatureLoader
     from featx.predictor import Predictor
     from featx.record import Record, RecordBatch
     from featx.schema import Schema
@@ -30,14 +31,16 @@ _HOME = {
     "RecordBatch": "featx.record",
     "Schema": "featx.schema",
     "Extractor": "featx.extractor",
+    "FeatureDataset": "featx.loading",
+    "FeatureLoader": "featx.loading",
     "Predictor": "featx.predictor",
     "Task": "featx.task",
     "FeatxError": "featx.errors",
 }
 
 __all__ = [
-    "Extractor", "FeatxError", "Predictor", "Record", "RecordBatch", "Schema", "Task", "__version__", "extract",
-    "open_store",
+    "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Predictor", "Record", "RecordBatch", "Schema",
+    "Task", "__version__", "extract", "open_store",
 ]  # fmt: skip
 
 

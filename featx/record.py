@@ -11,7 +11,7 @@ Needs numpy only; torch is never imported here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -161,6 +161,35 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def __getitem__(self, place: int) -> dict[str, torch.Tensor]:
+        """The tensors of one record by name, views of the batch: features ``[N, D]``, ..., sizes ``[2]``."""
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"record {place} of a batch of {len(self)}")
+        return {name: tensor[place] for name, tensor in self.tensors.items()}
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors by name."""
+        return {"features": self.features, "boxes": self.boxes, "mask": self.mask, "sizes": self.sizes, **self.extra}
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> RecordBatch:
+        """The same records, every tensor changed."""
+        return RecordBatch(
+            self.keys, change(self.features), change(self.boxes), change(self.mask), change(self.sizes),
+            {name: change(tensor) for name, tensor in self.extra.items()},
+        )  # fmt: skip
+
+    def clone(self) -> RecordBatch:
+        """A copy in memory of its own: for batches that lie in a buffer which is used again."""
+        return self.each(lambda tensor: tensor.clone())
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> RecordBatch:
+        """The batch on a device; dtypes stay."""
+        return self.each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> RecordBatch:
+        """The batch in page-locked memory, from which copies to a GPU can overlap with its work."""
+        return self.each(lambda tensor: tensor.pin_memory())
+
     def __repr__(self) -> str:
-        named = {"features": self.features, "boxes": self.boxes, "mask": self.mask, "sizes": self.sizes, **self.extra}
-        return "RecordBatch(" + ", ".join(f"{n} {list(t.shape)}" for n, t in named.items()) + ")"
+        return "RecordBatch(" + ", ".join(f"{n} {list(t.shape)}" for n, t in self.tensors.items()) + ")"

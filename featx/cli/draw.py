@@ -6,6 +6,7 @@ import argparse
 
 from featx.cli.output import check_png, deliver
 from featx.cli.pictures import find_picture
+from featx.cli.viewing import add_view, view_asked
 from featx.draw import draw, encode_png
 from featx.errors import UsageError
 from featx.labels import untrained_note
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--which", default="boxes", choices=("boxes", "proposal", "regressed", "pooled"))
     parser.add_argument("--top", type=int, default=36, help="at most this many boxes (default 36)")
     parser.add_argument("--min-conf", type=float, default=0.0, help="only boxes at least this sure")
+    add_view(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     if options.top < 1:
         raise UsageError(f"--top is {options.top}", "give a whole number of 1 or more")
     check_png(options.out)
-    with open_store(options.store, partial=True) as store:
+    with open_store(options.store, partial=True, view=view_asked(options)) as store:
         record, labels, manifest = store[options.key], store.labels, store.manifest
     pixels = find_picture(
         options.key, manifest, options.images,

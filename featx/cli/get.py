@@ -7,6 +7,7 @@ import io
 import sys
 
 from featx.cli.output import add_json, deliver, print_json
+from featx.cli.viewing import add_view, view_asked
 from featx.errors import UsageError
 from featx.store import open_store
 
@@ -16,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", help="folder of the store")
     parser.add_argument("key", help="one picture")
     parser.add_argument("-o", "--out", default="-", help=".npz file to write (default: stdout)")
+    add_view(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -24,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     """Write the arrays of a record, plain numpy, no pickle."""
     import numpy as np
 
-    with open_store(options.store, partial=True) as store:
+    with open_store(options.store, partial=True, view=view_asked(options)) as store:
         record = store[options.key]
     if options.json:
         arrays = {name: record.array(name).tolist() for name in record.names()}

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from featx.cli.output import add_json, human_bytes, print_json, table
+from featx.cli.viewing import add_view, view_asked
 from featx.labels import region_name, untrained_note
 from featx.record import Record
 from featx.schema import Array
 from featx.store import open_store
 from featx.store.base import StoreReader
+from featx.store.view import kept
 
 SHOWN = 20
 
@@ -26,13 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     lists = parser.add_mutually_exclusive_group()
     lists.add_argument("--failures", action="store_true", help="list every refused picture with its reason")
     lists.add_argument("--keys", action="store_true", help="list every key, one on a line")
+    add_view(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Print facts about the store or the record."""
-    with open_store(options.store, partial=True) as store:
+    with open_store(options.store, partial=True, view=view_asked(options)) as store:
         if options.key is not None:
             show_record(store, options)
         elif options.failures:
@@ -88,6 +91,10 @@ def print_store(facts: dict[str, Any], store: StoreReader) -> None:
     rows += [("written by", line) for line in writers(facts["parts"])]
     if "note" in facts:
         rows.append(("note", facts["note"]))
+    if number := kept(store.manifest):
+        rows.append(
+            ("superset", f"decides every choice of up to {number} boxes: read it with --boxes 36 or 10..{number}")
+        )
     if isinstance(profile, dict):
         rows.append(("profile", f"{profile.get('name')}  (hash {profile.get('hash')}; --json shows every switch)"))
     print(table(rows))

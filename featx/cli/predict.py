@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from featx.cli.output import add_json, delivery, print_json
+from featx.cli.viewing import add_view, view_asked
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument("--allow-mismatch", action="store_true", help="accept features of another extractor")
     parser.add_argument("--quiet", action="store_true", help="no progress; notes and errors stay")
+    add_view(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
     """Read, answer, write."""
     from featx.data.predictions import format_predictions
     from featx.predictor import Predictor
+    from featx.store import open_store
 
     for name in ("batch", "top_k"):
         if getattr(options, name) < 1:
@@ -55,7 +58,8 @@ def run(options: argparse.Namespace) -> None:
             )
     questions, layout = read(options)
     predictor = Predictor(
-        None if options.model == "default" else options.model, options.store, answers=options.answers,
+        None if options.model == "default" else options.model, open_store(options.store, view=view_asked(options)),
+        answers=options.answers,
         tokenizer=options.tokenizer, device=options.device, batch=options.batch, allow_mismatch=options.allow_mismatch,
     )  # fmt: skip
     form = options.form or form_of(layout, questions, predictor)

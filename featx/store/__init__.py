@@ -12,34 +12,37 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import UsageError
-from featx.store.base import Order, StoreReader
+from featx.store.base import Checksums, Order, StoreReader
 from featx.store.folder import FolderStore
 from featx.store.ledger import Refusal
 from featx.store.manifest import Manifest, PartManifest, Totals
 from featx.store.verify import Problem, Report, verify
-from featx.store.view import located, view_manifest
+from featx.store.view import is_location, located, view_manifest
 from featx.store.writer import PartWriter, create_store, open_part
 
 __all__ = [
-    "Location", "Manifest", "Order", "PartManifest", "PartWriter", "Problem", "Refusal", "Report", "StoreReader",
-    "Totals", "create_store", "open_part", "open_store", "read_manifest", "verify",
+    "Checksums", "Location", "Manifest", "Order", "PartManifest", "PartWriter", "Problem", "Refusal", "Report",
+    "StoreReader", "Totals", "create_store", "is_location", "located", "open_part", "open_store", "read_manifest", "verify",
 ]  # fmt: skip
 
 
 Location = str | os.PathLike[str] | Mapping[str, Any]
 
 
-def open_store(path: Location, *, partial: bool = False, view: Mapping[str, Any] | None = None) -> StoreReader:
+def open_store(
+    path: Location, *, partial: bool = False, view: Mapping[str, Any] | None = None, checksums: Checksums = "once"
+) -> StoreReader:
     """Open the store in the folder ``path`` for reading.
 
     ``partial=True`` opens an unfinished store too, with every record committed so far. ``view`` are arguments of
-    :meth:`StoreReader.view`, for a superset store; ``{"path": ..., "boxes": 36}`` says both at once. Raises StoreError
-    for what is not a store, is unfinished or newer than this featx; StoreDamaged for what is not as it was written;
-    UsageError for a view that the store cannot give.
+    :meth:`StoreReader.view`, for a superset store; ``{"path": ..., "boxes": 36}`` says both at once. ``checksums``: when
+    the bytes of a record are checked, "always", "once" (in a batch: the first time that this process reads it) or
+    "never". Raises StoreError for what is not a store, is unfinished or newer than this featx; StoreDamaged for what is
+    not as it was written; UsageError for a view that the store cannot give.
     """
     folder, stated = located(path)
     asked = {**stated, **{name: value for name, value in (view or {}).items() if value is not None}}
-    store = FolderStore(folder, partial)
+    store = FolderStore(folder, partial, checksums)
     try:
         return store.view(**asked) if asked else store
     except UsageError:

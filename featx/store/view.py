@@ -7,14 +7,15 @@ included; so are its schema and its provenance. Rows are copied as stored: no va
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from featx.codec import CHECKSUM, HEADER, checksum, layout, pack, unpack
+from featx.codec import CHECKSUM, HEADER, Header, checksum, decode, layout, pack, store_key, unpack
 from featx.errors import UsageError
+from featx.record import Record
 from featx.schema import Array, Schema
 from featx.store.base import Order, StoreReader
 from featx.store.ledger import Refusal
@@ -47,6 +48,11 @@ def located(where: Any) -> tuple[str, dict[str, Any]]:
             f"the store is {dict(where)!r}", "give a path, or {path: PATH, boxes: 10..100, score_threshold: 0.2}"
         )
     return os.fspath(where["path"]), {name: where[name] for name in _CHOICES if where.get(name) is not None}
+
+
+def is_location(where: Any) -> bool:
+    """Whether ``where`` says where one store is: a path, or a mapping that has one."""
+    return isinstance(where, str | os.PathLike) or (isinstance(where, Mapping) and "path" in where)
 
 
 def kept(manifest: Manifest) -> int:
@@ -140,30 +146,52 @@ class View(StoreReader):
     def __init__(self, superset: StoreReader, manifest: Manifest) -> None:
         self.superset, self.manifest = superset, manifest
         self._rule = Rule.of(manifest.provenance["profile"])
-        self._internal = [field.name for field in superset_fields(self._rule.select)]
+        self._marks = superset_fields(self._rule.select)
         self._regressed = "boxes" if self.schema.boxes == "regressed" else "regressed_boxes"
 
     def find(self, key: bytes) -> bytes | None:
         """As StoreReader.find; the record it is made of is verified, or its damage would get a checksum that fits."""
         stored = self.superset.find(key)
-        return None if stored is None else self.narrowed(stored, key)
+        if stored is None:
+            return None
+        record = bytearray(self._narrowed(stored, key))
+        CHECKSUM.pack_into(record, HEADER.size, checksum(record, key))
+        return bytes(record)
 
-    def narrowed(self, stored: Any, key: bytes, *, verify: bool = True) -> bytes:
-        """The record of the view, as stored, out of the stored record of the superset. Raises StoreDamaged."""
-        schema = self.superset.schema
-        head, arrays = unpack(stored, schema, key, verify=verify)
-        names = [slot.name for slot in layout(schema, head.rows)[0]]
-        named = dict(zip(names, arrays, strict=True))
-        rows = self._rule.rows({name: _real(named[name], head.count) for name in self._internal},
-                               named[self._regressed][: head.count])  # fmt: skip
+    def __getitem__(self, key: str) -> Record:
+        found = store_key(key)
+        return decode(self._narrowed(self.superset.stored_bytes(key), found), self.schema, found, verify=False)
+
+    def _narrowed(self, stored: Any, key: bytes) -> bytes:
+        """The record of the view out of the stored one of the superset; only its checksum is not its own yet."""
+        head, arrays = unpack(stored, self.superset.schema, key)
+        named = self._named(head, arrays)
+        rows = self._rows(head, named)
         length = len(rows) if self.schema.rows is None else self.schema.rows
         chosen = [
             _taken(named[slot.name], rows, length) if slot.field.per == "region" else named[slot.name]
             for slot in layout(self.schema, length)[0]
         ]
-        record = bytearray(pack(head._replace(rows=length, count=len(rows), checksum=0), chosen))
-        CHECKSUM.pack_into(record, HEADER.size, checksum(record, key))
-        return bytes(record)
+        return pack(head._replace(rows=length, count=len(rows)), chosen)
+
+    def row_counts(self, keys: Sequence[str]) -> Array:
+        """Rows, and real rows among them, of the record of each key: ``[B, 2]`` int64. Features are not touched."""
+        counts = np.empty((len(keys), 2), np.int64)
+        for place, key in enumerate(keys):
+            stored = self.superset.stored_bytes(key)
+            head, arrays = unpack(stored, self.superset.schema, store_key(key), verify=False)
+            count = len(self._rows(head, self._named(head, arrays)))
+            counts[place] = count if self.schema.rows is None else self.schema.rows, count
+        return counts
+
+    def _named(self, head: Header, arrays: Sequence[Array]) -> dict[str, Array]:
+        slots = layout(self.superset.schema, head.rows)[0]
+        return {slot.name: array for slot, array in zip(slots, arrays, strict=True)}
+
+    def _rows(self, head: Header, named: Mapping[str, Array]) -> Array:
+        """The rows of a superset's record that the rule keeps."""
+        marks = {f.name: named[f.name][: head.count] if f.per == "region" else named[f.name] for f in self._marks}
+        return self._rule.rows(marks, named[self._regressed][: head.count])
 
     def __len__(self) -> int:
         return len(self.superset)
@@ -191,11 +219,6 @@ class View(StoreReader):
     def __repr__(self) -> str:
         rule = self._rule
         return f"View({rule.least}..{rule.most} boxes, score threshold {rule.score_threshold:g}, of {self.superset!r})"
-
-
-def _real(array: Array, count: int) -> Array:
-    """An array without its padding rows; one that is per picture as it is."""
-    return array[:count] if array.ndim else array
 
 
 def _taken(array: Array, rows: Array, length: int) -> Array:

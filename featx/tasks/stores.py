@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from featx.errors import UsageError
-from featx.store import Manifest, open_store
+from featx.store import Manifest, is_location, located, open_store, read_manifest
 
 PICTURES = 1000  # of a sample, evenly spaced
 OTHERS = 4  # regions of each picture that may stand in for hidden ones
@@ -18,10 +17,16 @@ OTHERS = 4  # regions of each picture that may stand in for hidden ones
 
 def manifests(store: Any) -> dict[str, Manifest]:
     """The manifest of every store that a configuration names, by its path; that of the training store comes first."""
-    paths = (
-        [store] if not isinstance(store, Mapping) else [p for s, p in sorted(store.items()) if s in ("train", "val")]
-    )
-    return {str(path): Manifest.load(Path(str(path))) for path in paths if path is not None}
+    return {located(where)[0]: read_manifest(where) for where in _locations(store)}
+
+
+def _locations(store: Any) -> list[Any]:
+    """Where the stores of a configuration are; that of the training store comes first."""
+    if isinstance(store, Mapping) and not is_location(store):
+        store = [where for split, where in sorted(store.items()) if split in ("train", "val")]
+    else:
+        store = [store]
+    return [where for where in store if where is not None]
 
 
 def sampled(store: Any, purpose: str) -> list[torch.Tensor]:
@@ -29,15 +34,17 @@ def sampled(store: Any, purpose: str) -> list[torch.Tensor]:
 
     Raises UsageError when there is none or it is empty; ``purpose`` says what they are for.
     """
-    path = next(iter(manifests(store)), None)
-    if path is None:
+    where = next(iter(_locations(store)), None)
+    if where is None:
         raise UsageError(f"{purpose} looks at the features of a store, and none is named", "name the store")
-    with open_store(path) as reader:
+    with open_store(where) as reader:
         keys = list(reader.keys())
         places = np.linspace(0, len(keys) - 1, min(PICTURES, len(keys))).astype(int)
         records = [reader[keys[place]] for place in places]
     if not records:
-        raise UsageError(f"the store {path} is empty, so {purpose} has nothing to look at", "extract pictures first")
+        raise UsageError(
+            f"the store {located(where)[0]} is empty, so {purpose} has nothing to look at", "extract pictures first"
+        )
     return [torch.from_numpy(record.features[: len(record)].astype(np.float32)) for record in records]
 
 

@@ -4,6 +4,7 @@
 
     task: lxmert-vqa
     store: scenes.featx            # or {train: ..., val: ...}; a task that reads no store has none
+                                   # {path: scenes.featx, boxes: 36} is a view of a superset store (docs/superset.md)
     train: {epochs: 4, lr: 5e-5}   # see TrainConfig
     model: {...}                   # this and every other section goes to the task, and where its store is, if any
 """
@@ -21,9 +22,11 @@ import yaml
 
 from featx.errors import UsageError
 from featx.registry import load
+from featx.store import Location, is_location, located
 from featx.task import Task
 from featx.train.config import TrainConfig
 
+Store = Location | Mapping[str, Location] | None
 _OWN = ("task", "store", "train")
 GROUP = "featx.tasks"
 
@@ -39,10 +42,10 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Recipe:
-    """task: entry point name. store: a path, one for each split, or None. options: what the task is built from."""
+    """task: entry point name. store: a location, one for each split, or None. options: what the task is built from."""
 
     task: str
-    store: str | Mapping[str, str] | None
+    store: Store
     train: TrainConfig
     options: Mapping[str, Any]
 
@@ -83,11 +86,19 @@ def read_recipe(path: str, overrides: Sequence[str] = (), **flags: Any) -> Recip
     return Recipe(document["task"], _store(store if store is not None else document.get("store")), config, options)
 
 
-def _store(value: Any) -> str | Mapping[str, str] | None:
-    texts = value.values() if isinstance(value, dict) else [] if value is None else [value]
-    if not all(isinstance(text, str) and text for text in texts):
-        raise UsageError(f"store is {value!r}", "give a path, or a mapping of train and val to paths, for store")
-    return cast("str | Mapping[str, str] | None", value)
+def _store(value: Any) -> Store:
+    """A location, or a mapping of splits to locations. Raises UsageError for anything else."""
+    named = value if isinstance(value, dict) and not is_location(value) else {"": value}
+    for where in [] if value is None else named.values():
+        try:
+            located(where)
+        except UsageError as error:
+            raise UsageError(
+                f"store is {value!r}: {error.message}",
+                "give a path, or a mapping of train and val to paths, for store; "
+                "{path: PATH, boxes: 36} in place of a path is a view of a superset store",
+            ) from None
+    return cast(Store, value)
 
 
 def _apply(document: dict[str, Any], text: str) -> None:

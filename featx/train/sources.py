@@ -5,27 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from featx.errors import UsageError
-from featx.store import StoreReader, open_store
+from featx.store import Location as OnDisk
+from featx.store import StoreReader, is_location, located, open_store
 from featx.task import Split, hashes
 
-Location = str | os.PathLike[str] | StoreReader
+Location = OnDisk | StoreReader
 Sources = Location | Mapping[str, Location] | None
 Stores = Mapping[str, StoreReader]
 
 
 @contextmanager
 def opened(sources: Sources) -> Iterator[Stores]:
-    """The stores by split. Paths are opened, and closed at the end; readers are used as they are."""
+    """The stores by split. Paths, and ``{path: ..., boxes: 36}`` for views of supersets, are opened, and closed at
+    the end; readers are used as they are.
+    """
     splits = get_args(Split)
     if sources is None:
         named: Mapping[str, Location] = {}
-    elif isinstance(sources, Mapping):
+    elif isinstance(sources, Mapping) and not is_location(sources):
         named = sources
     else:
-        named = dict.fromkeys(splits, sources)
+        named = dict.fromkeys(splits, cast(Location, sources))
     if strange := sorted(set(named) - set(splits)):
         raise UsageError(f"store has the entry {strange[0]!r}", "give one path, or a mapping of train and val")
     with ExitStack() as stack:
@@ -37,7 +40,10 @@ def opened(sources: Sources) -> Iterator[Stores]:
 
 
 def _identity(where: Location) -> str:
-    return str(id(where)) if isinstance(where, StoreReader) else os.path.realpath(where)
+    if isinstance(where, StoreReader):
+        return str(id(where))
+    folder, view = located(where)
+    return repr((os.path.realpath(folder), view))
 
 
 def fingerprint(store: StoreReader) -> dict[str, Any]:

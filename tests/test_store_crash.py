@@ -5,8 +5,10 @@ The oracle is ``tests.store_oracle``: every record can be computed from its key,
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -14,20 +16,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from featx.errors import FeatxError
-from featx.store import create_store, disk, hdf5_store, open_part, open_store, verify
+from featx.errors import FeatxError, StoreError, UsageError
+from featx.store import PartWriter, create_store, disk, hdf5_store, open_part, open_store, verify
+from featx.store import writer as writing
+from tests.disk_double import Dying, Failing, Full
 from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
 ROOT = Path(__file__).resolve().parent.parent
 COUNT = 10
 LONG = 200  # pictures in the runs that are killed at random moments
 ROUNDS = 6
-STEPS = ("write", "sync", "rename", "remove", "resize")
 
 
 @pytest.fixture(params=["lmdb", "hdf5"])
@@ -85,39 +88,20 @@ def test_killed_at_random_moments_a_writer_loses_nothing_and_ends_the_same(tmp_p
     check_whole(path, calm)
 
 
-def write_store(path: Path, backend: str) -> None:
-    """One whole run, from nothing or from wherever the last one stopped, with a retry of refused pictures on top."""
-    create_store(path, backend, SCHEMA, PROVENANCE, parts=2)
-    for part in range(2):
+def write_store(path: Path, backend: str, count: int = COUNT, parts: int = 2) -> None:
+    """One whole run, from nothing or from wherever the last one stopped."""
+    create_store(path, backend, SCHEMA, PROVENANCE, parts=parts)
+    for part in range(parts):
         with open_part(path, part) as writer:
-            write_missing(writer, list(enumerate(names(COUNT)))[part::2], group=4)
+            write_missing(writer, list(enumerate(names(count)))[part::parts], group=4)
             writer.finish()
-
-
-def dying(step: str, when: str, count: list[int]) -> Callable[..., None]:
-    """A step of the disk that kills the process before or after it, or with half of it written, as the ``count``-th."""
-    real = getattr(disk, step)
-
-    def stand_in(path: Path, *rest: Any) -> None:
-        count[0] -= 1
-        if count[0] == 0 and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if count[0] == 0 and when == "halfway" and step == "write":
-            rest = (rest[0][: len(rest[0]) // 2], *rest[1:])
-        real(path, *rest)
-        if count[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return stand_in
 
 
 def killed_at(number: int, when: str, work: Callable[[], object]) -> bool:
     """Run ``work`` in a child that dies at its ``number``-th step. False when it came to its end."""
     child = os.fork()
     if child == 0:
-        count = [number]
-        for step, stand_in in [(step, dying(step, when, count)) for step in STEPS]:
-            setattr(disk, step, stand_in)
+        disk.current = Dying(number, when)
         try:
             work()
         except BaseException as error:
@@ -133,7 +117,7 @@ def killed_at(number: int, when: str, work: Callable[[], object]) -> bool:
 def test_killed_at_every_step_of_the_disk_a_run_resumes_to_the_same_end(
     tmp_path: Path, backend: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 15_000)  # several seals per part
+    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 16_000)  # several seals per part
     write_store(tmp_path / "calm", backend)
     number = 1
     while killed_at(number, when, lambda path=tmp_path / str(number): write_store(path, backend)):  # type: ignore[misc]
@@ -150,7 +134,7 @@ def test_killed_at_every_step_of_the_disk_a_run_resumes_to_the_same_end(
 def test_killed_at_step_after_step_of_one_run_it_still_ends_the_same(
     tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 15_000)
+    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 16_000)
     write_store(tmp_path / "calm", backend)
     deaths = 0
     while killed_at(3 + deaths, "after", lambda: write_store(tmp_path / "s", backend)):
@@ -184,33 +168,106 @@ def test_killed_while_retrying_refused_pictures_nothing_is_lost(tmp_path: Path, 
     assert number > 5
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_an_error_of_the_disk_is_told_and_the_run_can_go_on(
-    tmp_path: Path, backend: str, step: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("once", [True, False])
+def test_whichever_operation_of_the_disk_fails_it_is_told_and_the_run_can_go_on(
+    tmp_path: Path, backend: str, once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 16_000)
+    write_store(tmp_path / "calm", backend, 8, 1)
+    number, told = 1, None
+    while True:
+        path, failing = tmp_path / str(number), Failing(number, errno.EIO, once=once)
+        try:
+            with disk.using(failing):
+                write_store(path, backend, 8, 1)
+        except FeatxError as error:
+            told = error
+        if not failing.failed:
+            break
+        assert type(told) is FeatxError  # exit code 1: nothing is damaged
+        assert "Input/output error" in told.message
+        assert "bytes are free" in told.message
+        assert "same command again" in told.hint
+        check_committed(path, [])
+        write_store(path, backend, 8, 1)
+        check_whole(path, tmp_path / "calm")
+        shutil.rmtree(path)
+        number, told = number + 1, None
+    assert number > 30
+
+
+def test_after_a_failed_commit_the_same_writer_may_try_again(tmp_path: Path, backend: str) -> None:
+    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE)
+    with open_part(tmp_path / "s") as writer:
+        writer.put("a", record_of("a"), 0)
+        writer.commit()
+        writer.put("b", record_of("b"), 1)
+        for only in ("write", "sync"):
+            with disk.using(Failing(1, errno.EIO, only=only)), pytest.raises(FeatxError, match="Input/output error"):
+                writer.commit()
+            assert "b" not in writer.done
+            assert list(open_store(tmp_path / "s", partial=True)) == ["a"]
+        writer.put("c", record_of("c"), 2)
+    assert list(open_store(tmp_path / "s", partial=True)) == ["a", "b", "c"]
+
+
+def test_what_a_failed_commit_left_and_could_not_be_cut_off_is_never_written_behind(
+    tmp_path: Path, backend: str
+) -> None:
+    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE)
+    writer = open_part(tmp_path / "s")
+    writer.put("a", record_of("a"), 0)
+    writer.commit()
+    writer.put("d", record_of("d"), 3)
+    with disk.using(Failing(1, errno.EIO, once=False)), pytest.raises(FeatxError, match="Input/output error"):
+        writer.commit()
+    with pytest.raises(StoreError, match="could not be written before"):
+        writer.commit()
+    writer.close()
+    with open_part(tmp_path / "s") as writer:
+        assert ["a" in writer.done, "d" in writer.done] == [True, False]
+        writer.finish()
+    assert list(open_store(tmp_path / "s")) == ["a"]
+
+
+def test_a_group_that_fails_in_the_background_is_told_and_not_lost(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "GROUP_BYTES", 10_000)
+    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE)
+
+    def put(writer: PartWriter) -> None:
+        for ordinal, name in enumerate(names(10)):
+            with suppress(UsageError):  # it was put already
+                writer.put(name, record_of(name), ordinal)
+
+    with open_part(tmp_path / "s") as writer:
+        with disk.using(Failing(1, errno.ENOSPC, only="sync")), pytest.raises(FeatxError, match="No space left"):
+            put(writer)
+        assert not any(name in writer.done for name in names(10))
+        put(writer)
+        writer.finish()
+    store = open_store(tmp_path / "s")
+    assert sorted(store) == sorted(names(10))
+    assert all(store[name] == record_of(name) for name in store)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_a_disk_that_fills_up_is_told_with_what_is_needed_and_free(tmp_path: Path, backend: str, share: float) -> None:
     write_store(tmp_path / "calm", backend)
-    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE, parts=2)
-
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    for part in range(2):
-        with monkeypatch.context() as patch, open_part(tmp_path / "s", part) as writer:
-            patch.setattr(disk, step, fail)
-            caught = None
-            try:
-                write_missing(writer, list(enumerate(names(COUNT)))[part::2])
-                writer.finish()
-            except FeatxError as error:
-                caught = error
-            patch.undo()
-        if step != "resize" or backend == "lmdb":
-            assert type(caught) is FeatxError  # exit code 1: nothing is damaged
-            assert "No space left on device" in caught.message
-            assert "bytes are free" in caught.message
-            assert "same command again" in caught.hint
-    write_store(tmp_path / "s", backend)
-    check_whole(tmp_path / "s", tmp_path / "calm")
+    whole = Full(10**9)
+    with disk.using(whole):
+        write_store(tmp_path / "all", backend)
+    path = tmp_path / "s"
+    with disk.using(Full(int((10**9 - whole.free) * share))), pytest.raises(FeatxError) as caught:
+        write_store(path, backend)
+    assert caught.value.exit_code == 1
+    assert re.search(
+        r"could not write ([\d,]+ bytes )?to .*No space left on device.*; [\d,]+ bytes are free", str(caught.value)
+    )
+    check_committed(path, [])
+    write_store(path, backend)
+    check_whole(path, tmp_path / "calm")
 
 
 def limited_to(size: int, work: Callable[[], object]) -> int:
@@ -243,7 +300,7 @@ def test_a_full_disk_in_the_middle_of_a_group_keeps_the_earlier_groups(tmp_path:
                 writer.put(name, record_of(name), ordinal)
             writer.commit()
 
-    assert limited_to(next(path.rglob("*.lmdb")).stat().st_size + 5000, fill) == 42
+    assert limited_to(next(path.rglob("records.log")).stat().st_size + 5000, fill) == 42
     check_committed(path, committed)
     assert sorted(open_store(path, partial=True)) == sorted(committed)
     with open_part(path) as writer:

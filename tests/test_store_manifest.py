@@ -81,7 +81,7 @@ def test_a_changed_byte_in_a_manifest_is_found(store: Path) -> None:
 
 def test_a_newer_format_asks_for_an_upgrade(store: Path) -> None:
     rewrite(store / "manifest.json", format=3)
-    with pytest.raises(StoreError, match="store format 3, this featx reads up to 1") as caught:
+    with pytest.raises(StoreError, match="store format 3, this featx reads up to 2") as caught:
         open_store(store)
     assert "upgrade" in caught.value.hint
 

@@ -107,24 +107,8 @@ def test_an_unfinished_part_of_somebody_else_can_be_read(folder: Path, backend: 
             assert store["a"] == record_of("a")
         assert verify(folder / "s").ok
 
-    for lock in (folder / "s").rglob("*.lmdb-lock"):
-        lock.chmod(0o644)
     as_nobody(check)
-    for lock in (folder / "s").rglob("*.lmdb-lock"):
-        lock.unlink()
-    as_nobody(check)
-    assert sorted((folder / "s").rglob("*")) == [path for path in before if path.suffix != ".lmdb-lock"]
-
-
-def test_an_open_part_is_read_with_the_lock_file_where_that_can_be(folder: Path) -> None:
-    create_store(folder / "s", "lmdb", SCHEMA, PROVENANCE)
-    with open_part(folder / "s") as writer:
-        writer.put("a", record_of("a"), 0)
-    lock = next((folder / "s").rglob("*.lmdb-lock"))
-    lock.unlink()
-    with open_store(folder / "s", partial=True) as store:
-        assert "a" in store
-        assert lock.exists()
+    assert sorted((folder / "s").rglob("*")) == before
 
 
 def test_a_folder_that_may_not_be_written_is_told_when_writing(folder: Path, backend: str) -> None:

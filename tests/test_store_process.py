@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from featx.errors import StoreError, UsageError
-from featx.store import create_store, lmdb_store, open_part, open_store
+from featx.errors import StoreError
+from featx.store import create_store, open_part, open_store
 from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -183,35 +183,62 @@ def test_one_process_cannot_write_a_part_twice_at_once(tmp_path: Path) -> None:
     open_part(tmp_path / "s").close()
 
 
-def test_a_process_that_reads_an_open_part_is_told_to_stop_before_writing_it(tmp_path: Path) -> None:
-    create_store(tmp_path / "s", "lmdb", SCHEMA, PROVENANCE)
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+def test_a_process_may_read_an_open_part_and_write_it(tmp_path: Path, backend: str) -> None:
+    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE)
     with open_part(tmp_path / "s") as writer:
         writer.put("a", record_of("a"), 0)
     reader = open_store(tmp_path / "s", partial=True)
-    with pytest.raises(UsageError, match="already reads"):
-        open_part(tmp_path / "s")
-    reader.close()
-    open_part(tmp_path / "s").close()
+    with open_part(tmp_path / "s") as writer:
+        writer.put("b", record_of("b"), 1)
+        assert list(reader) == ["a"]
+        writer.commit()
+        assert list(reader) == ["a", "b"]
+        writer.finish()
+    assert reader["b"] == record_of("b")
 
 
-def test_a_reader_follows_a_writer_in_another_process_whose_map_grows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lmdb_store, "FIRST_MAP", 1 << 16)
-    create_store(tmp_path / "s", "lmdb", SCHEMA, PROVENANCE)
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+def test_a_reader_follows_a_writer_in_another_process(tmp_path: Path, backend: str) -> None:
+    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE)
     with open_part(tmp_path / "s") as writer:
         writer.put("first", record_of("first"), 0)
     reader = open_store(tmp_path / "s", partial=True)
     assert list(reader) == ["first"]
 
     def grow() -> None:
-        reader.close()
         with open_part(tmp_path / "s") as writer:
             write_missing(writer, enumerate(names(60), 1))
 
     assert in_child(grow) == 0
     assert len(reader) == 53
     assert all(reader[key] == record_of(key) for key in reader)
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+def test_a_reader_beside_a_writer_sees_whole_groups_only(tmp_path: Path, backend: str) -> None:
+    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE)
+    open_part(tmp_path / "s").close()
+    child = os.fork()
+    if child == 0:
+        with open_part(tmp_path / "s") as writer:
+            for place in range(0, 400, 5):
+                for ordinal in range(place, place + 5):
+                    writer.put(f"{ordinal:03}", record_of(f"{ordinal:03}"), ordinal)
+                writer.commit()
+        os._exit(0)
+    seen, counts, done = 0, set(), False
+    while not done:
+        done = os.waitpid(child, os.WNOHANG)[0] != 0
+        reader = open_store(tmp_path / "s", partial=True)
+        keys = list(reader)
+        counts.add(len(keys))
+        assert len(keys) % 5 == 0
+        assert len(keys) >= seen
+        assert all(reader[key] == record_of(key) for key in keys[seen:])
+        seen = len(keys)
+    assert seen == 400
+    assert len(counts) > 3
 
 
 def test_an_abandoned_reader_in_a_killed_process_does_not_stop_the_writer(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ a part. Records, keys, manifests, ledgers, locks and resuming are the same code 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from featx.codec import Header, decode, store_key
 from featx.errors import KeyNotFound, MissingDependency, StoreDamaged, StoreError
@@ -159,6 +159,13 @@ class Shard(ABC):
     def close(self) -> None: ...
 
 
+class Sealed(NamedTuple):
+    """What became of an open part: the hash of each file by name, and the (key, checksum) of every record."""
+
+    hashes: Mapping[str, str]
+    checksums: Iterable[tuple[bytes, int]]
+
+
 class Log(ABC):
     """The open part that a writer appends to."""
 
@@ -170,8 +177,8 @@ class Log(ABC):
         """Store a group of records, all or none; durable on return."""
 
     @abstractmethod
-    def seal(self) -> list[Path]:
-        """Bring the files into their final form, close them and return them. Safe to repeat after a crash."""
+    def seal(self) -> Sealed:
+        """Bring the files into their final form, and close them. Safe to repeat after a crash."""
 
     @abstractmethod
     def close(self) -> None: ...

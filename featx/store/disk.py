@@ -1,60 +1,154 @@
-"""The one seam to the disk: every step that must survive a crash goes through these functions.
+"""The one seam to the disk: every byte that must survive a crash goes through the seven operations of a :class:`Disk`.
 
-What is assumed of the medium: a local POSIX file system, fsync reaches the platter, rename within a
-folder is atomic, and a folder's entries are durable once the folder itself was synced. Nothing is
-assumed about the order in which two files reach the disk.
+The functions below put them together and go through ``current``, which tests replace: by one that records, drops what
+was not synced, fails, or fills up. What is assumed of the medium is in FORMAT.md. Locks go another way: nothing of
+them has to survive. HDF5's library makes its file itself; that it survives, and under which name, is decided here.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import json
 import os
 import shutil
-import socket
-import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from featx.errors import FeatxError, StoreError
+from featx.store.lock import Lock as Lock
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_PIECES = 1024  # that one call to the system takes (IOV_MAX)
 
 
-def write(path: Path, data: bytes, mode: Literal["wb", "ab"] = "wb") -> None:
-    """Write ``data`` and sync the file; ``mode="ab"`` appends."""
-    with path.open(mode) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+class Disk:
+    """The seven operations. Each raises OSError, and only ``sync`` promises that anything survives a power cut."""
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder, in one that exists; it may be there already."""
+        path.mkdir(exist_ok=True)
+
+    def create(self, path: Path) -> None:
+        """Make an empty file, or an existing one empty."""
+        path.open("wb").close()
+
+    def write(self, path: Path, pieces: Sequence[Any], at: int) -> None:
+        """Write buffers one behind the other into an existing file, from byte ``at`` on."""
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _write_all(handle, [memoryview(piece) for piece in pieces], at)
+        finally:
+            os.close(handle)
+
+    def sync(self, path: Path) -> None:
+        """Make the content of a file, or the names in a folder, durable."""
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Atomically give ``source`` the name ``target``, replacing what had it."""
+        source.replace(target)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; one that is already gone is as good."""
+        path.unlink(missing_ok=True)
+
+    def resize(self, path: Path, size: int) -> None:
+        """Cut or extend a file to ``size`` bytes."""
+        os.truncate(path, size)
+
+
+def _write_all(handle: int, waiting: list[memoryview], at: int) -> None:
+    """Write every piece; the system may take fewer bytes at a time than it is given."""
+    first = 0
+    while first < len(waiting):
+        written = os.pwritev(handle, waiting[first : first + _PIECES], at)
+        at += written
+        while first < len(waiting) and written >= waiting[first].nbytes:
+            written -= waiting[first].nbytes
+            first += 1
+        if written:
+            waiting[first] = waiting[first].cast("B")[written:]
+
+
+current = Disk()
+
+
+@contextmanager
+def using(disk: Disk) -> Iterator[Disk]:
+    """Let everything go through ``disk`` meanwhile."""
+    global current
+    before, current = current, disk
+    try:
+        yield disk
+    finally:
+        current = before
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and those above it; their names are durable on return."""
+    if not path.is_dir():
+        make_folders(path.parent)
+        current.make_folder(path)
+        current.sync(path.parent)
+
+
+def create(path: Path) -> None:
+    """Make an empty file; its name is durable on return."""
+    current.create(path)
+    current.sync(path.parent)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Make the content of a file ``data``, and sync it; its name is not yet durable."""
+    current.create(path)
+    current.write(path, [data], 0)
+    current.sync(path)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add ``data`` to the end of a file, made if there is none; durable on return, or not there if it fails."""
+    if not path.exists():
+        create(path)
+    extend(path, [data], path.stat().st_size)
+
+
+def extend(path: Path, pieces: Sequence[Any], size: int) -> None:
+    """Add buffers to the end of a file of ``size`` bytes; durable on return.
+
+    When it fails the file is cut to ``size`` again: what the system could not sync must not be taken for written.
+    """
+    try:
+        current.write(path, pieces, size)
+        current.sync(path)
+    except BaseException:
+        current.resize(path, size)
+        raise
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file, or the entries of a folder, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Make the content of a file, or the names in a folder, durable."""
+    current.sync(path)
 
 
 def rename(source: Path, target: Path) -> None:
-    """Atomically give ``source`` the name ``target``, replacing what had it."""
-    source.replace(target)
+    """Atomically give ``source`` the name ``target``, replacing what had it; durable when the folder is synced."""
+    current.rename(source, target)
 
 
 def remove(path: Path) -> None:
     """Remove a file; one that is already gone is as good."""
-    path.unlink(missing_ok=True)
+    current.remove(path)
 
 
 def resize(path: Path, size: int) -> None:
     """Cut or extend a file to ``size`` bytes."""
-    os.truncate(path, size)
+    current.resize(path, size)
 
 
 def temporary(path: Path) -> Path:
@@ -65,20 +159,24 @@ def temporary(path: Path) -> Path:
 def publish(path: Path, data: bytes) -> None:
     """Give ``path`` the content ``data``: whole or not at all, whenever the process dies."""
     write(temporary(path), data)
-    rename(temporary(path), path)
-    sync(path.parent)
+    move(temporary(path), path)
 
 
 def settle(path: Path) -> None:
     """Publish the file that was written under ``temporary(path)`` by other means."""
     sync(temporary(path))
-    rename(temporary(path), path)
-    sync(path.parent)
+    move(temporary(path), path)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file within its folder; durable on return."""
+    rename(source, target)
+    sync(target.parent)
 
 
 @contextmanager
-def room(folder: Path) -> Iterator[None]:
-    """Turns an error of the disk, a full one above all, into a FeatxError that says how much is free.
+def room(folder: Path, needed: int = 0) -> Iterator[None]:
+    """Turns an error of the disk, a full one above all, into a FeatxError that says how much is needed, and free.
 
     What may not be written, or has no folder to be written to, is a StoreError that names it.
     """
@@ -95,8 +193,9 @@ def room(folder: Path) -> Iterator[None]:
                 f"{error.filename or folder} cannot be written: {error.strerror}", "check the path, or make its folder"
             ) from error
         free = next(shutil.disk_usage(place).free for place in (folder, *folder.parents) if place.exists())
+        what = f"{needed:,} bytes to {folder}" if needed else f"to {folder}"
         raise FeatxError(
-            f"could not write to {folder}: {error}; {free:,} bytes are free",
+            f"could not write {what}: {error}; {free:,} bytes are free",
             "make room, or make it writable, and run the same command again: what was committed is kept",
         ) from error
 
@@ -111,63 +210,3 @@ def reading(folder: Path) -> Iterator[None]:
             f"{error.filename or folder} cannot be read: {error.strerror}",
             "ask its owner for permission to read the store: its folders, and every file in them",
         ) from error
-
-
-class Lock:
-    """An exclusive lock on a file, gone when its process is gone, however it went.
-
-    The file says who holds it. It is never removed: removing a lock file lets two owners in.
-    """
-
-    def __init__(self, path: Path, what: str, *, wait: bool = False) -> None:
-        """Take the lock; ``what`` names the thing for the message. Raises StoreError when it is taken."""
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            owner = _owner(os.pread(self._handle, 4096, 0))
-            os.close(self._handle)
-            raise StoreError(
-                f"{what} is being written by {owner}", "wait for it, or stop that process and run this again"
-            ) from None
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-        _held.add(self)
-
-    def release(self) -> None:
-        """Give the lock up. Releasing twice is harmless."""
-        if self._handle >= 0:
-            os.ftruncate(self._handle, 0)
-            self._close()
-
-    def _close(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-
-    def __enter__(self) -> Lock:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
-
-
-_held: weakref.WeakSet[Lock] = weakref.WeakSet()
-
-
-def _leave_to_parent() -> None:
-    """A forked child shares the parent's lock; without its copy the lock dies with the parent."""
-    for lock in list(_held):
-        lock._close()
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-def _owner(content: bytes) -> str:
-    try:
-        owner = json.loads(content)
-        return f"process {owner['pid']} on {owner['host']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"

@@ -1,9 +1,9 @@
 """HDF5 backend: immutable files that anybody with h5py can read.
 
-HDF5 promises nothing to a writer that is killed. So an open part is an LMDB journal, ``journal-00000.lmdb``,
-which is sealed into ``records-00000.h5`` when the part is finished or the journal has grown large: written
-under a temporary name, synced, renamed; then the journal is removed. Where both exist the sealed one wins, so a
-crash between any two steps is harmless.
+HDF5 promises nothing to a writer that is killed. So an open part is a log (``log``), which is sealed into
+``records-00000.h5`` when the part is finished or the log has grown large: written under a temporary name, synced,
+renamed; then the log is removed. Where both hold a record the sealed file counts, so a crash between any two steps is
+harmless.
 
 A sealed file holds contiguous, uncompressed arrays. ``keys`` is sorted; record ``i`` has the rows
 ``start[i]:start[i + 1]`` of every per-region array and row ``i`` of every other. The reader asks HDF5 for the
@@ -13,8 +13,11 @@ place of each array once, and then maps the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +28,15 @@ import xxhash
 from featx.codec import Header, Slot, layout, pack, text, unpack
 from featx.errors import StoreDamaged
 from featx.schema import Array, Schema
-from featx.store import disk
-from featx.store.base import Log, Shard
+from featx.store import disk, log
+from featx.store.base import Log, Sealed, Shard
 from featx.store.lmdb_file import read_meta
-from featx.store.lmdb_store import LmdbLog, LmdbShard
+from featx.store.lmdb_store import LmdbShard
+from featx.store.log import LogShard, RecordLog
+from featx.store.manifest import file_hash
 
-SEGMENT_BYTES = 4 << 30  # a journal is sealed when it reaches this length
-_GROUP = 64  # records written to HDF5 at a time
+SEGMENT_BYTES = 4 << 30  # a log is sealed when it reaches this length
+_GROUP = 64  # records copied at a time
 _README = (
     "featx region features. Record i belongs to the picture keys[i] (sorted UTF-8); its regions are the rows "
     "start[i]:start[i+1] of features, boxes and the other per-region arrays; count[i] of them are real. boxes are "
@@ -42,14 +47,27 @@ _README = (
 
 
 def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
-    """The sealed files of the part, and the journal while there is one."""
+    """The sealed files of the part, and the log while there is one that they do not hold yet."""
     shards: list[Shard] = [Hdf5Shard(path, schema) for path in _segments(folder)]
-    journal = _journal(folder, len(shards))
-    if not sealed and read_meta(journal):
-        return [*shards, LmdbShard(journal, schema, sealed=False)]
-    if len(_segments(folder)) > len(shards):  # a writer has just sealed its journal
+    if sealed:
+        return shards
+    with suppress(FileNotFoundError):
+        opened = LogShard(folder / log.FILE, schema)
+        return shards if _is_sealed(opened, shards) else [*shards, opened]
+    if len(_segments(folder)) > len(shards):  # a writer has just sealed its log
         return open_shards(folder, schema, sealed=sealed)
-    return shards
+    return [*shards, *_journal(folder, len(shards), schema)]
+
+
+def _journal(folder: Path, number: int, schema: Schema) -> list[Shard]:
+    """The open part of a store of format 1: an LMDB file."""
+    path = folder / f"journal-{number:05d}.lmdb"
+    return [LmdbShard(path, schema)] if read_meta(path) else []
+
+
+def _is_sealed(opened: LogShard | RecordLog, shards: Sequence[Shard]) -> bool:
+    """Whether the log was sealed already, as the last of the files, and only not removed."""
+    return bool(shards) and next((key in opened for key in shards[-1]), False)
 
 
 def open_log(folder: Path, schema: Schema) -> Hdf5Log:
@@ -81,7 +99,6 @@ class Hdf5Shard(Shard):
         with h5py.File(self.path, "r", locking=False) as file:
             self._arrays = {name: _place(whole, file[name], dtype) for name, dtype in wanted.items()}
         self._keys, self._start = self._arrays["keys"], self._arrays["start"]
-        self.frame = self._frame()
         count, rows = len(self._keys), int(self._start[-1])
         shapes = {"keys": (count,), "start": (count + 1,), "size": (count, 2)}
         shapes |= {slot.name: (rows if slot.field.per == "region" else count, *slot.tail) for slot in slots}
@@ -115,10 +132,11 @@ class Hdf5Shard(Shard):
     def close(self) -> None:
         self._arrays, self._keys, self._start = {}, np.empty(0, "S1"), np.zeros(1, np.int64)
 
-    def _frame(self) -> str:
+    @cached_property
+    def frame(self) -> str:  # type: ignore[override]
         state = xxhash.xxh3_128()
         for name in _index(0):
-            state.update(np.ascontiguousarray(self._arrays[name]).tobytes())
+            state.update(np.ascontiguousarray(self._arrays[name]).reshape(-1).view(np.uint8))
         return state.hexdigest()
 
     def _find(self, key: bytes) -> int | None:
@@ -134,49 +152,54 @@ class Hdf5Shard(Shard):
 
 
 class Hdf5Log(Log):
-    """Appends to the journal, and seals it."""
+    """Appends groups to ``records.log``, and makes HDF5 files of it."""
 
     def __init__(self, folder: Path, schema: Schema) -> None:
         self.folder, self.schema = folder, schema
-        self._sealed = [Hdf5Shard(path, schema) for path in _segments(folder)]
-        current = _journal(folder, len(self._sealed))
-        for left in (*folder.glob(".records-*.tmp"), *folder.glob("journal-*")):
-            if not left.name.startswith(current.name):
-                disk.remove(left)
-        self._journal = LmdbLog(current, schema)
+        for left in folder.glob(".records-*.tmp"):
+            disk.remove(left)
+        self._sealed: list[Shard] = [Hdf5Shard(path, schema) for path in _segments(folder)]
+        self._log = RecordLog(folder / log.FILE)
+        if _is_sealed(self._log, self._sealed):
+            self._begin_anew()
 
     def __contains__(self, key: object) -> bool:
-        return key in self._journal or any(key in shard for shard in self._sealed)
+        return key in self._log or any(key in shard for shard in self._sealed)
 
     def append(self, group: Mapping[bytes, bytes]) -> None:
-        self._journal.append(group)
-        meta = read_meta(self._journal.path)
-        if meta and meta.used >= SEGMENT_BYTES:
-            self._seal_journal()
-            self._journal = LmdbLog(_journal(self.folder, len(self._sealed)), self.schema)
+        self._log.append(group)
+        if self._log.size >= SEGMENT_BYTES:
+            self._seal_log()
+            self._begin_anew()
 
-    def seal(self) -> list[Path]:
-        if len(self._journal.shard):
-            self._seal_journal()
-        self._journal.close()
-        _drop(self._journal.path)
-        return [shard.path for shard in self._sealed]
+    def seal(self) -> Sealed:
+        if len(self._log):
+            self._seal_log()
+        disk.remove(self._log.path)
+        paths = [shard.path for shard in self._sealed]
+        heads = chain.from_iterable(shard.headers() for shard in self._sealed)
+        return Sealed({path.name: file_hash(path) for path in paths}, ((key, head.checksum) for key, head in heads))
 
     def close(self) -> None:
-        self._journal.close()
         for shard in self._sealed:
             shard.close()
 
-    def _seal_journal(self) -> None:
+    def _seal_log(self) -> None:
         path = self.folder / f"records-{len(self._sealed):05d}.h5"
+        opened = LogShard(self._log.path, self.schema)
         try:
-            _write(disk.temporary(path), self._journal.shard, self.schema)
+            _write(disk.temporary(path), opened, self.schema)
         except RuntimeError as error:  # how h5py tells that the disk was full when it closed the file
             raise OSError(f"{path.name}: {error}") from error
+        finally:
+            opened.close()
         disk.settle(path)
         self._sealed.append(Hdf5Shard(path, self.schema))
-        self._journal.close()
-        _drop(self._journal.path)
+
+    def _begin_anew(self) -> None:
+        """An empty log in the place of one that was sealed."""
+        disk.remove(self._log.path)
+        self._log = RecordLog(self._log.path)
 
 
 def _slots(schema: Schema) -> tuple[Slot, ...]:
@@ -187,15 +210,6 @@ def _slots(schema: Schema) -> tuple[Slot, ...]:
 def _segments(folder: Path) -> list[Path]:
     # A glob would pass over a folder that may not be read.
     return sorted(path for path in folder.iterdir() if path.match("records-*.h5"))
-
-
-def _journal(folder: Path, number: int) -> Path:
-    return folder / f"journal-{number:05d}.lmdb"
-
-
-def _drop(journal: Path) -> None:
-    disk.remove(journal)
-    disk.remove(journal.with_name(journal.name + "-lock"))
 
 
 def _index(width: int) -> dict[str, Any]:
@@ -210,9 +224,9 @@ def _index(width: int) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, journal: LmdbShard, schema: Schema) -> None:
-    """Write all records of ``journal``, verifying each, as one HDF5 file."""
-    keys, heads = zip(*journal.headers(), strict=True)
+def _write(path: Path, opened: LogShard, schema: Schema) -> None:
+    """Write all records of ``opened``, verifying each, as one HDF5 file."""
+    keys, heads = zip(*opened.headers(), strict=True)
     start = np.cumsum([0, *(head.rows for head in heads)], dtype=np.int64)
     dtypes = _index(max(map(len, keys)))
     # From version 1.10 on HDF5 protects its own structures by checksums; alignment is for those who map the file.
@@ -226,27 +240,33 @@ def _write(path: Path, journal: LmdbShard, schema: Schema) -> None:
         columns |= {n: np.array([getattr(h, n) for h in heads], dtypes[n]) for n in ("count", "ordinal", "checksum")}
         for name, column in columns.items():
             file.create_dataset(name, data=column)
-        for slot in _slots(schema):
-            name, per = slot.name, slot.field.per
-            made = file.create_dataset(name, (int(start[-1]) if per == "region" else len(keys), *slot.tail), slot.dtype)
-            made.attrs.update({"dtype": slot.field.dtype if name == slot.field.name else "float32", "per": per})
-        _fill(file, journal, schema, keys, start)
+        places = [_reserve(file, slot, int(start[-1]), len(keys)) for slot in _slots(schema)]
+    _fill(path, places, opened, schema, keys, start)
 
 
-def _fill(file: Any, journal: LmdbShard, schema: Schema, keys: tuple[bytes, ...], start: Array) -> None:
-    """Copy the payloads, a group of records at a time."""
-    waiting = iter(keys)
-    done = 0
-    while group := list(islice(waiting, _GROUP)):
-        records = [unpack(journal.get(key), schema, key)[1] for key in group]
-        first, last = int(start[done]), int(start[done + len(group)])
-        for place, slot in enumerate(_slots(schema)):
-            arrays = [record[place] for record in records]
-            if slot.field.per == "region":
-                file[slot.name][first:last] = np.concatenate(arrays)
-            else:
-                file[slot.name][done : done + len(group)] = np.stack(arrays)
-        done += len(group)
+def _reserve(file: Any, slot: Slot, rows: int, count: int) -> int:
+    """Make the array of a slot, still without content. Returns where its bytes are to lie."""
+    wanted = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    wanted.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    wanted.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    shape = (rows if slot.field.per == "region" else count, *slot.tail)
+    made = file.create_dataset(slot.name, shape, slot.dtype, dcpl=wanted)
+    made.attrs.update({"dtype": slot.field.dtype if slot.name == slot.field.name else "float32", "per": slot.field.per})
+    return int(made.id.get_offset() or 0)
+
+
+def _fill(
+    path: Path, places: Sequence[int], opened: LogShard, schema: Schema, keys: tuple[bytes, ...], start: Array
+) -> None:
+    """Write the payloads to where HDF5 wants them, a group of records at a time."""
+    for done in range(0, len(keys), _GROUP):
+        group = keys[done : done + _GROUP]
+        records = [unpack(opened.get(key), schema, key)[1] for key in group]
+        for number, (place, slot) in enumerate(zip(places, _slots(schema), strict=True)):
+            before = int(start[done]) if slot.field.per == "region" else done
+            size = prod(slot.tail) * slot.dtype.itemsize
+            pieces = [record[number].reshape(-1).view(np.uint8) for record in records]
+            disk.current.write(path, pieces, place + before * size)
 
 
 def _place(whole: Array, dataset: Any, dtype: np.dtype[Any]) -> Array:

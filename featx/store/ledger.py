@@ -45,15 +45,17 @@ def append_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Append one line per row; durable on return."""
     data = "".join(json.dumps(row) + "\n" for row in rows)
     if data:
-        disk.write(path, data.encode(), "ab")
+        disk.append(path, data.encode())
 
 
 def mend(path: Path) -> None:
-    """Cut a torn last line off, so that the next one starts at the beginning of a line."""
-    data = path.read_bytes() if path.exists() else b""
-    whole = data.rfind(b"\n") + 1
-    if whole != len(data):
-        disk.resize(path, whole)
+    """Cut a torn last line off, so that the next one starts at the beginning of a line; what is left is durable."""
+    if path.exists():
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
+            disk.resize(path, whole)
+        disk.sync(path)
 
 
 def read_ledger(path: Path) -> list[Refusal]:

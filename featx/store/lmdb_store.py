@@ -14,7 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -25,13 +25,13 @@ import lmdb
 from featx.codec import Header, examine, layout, peek, text
 from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.schema import Schema
-from featx.store import disk
-from featx.store.base import Log, Shard
+from featx.store import disk, log
+from featx.store.base import Log, Sealed, Shard
 from featx.store.lmdb_file import frame, read_meta
+from featx.store.lmdb_pages import entries, free_tree, meta_pages, value_tree
+from featx.store.log import PAGE, LogShard, RecordLog
 
 FILE = "records.lmdb"
-FIRST_MAP = 64 << 20  # bytes; the map grows when it is full
-_MAP_STEP = 1 << 16
 _STEP = 1024  # keys read per transaction while iterating: no transaction outlives a step
 _VERIFY = "run `featx verify` on the store"
 
@@ -43,12 +43,15 @@ _guard = threading.Lock()
 def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
     """The one file of the part, if anything was committed to it."""
     path = folder / FILE
+    with suppress(FileNotFoundError):
+        if not sealed:
+            return [LogShard(folder / log.FILE, schema)]
     return [LmdbShard(path, schema, sealed=sealed)] if read_meta(path) else []
 
 
 def open_log(folder: Path, schema: Schema) -> LmdbLog:
     """The part for appending."""
-    return LmdbLog(folder / FILE, schema)
+    return LmdbLog(folder)
 
 
 def structure(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -118,56 +121,62 @@ class LmdbShard(Shard):
 
 
 class LmdbLog(Log):
-    """Appends groups of records to one LMDB file."""
+    """Appends groups to ``records.log``, and makes an LMDB file of it."""
 
-    def __init__(self, path: Path, schema: Schema) -> None:
-        self.path = path
-        meta = read_meta(path)
-        self._env: lmdb.Environment | None = _environment(path, map_size=max(FIRST_MAP, meta.used if meta else 0))
-        self.shard = LmdbShard(path, schema, sealed=False)
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        if self.path.exists():
+            _unseal(self.path, folder / log.FILE)
+        self._log: RecordLog | None = RecordLog(folder / log.FILE)
 
     def __contains__(self, key: object) -> bool:
-        return key in self.shard
+        return key in self._opened
 
     def append(self, group: Mapping[bytes, bytes]) -> None:
-        least = self._opened.stat()["psize"] // 2
-        padded = {key: group[key].ljust(least, b"\0") for key in sorted(group)}
-        while not self._append(padded):
-            size = self._opened.info()["map_size"] * 2 + 2 * sum(map(len, padded.values()))
-            self._opened.set_mapsize(size - size % _MAP_STEP)
+        self._opened.append(group)
 
-    def _append(self, group: Mapping[bytes, bytes]) -> bool:
-        """One transaction. False when the map is too small for it; then nothing happened."""
-        try:
-            with self._opened.begin(write=True) as txn:
-                for key, value in group.items():
-                    if not txn.put(key, value, overwrite=False):
-                        raise UsageError(f"{text(key)!r} is in the store already", "give every picture one key")
-            return True
-        except lmdb.MapFullError:
-            return False
-        except lmdb.Error as error:
-            raise OSError(f"{sum(map(len, group.values())):,} bytes for {self.path.name}: {error}") from error
-
-    def seal(self) -> list[Path]:
-        self.close()
-        meta = read_meta(self.path)
-        if meta is None:
-            raise StoreDamaged(f"{self.path} has vanished", "run the extraction again")
-        disk.resize(self.path, meta.used)
-        disk.sync(self.path)
-        disk.remove(self.path.with_name(self.path.name + "-lock"))
-        return [self.path]
+    def seal(self) -> Sealed:
+        opened = self._opened
+        checksums: list[tuple[bytes, int]] = []
+        unused: list[int] = []
+        for group in opened.groups():
+            checksums += list(zip(group.keys, group.entries["checksum"].tolist(), strict=True))
+            unused += range(group.first, int(group.pages[0]))
+        places = sorted(opened.index.places.items())
+        main = value_tree([(key, place >> 32, place % 2**32) for key, place in places], opened.index.end)
+        free = free_tree(unused, opened.index.end + len(main.pages))
+        tree = b"".join((*main.pages, *free.pages))
+        metas = meta_pages(free, main, opened.index.end + len(tree) // PAGE - 1)
+        disk.current.write(opened.path, [tree], opened.size)
+        disk.current.write(opened.path, [metas], 0)
+        disk.sync(opened.path)
+        disk.move(opened.path, self.path)
+        self._log = None
+        return Sealed({FILE: opened.whole_hash(metas, tree)}, checksums)
 
     def close(self) -> None:
-        self.shard.close()
-        self._env = None
+        self._log = None
 
     @property
-    def _opened(self) -> lmdb.Environment:
-        if self._env is None:
-            raise StoreError(f"{self.path} was closed", "open the part again")
-        return self._env
+    def _opened(self) -> RecordLog:
+        if self._log is None:
+            raise StoreError(f"{self.path.with_name(log.FILE)} was closed", "open the part again")
+        return self._log
+
+
+def _unseal(path: Path, target: Path) -> None:
+    """Take a sealed file as the log that it was. Raises StoreDamaged for one that was written to since."""
+    if target.exists():
+        raise StoreDamaged(f"{path.parent} has both {path.name} and {target.name}", "remove the one that is a copy")
+    with path.open("rb", buffering=0) as file:
+        size, said = os.fstat(file.fileno()).st_size, entries(os.pread(file.fileno(), PAGE, 0))
+        found = sum(len(group.keys) for group in log.groups(file.fileno(), size))
+    if found != said:
+        raise StoreDamaged(
+            f"{path} was changed by another program: it has {said} records, {found} of them as featx wrote them",
+            "restore the file from a copy, or delete the folder of the part and run the extraction again",
+        )
+    disk.move(path, target)
 
 
 def _environment(path: Path, *, readonly: bool = False, lock: bool = True, map_size: int = 0) -> lmdb.Environment:

@@ -21,7 +21,9 @@ from featx.schema import Schema
 from featx.store import disk
 from featx.store.agree import agree
 
-FORMAT = 1
+FORMAT = 2  # written; 1 is read, too
+TAIL = "tail:"  # of the hash of a file whose first bytes were written last
+FRONT = 4096  # bytes: those
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Manifest:
             sources = data.get("sources")
             return cls(
                 **facts,
+                format=int(data["format"]),
                 parts=int(data["parts"]),
                 schema=Schema.from_dict(data["schema"]),
                 totals=totals,
@@ -193,14 +196,22 @@ class PartManifest:
                 )
 
 
-def file_hash(path: Path, tick: Callable[[int], object] = lambda read: None) -> str:
-    """xxh3_128 of a file, hexadecimal. ``tick`` is told of the bytes as they are read."""
-    state = xxhash.xxh3_128()
+def file_hash(path: Path, tick: Callable[[int], object] = lambda read: None, *, like: str = "") -> str:
+    """xxh3_128 of a file, hexadecimal. ``tick`` is told of the bytes as they are read.
+
+    ``like`` a hash that begins with "tail:", so does this, and is that of the bytes from 4096 on and then the first
+    4096: those of an LMDB file are written last, and a hash cannot wait for them.
+    """
+    state, tail = xxhash.xxh3_128(), like.startswith(TAIL)
     with path.open("rb") as file:
+        file.seek(FRONT if tail else 0)
         while block := file.read(1 << 20):
             state.update(block)
             tick(len(block))
-    return state.hexdigest()
+        if tail:
+            file.seek(0)
+            state.update(file.read(FRONT))
+    return TAIL * tail + state.hexdigest()
 
 
 def part_folder(store: Path, part: int, parts: int) -> Path:
@@ -243,7 +254,7 @@ def _load(path: Path, absent: str) -> dict[str, Any]:
         raise StoreError(
             f"{path} was written by store format {version}, this featx reads up to {FORMAT}", "upgrade featx"
         )
-    if version != FORMAT or found != _sum(data):
+    if version not in (1, FORMAT) or found != _sum(data):
         raise _bad(path, f"its checksum is {found}, its content makes {_sum(data)}")
     return dict(data)
 

@@ -11,21 +11,22 @@ import os
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from featx.codec import KEY_LIMIT, encode, store_key, text, unpack
-from featx.errors import UsageError
+from featx.errors import StoreError, UsageError
 from featx.record import Record
 from featx.schema import Schema
 from featx.store import disk
 from featx.store.base import Log, Shard, backend, open_sealed
+from featx.store.groups import Group, Groups
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
-from featx.store.manifest import Manifest, PartManifest, Totals, file_hash, part_folder
+from featx.store.manifest import FORMAT, Manifest, PartManifest, Totals, file_hash, part_folder
 
 RESERVED = {"keys", "start", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file besides the fields
-GROUP_BYTES = 64 << 20  # a group commits itself when it reaches this many bytes
+GROUP_BYTES = 16 << 20  # a group is committed when it reaches this many bytes, while the next one is put together
+_BEGUN = {".lock", ".manifest.json.tmp"}  # all there may be of a store whose first writer died early
 
 
 def create_store(
@@ -53,17 +54,16 @@ def create_store(
     facts = json.loads(json.dumps(facts, allow_nan=False))
     manifest = Manifest(backend_name, parts, schema, featx=_version(), **facts)
     with disk.reading(store):
-        if store.exists() and not (store / ".lock").exists() and (store.is_file() or any(store.iterdir())):
+        if store.is_file() or (store.exists() and not {path.name for path in store.iterdir()} <= _BEGUN):
             Manifest.load(store)  # somebody else's file or folder: refuse rather than move in
     with disk.room(store):
-        store.mkdir(parents=True, exist_ok=True)
+        disk.make_folders(store.absolute())
     with disk.room(store), _store_lock(store):
         if (store / "manifest.json").exists():
             present = Manifest.load(store)
             present.agree(manifest)
             return present
         manifest.save(store)
-        disk.sync(store.absolute().parent)
     return manifest
 
 
@@ -94,13 +94,10 @@ class PartWriter:
             raise UsageError(f"{store} has {self.manifest.parts} parts, there is no part {part}", "parts count from 0")
         self.schema = self.manifest.schema
         self.folder = part_folder(store, part, self.manifest.parts)
-        self._records: dict[bytes, bytes] = {}
+        self._groups = Groups(self._append)
         self._refusals: dict[bytes, Refusal] = {}
-        self._aliases: dict[bytes, str] = {}
-        self._bytes = 0
         with disk.room(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            disk.sync(self.folder.parent)
+            disk.make_folders(self.folder)
             self._lock = disk.Lock(self.folder / ".lock", f"part {part} of {self.manifest.parts} of {store}")
             try:
                 self._open(retry_refused)
@@ -111,6 +108,11 @@ class PartWriter:
     def _open(self, retry_refused: bool) -> None:
         """Take up where the last writer of the part left off."""
         ledger = self.folder / "ledger.jsonl"
+        if self.manifest.format != FORMAT and (retry_refused or not (self.folder / "part.json").exists()):
+            raise StoreError(
+                f"{self.store} was begun in format {self.manifest.format}, this featx writes format {FORMAT}",
+                "extract into another folder; what is there can be read with partial=True",
+            )
         if retry_refused and read_ledger(ledger):
             _unfinish(self.store, self.folder)
             disk.publish(ledger, b"")
@@ -122,6 +124,8 @@ class PartWriter:
         else:
             mend(ledger)
             mend(self.folder / "aliases.jsonl")
+            for above in (self.folder, self.folder.parent, self.store):
+                disk.sync(above)  # a writer that was killed may have made a file whose name is not yet durable
             self._log = backend(self.manifest.backend).open_log(self.folder, self.schema)
         self._refused = {store_key(refusal.key) for refusal in read_ledger(ledger)}
 
@@ -149,13 +153,10 @@ class PartWriter:
         unpack(stored, self.schema, name)
         self._add(key, name, stored)
 
-    def _add(self, key: str, name: bytes, stored: bytes) -> None:
-        self._records[name] = stored
-        if len(name) > KEY_LIMIT:
-            self._aliases[name] = key
-        self._bytes += len(stored)
-        if self._bytes >= GROUP_BYTES:
-            self.commit()
+    def _add(self, key: str, stored: bytes, record: bytes) -> None:
+        self._groups.open.add(stored, record, key if len(stored) > KEY_LIMIT else None)
+        if self._groups.open.size >= GROUP_BYTES:
+            self._groups.send()
 
     def refuse(self, key: str, ordinal: int, source: str, reason: str, message: str) -> None:
         """Note that a picture cannot be used; goes to the ledger with the next commit."""
@@ -163,15 +164,17 @@ class PartWriter:
 
     def commit(self) -> None:
         """Make everything put and refused so far durable. Raises FeatxError when the disk is full."""
+        self._groups.commit()
         with disk.room(self.folder):
-            if self._records:
-                # Names first: a name without its record does no harm, a record without its name would.
-                append_lines(self.folder / "aliases.jsonl", [{"key": name} for name in self._aliases.values()])
-                self._writable.append(self._records)
-                self._records, self._aliases, self._bytes = {}, {}, 0
             append_lines(self.folder / "ledger.jsonl", [r._asdict() for r in self._refusals.values()])
             self._refused |= self._refusals.keys()
             self._refusals = {}
+
+    def _append(self, group: Group) -> None:
+        with disk.room(self.folder, group.size):
+            # Names first: a name without its record does no harm, a record without its name would.
+            append_lines(self.folder / "aliases.jsonl", [{"key": name} for name in group.names])
+            self._writable.append(group.records)
 
     def finish(self) -> PartManifest:
         """Commit, seal the files and publish the part; the last part to finish completes the store.
@@ -191,17 +194,17 @@ class PartWriter:
 
     def _seal(self) -> PartManifest:
         ledger, aliases = self.folder / "ledger.jsonl", read_lines(self.folder / "aliases.jsonl")
-        files = [*self._writable.seal(), *([ledger] if ledger.exists() else [])]
+        sealed = self._writable.seal()
         self._log = None
         self._shards = backend(self.manifest.backend).open_shards(self.folder, self.schema, sealed=True)
-        headers = chain.from_iterable(shard.headers() for shard in self._shards)
+        files = [*(self.folder / name for name in sealed.hashes), *([ledger] if ledger.exists() else [])]
         names = {store_key(row["key"]): row["key"] for row in aliases}
         return PartManifest(
             self.part,
             self.manifest.parts,
-            Totals.of(((key, head.checksum) for key, head in headers), (r.reason for r in read_ledger(ledger))),
+            Totals.of(sealed.checksums, (r.reason for r in read_ledger(ledger))),
             {path.name: path.stat().st_size for path in files},
-            {path.name: file_hash(path) for path in files},
+            {path.name: sealed.hashes.get(path.name) or file_hash(path) for path in files},
             {shard.path.name: shard.frame for shard in self._shards},
             {text(key): name for key, name in names.items() if self._holds(key)},
             self.about,
@@ -209,7 +212,7 @@ class PartWriter:
 
     def close(self) -> None:
         """Let go of the part without committing; its state stays for the next writer. Closing twice is harmless."""
-        for owned in (self._log, *self._shards):
+        for owned in (self._groups, self._log, *self._shards):
             if owned is not None:
                 owned.close()
         self._log, self._shards = None, []
@@ -230,12 +233,15 @@ class PartWriter:
         return self._log
 
     def _holds(self, key: bytes) -> bool:
+        if self._groups.is_sent(key):
+            self._groups.wait()
         return (self._log is not None and key in self._log) or any(key in shard for shard in self._shards)
 
     def _fresh(self, key: str) -> bytes:
         """The stored form of a key that this part must not have yet."""
         stored = store_key(key)
-        if stored in self._records or stored in self._refusals or stored in self._refused or stored in self._writable:
+        known = (self._groups, self._refusals, self._refused, self._writable)
+        if any(stored in place for place in known):
             raise UsageError(
                 f"part {self.part} has {key!r} already", "skip what is in `writer.done`, and give every picture one key"
             )
@@ -273,6 +279,8 @@ def _unfinish(store: Path, folder: Path) -> None:
         manifest = Manifest.load(store)
         if manifest.totals is not None:
             replace(manifest, totals=None).save(store)
+        part = PartManifest.load(folder)
+        append_lines(folder / "aliases.jsonl", [{"key": name} for name in part.aliases.values()] if part else [])
         disk.remove(folder / "part.json")
         disk.sync(folder)
 

@@ -1,8 +1,9 @@
-"""Build of featx. The metadata is in pyproject.toml; this file adds the packages and the compiled operators.
+"""Build of featx. The metadata is in pyproject.toml; this file adds the packages and what is compiled: the store's
+reader (csrc/store, which needs a C++17 compiler and nothing else) and the operators (the rest of csrc, for torch).
 
-FEATX_NATIVE=auto (the default) compiles csrc/ where that is possible, and says in one line when it is not; 1 fails
-instead; 0 never compiles. CUDA kernels are included where torch was built with CUDA and nvcc is found; for which GPUs,
-says TORCH_CUDA_ARCH_LIST. ``python setup.py check_cuda`` compiles every .cu for sm_90 and keeps nothing: it needs nvcc,
+FEATX_NATIVE=auto (the default) compiles what is possible, and says in one line what is not; 1 fails instead; 0 never
+compiles. CUDA kernels are included where torch was built with CUDA and nvcc is found; for which GPUs, says
+TORCH_CUDA_ARCH_LIST. ``python setup.py check_cuda`` compiles every .cu for sm_90 and keeps nothing: it needs nvcc,
 but no GPU and no CUDA build of torch.
 """
 
@@ -18,12 +19,25 @@ from pathlib import Path
 from typing import Any
 
 from setuptools import Command, Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
+STORE, OPERATORS = "the store's reader", "operators"
+INSTEAD = {STORE: "plain Python", OPERATORS: "plain torch"}
 CSRC = Path(__file__).resolve().parent / "csrc"
 EXTRACTORS = ["featx_extractors", *(f"featx_extractors.{name}" for name in find_packages("extractors"))]
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # the stable ABI of torch 2.10: one binary for it and later
 CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden", "-Wall"]
 CXX_FLAGS += [TORCH_TARGET]
+# GCC 12 takes the undefined register that its own AVX-512 intrinsics begin with for a mistake of ours.
+STORE_FLAGS = [
+    "-O3",
+    "-g0",
+    "-std=c++17",
+    "-ffp-contract=off",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wno-maybe-uninitialized",
+]
 NVCC_FLAGS = ["-O3", "-std=c++20", "-fmad=false", "-DUSE_CUDA", TORCH_TARGET]  # no fused multiply-add: as on the CPU
 
 
@@ -35,22 +49,27 @@ def wanted() -> str:
     return value
 
 
-def give_up(reason: str) -> None:
-    """Exit if the operators must be compiled, otherwise say why they are not."""
+def give_up(what: str, reason: str) -> None:
+    """Exit if everything must be compiled, otherwise say why ``what`` is not, and what runs instead."""
     if wanted() == "1":
-        sys.exit(f"featx: the operators cannot be compiled: {reason}")
-    print(f"featx: operators not compiled ({reason}); plain torch will run instead", file=sys.stderr)
+        sys.exit(f"featx: {what} cannot be compiled: {reason}")
+    print(f"featx: {what} not compiled ({reason}); {INSTEAD[what]} will run instead", file=sys.stderr)
 
 
 def why_not() -> str:
-    """Reason why csrc/ cannot be compiled here, empty when it can be tried."""
+    """Reason why nothing can be compiled here, empty when it can be tried."""
     compiler = os.environ.get("CXX", "c++")
     if wanted() == "0":
         return "FEATX_NATIVE=0"
-    if importlib.util.find_spec("torch") is None:
-        return "torch is not importable; install it first and use --no-build-isolation"
     if shutil.which(compiler.split()[0]) is None:
         return f"no C++ compiler {compiler}"
+    return ""
+
+
+def why_no_operators() -> str:
+    """Reason why the operators cannot be compiled where other things can."""
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not importable; install it first and use --no-build-isolation"
     return ""
 
 
@@ -59,8 +78,23 @@ def relative(paths: list[Path]) -> list[str]:
     return sorted(str(path.relative_to(CSRC.parent)) for path in paths)
 
 
-def native() -> dict[str, Any]:
-    """Arguments of setup() that build featx._native."""
+def store() -> Extension:
+    """featx._store, the compiled reader of stores."""
+    return Extension(
+        "featx._store",
+        relative(list(CSRC.glob("store/*.cpp"))),
+        depends=relative(list(CSRC.glob("store/*.h"))),
+        include_dirs=[str(CSRC / "store")],
+        extra_compile_args=STORE_FLAGS,
+        extra_link_args=["-pthread"],
+        language="c++",
+        py_limited_api=True,
+        optional=wanted() == "auto",
+    )
+
+
+def operators() -> Extension:
+    """featx._native, the compiled operators."""
     import torch
     from torch.utils import cpp_extension
 
@@ -76,16 +110,28 @@ def native() -> dict[str, Any]:
         py_limited_api=True,
     )
     extension.optional = wanted() == "auto"
+    return extension
 
-    class Build(cpp_extension.BuildExtension):  # type: ignore[misc]
-        def build_extensions(self) -> None:
+
+def compiled() -> dict[str, Any]:
+    """Arguments of setup() that build what can be built."""
+    extensions, base = [store()], build_ext
+    if reason := why_no_operators():
+        give_up(OPERATORS, reason)
+    else:
+        from torch.utils import cpp_extension
+
+        extensions, base = [*extensions, operators()], cpp_extension.BuildExtension
+
+    class Build(base):  # type: ignore[misc, valid-type]
+        def build_extension(self, ext: Extension) -> None:
             try:
-                super().build_extensions()
+                super().build_extension(ext)
             except Exception as error:  # whatever the toolchain threw: the fallback is complete
-                give_up(str(error).splitlines()[0])
+                give_up(STORE if ext.name == "featx._store" else OPERATORS, str(error).splitlines()[0])
 
     return {
-        "ext_modules": [extension],
+        "ext_modules": extensions,
         "cmdclass": {"build_ext": Build, "check_cuda": CheckCuda},
         "options": {"bdist_wheel": {"py_limited_api": "cp311"}},
     }
@@ -123,9 +169,10 @@ class CheckCuda(Command):
 
 reason = why_not()
 if reason:
-    give_up(reason)
+    give_up(STORE, reason)
+    give_up(OPERATORS, reason)
 setup(
     packages=[*find_packages(include=["featx", "featx.*"]), *EXTRACTORS],
     package_dir={"featx_extractors": "extractors"},
-    **({"cmdclass": {"check_cuda": CheckCuda}} if reason else native()),
+    **({"cmdclass": {"check_cuda": CheckCuda}} if reason else compiled()),
 )

@@ -22,7 +22,8 @@ from featx.store.writer import PartWriter, create_store, open_part
 
 __all__ = [
     "Checksums", "Location", "Manifest", "Order", "PartManifest", "PartWriter", "Problem", "Refusal", "Report",
-    "StoreReader", "Totals", "create_store", "is_location", "located", "open_part", "open_store", "read_manifest", "verify",
+    "StoreReader", "Totals", "create_store", "is_location", "located", "open_part", "open_store", "read_manifest",
+    "verify",
 ]  # fmt: skip
 
 
@@ -35,10 +36,10 @@ def open_store(
     """Open the store in the folder ``path`` for reading.
 
     ``partial=True`` opens an unfinished store too, with every record committed so far. ``view`` are arguments of
-    :meth:`StoreReader.view`, for a superset store; ``{"path": ..., "boxes": 36}`` says both at once. ``checksums``: when
-    the bytes of a record are checked, "always", "once" (in a batch: the first time that this process reads it) or
-    "never". Raises StoreError for what is not a store, is unfinished or newer than this featx; StoreDamaged for what is
-    not as it was written; UsageError for a view that the store cannot give.
+    :meth:`StoreReader.view`, for a superset store; ``{"path": ..., "boxes": 36}`` says both at once. ``checksums``:
+    when the bytes of a record are checked, "always", "once" (in a batch: the first time that this process reads it) or
+    "never". Raises StoreError for what is not a store, is unfinished or newer than this featx; StoreDamaged for what
+    is not as it was written; UsageError for a view that the store cannot give.
     """
     folder, stated = located(path)
     asked = {**stated, **{name: value for name, value in (view or {}).items() if value is not None}}

@@ -15,23 +15,31 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
-from featx.codec import Header, decode, store_key
-from featx.errors import KeyNotFound, MissingDependency, StoreDamaged, StoreError
+import numpy as np
+
+from featx.codec import Header, decode, peek, store_key
+from featx.errors import KeyNotFound, MissingDependency, StoreDamaged, StoreError, UsageError
 from featx.record import Record, RecordBatch
-from featx.schema import Schema
+from featx.schema import Array, Schema
 
 if TYPE_CHECKING:
     from featx.store.ledger import Refusal
     from featx.store.manifest import Manifest, PartManifest
 
 Order = Literal["key", "source"]
+Checksums = Literal["always", "once", "never"]
 BACKENDS = {"lmdb": "featx.store.lmdb_store", "hdf5": "featx.store.hdf5_store"}
 
 
 class StoreReader(ABC):
-    """A mapping from picture to :class:`Record`. Handles survive fork and pickling."""
+    """A mapping from picture to :class:`Record`. Handles survive fork and pickling.
+
+    checksums: when the bytes of a record are checked against its checksum. "always"; "once": a single record always,
+    one of a batch the first time that this process reads it; "never": damage behind a header goes unnoticed.
+    """
 
     manifest: Manifest
+    checksums: Checksums = "always"
 
     @abstractmethod
     def __len__(self) -> int:
@@ -81,20 +89,48 @@ class StoreReader(ABC):
 
     def __getitem__(self, key: str) -> Record:
         """The record of ``key``; its arrays are read-only. Raises KeyNotFound, StoreDamaged."""
-        return decode(self.stored_bytes(key), self.schema, store_key(key))
+        return decode(self.stored_bytes(key), self.schema, store_key(key), verify=self.checksums != "never")
 
     def __iter__(self) -> Iterator[str]:
         return self.keys()
 
-    def get_batch(self, keys: Sequence[str]) -> RecordBatch:
-        """The records of ``keys`` as one batch of torch tensors, padded to the longest.
+    def get_batch(
+        self, keys: Sequence[str], out: RecordBatch | None = None, *, dtype: str = "float32", boxes: str = "pixels",
+        fields: Sequence[str] | None = None,
+    ) -> RecordBatch:  # fmt: skip
+        """The records of ``keys`` as one batch of torch tensors, padded with zeros to the longest.
 
         features ``[B, N, D]`` float32, boxes ``[B, N, 4]`` float32 pixels, mask ``[B, N]`` bool, sizes
-        ``[B, 2]`` float32 (height, width). Raises KeyNotFound, StoreDamaged, and MissingDependency without torch.
+        ``[B, 2]`` float32 (height, width), extra: the other ``fields`` (default: all).
+        dtype: "stored" leaves features in the dtype of the store (int8 is always read as float32). boxes: "unit"
+        divides by width and height. out: a batch from :meth:`buffer` to read into; views of its first B places are
+        returned, and its own dtype, fields and N count. Raises KeyNotFound, StoreDamaged, UsageError for what does not
+        fit, and MissingDependency without torch.
         """
-        from featx.store.batch import collate
+        from featx.store.batch import gather
 
-        return collate(keys, (self[key] for key in keys), self.schema)
+        return gather(keys, (self[key] for key in keys), self.schema, out, dtype, boxes, fields)
+
+    def buffer(
+        self, size: int, rows: int | None = None, *, dtype: str = "float32", fields: Sequence[str] | None = None,
+        pin: bool = False,
+    ) -> RecordBatch:  # fmt: skip
+        """Memory for batches of up to ``size`` records, to be used again and again as ``out`` of :meth:`get_batch`.
+
+        rows: N; needed where records differ in it. pin: page-locked, from which copies to a GPU can overlap with its
+        work. Raises UsageError.
+        """
+        from featx.store.batch import allocate
+
+        rows = self.schema.rows if rows is None else rows
+        if rows is None:
+            raise UsageError("records of this store differ in their rows", "say for how many rows the buffer is")
+        return allocate(self.schema, size, rows, dtype, fields, pin)
+
+    def row_counts(self, keys: Sequence[str]) -> Array:
+        """Rows, and real rows among them, of the record of each key: ``[B, 2]`` int64. Raises KeyNotFound."""
+        heads = [peek(self.stored_bytes(key), store_key(key)) for key in keys]
+        return np.array([(head.rows, head.count) for head in heads], np.int64).reshape(-1, 2)
 
     def view(self, boxes: str | int | None = None, score_threshold: str | float | None = None) -> StoreReader:
         """This superset store as if it had been extracted with ``boxes`` (36, "10..100") and ``score_threshold``.
@@ -128,14 +164,29 @@ class StoreReader(ABC):
         )
 
 
+class Words(NamedTuple):
+    """One file of records as the compiled reader has it: ``csrc/store/words.cpp`` takes the numbers in this order.
+
+    kind, rest: the numbers before and behind the address of its marks. marks: how many records it can tell apart.
+    owner: keeps the addresses among the numbers valid.
+    """
+
+    kind: tuple[int, ...]
+    rest: tuple[int, ...]
+    marks: int
+    owner: object
+
+
 class Shard(ABC):
     """Records in one file, by stored key.
 
-    frame: hash of all by which records are found, '' while the file may still change.
+    frame: hash of all by which records are found, '' while the file may still change. expected: what it was when the
+    file was finished, if that is known.
     """
 
     path: Path
     frame: str
+    expected: str | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -157,6 +208,22 @@ class Shard(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def words(self) -> Words | None:
+        """The file for the compiled reader; None: its records are read by :meth:`get`."""
+        return None
+
+    def trust(self) -> None:
+        """Raise StoreDamaged unless the file finds its records as it did when it was finished.
+
+        It reads all by which records are found, once. What it says of a key that is there can be believed without, for
+        a record has a checksum of its own; that a key is not there, or which keys there are, cannot.
+        """
+        if self.expected is not None and self.frame != self.expected:
+            raise StoreDamaged(
+                f"{self.path} is damaged: the keys and places of its records are not those of its part.json",
+                f"delete {self.path.parent} and run the extraction again: it makes only that part",
+            )
 
 
 class Sealed(NamedTuple):
@@ -197,16 +264,23 @@ class Backend(Protocol):
         """What is wrong with the frame of each file of a sealed part, found without mapping it."""
 
 
-def open_sealed(name: str, folder: Path, schema: Schema, part: PartManifest) -> list[Shard]:
-    """The files of a finished part, checked against its manifest before anything is looked up in them."""
+def open_sealed(name: str, folder: Path, schema: Schema, part: PartManifest, *, lazy: bool = False) -> list[Shard]:
+    """The files of a finished part, checked against its manifest before anything is looked up in them.
+
+    ``lazy`` leaves :meth:`Shard.trust` to the caller.
+    """
     part.check_files(folder)
     shards = backend(name).open_shards(folder, schema, sealed=True)
     for shard in shards:
-        if shard.frame != part.frames.get(shard.path.name):
-            raise StoreDamaged(
-                f"{shard.path} is damaged: the keys and places of its records are not those of its part.json",
-                f"delete {folder} and run the extraction again: it makes only that part",
-            )
+        shard.expected = part.frames.get(shard.path.name, "")
+        if not lazy:
+            shard.trust()
+    found = sum(map(len, shards))
+    if found != part.totals.records:
+        raise StoreDamaged(
+            f"{folder} is damaged: its files hold {found} records, its part.json says {part.totals.records}",
+            f"delete {folder} and run the extraction again: it makes only that part",
+        )
     return shards
 
 

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar, get_args
 
 from featx.codec import store_key, text
-from featx.errors import StoreDamaged, StoreError, UsageError
+from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
+from featx.record import RecordBatch
+from featx.schema import Array
 from featx.store import disk
-from featx.store.base import Order, Shard, StoreReader, backend, open_sealed
+from featx.store.base import Checksums, Order, Shard, StoreReader, backend, open_sealed
+from featx.store.gather import Gather
 from featx.store.ledger import Refusal, read_ledger, read_lines
 from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
+from featx.store.native import reader
+
+T = TypeVar("T")
 
 
 class FolderStore(StoreReader):
     """Reads the store in a folder.
 
-    Opening checks the manifest, every part's manifest, and the size and frame of every file; a record's own
-    bytes are checked when it is read. Each process has handles of its own: a forked child opens its own on
-    first use, and a pickle holds the path alone.
+    Opening reads the manifests, the size of every file and as much of it as says where its keys are. That a file finds
+    its records as it did when it was finished is checked before a key is reported missing and before keys are listed; a
+    record's own bytes are checked when it is read. Each process has handles of its own: a forked child opens its own
+    on first use, and a pickle holds no more than the arguments.
     """
 
-    def __init__(self, path: str | os.PathLike[str], partial: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], partial: bool = False, checksums: Checksums = "once") -> None:
+        if checksums not in get_args(Checksums):
+            raise UsageError(f"checksums is {checksums!r}", f"choose one of {', '.join(get_args(Checksums))}")
         self.path = Path(path).absolute()
-        self.partial = partial
+        self.partial, self.checksums = partial, checksums
         self.manifest = Manifest.load(self.path)
         count = self.manifest.parts
         self._folders = [part_folder(self.path, part, count) for part in range(count)]
@@ -46,7 +56,7 @@ class FolderStore(StoreReader):
         for folder, part in zip(self._folders, parts, strict=True):
             if part is not None:
                 aliases |= {k.encode(): name for k, name in part.aliases.items()}
-                shards += open_sealed(self.manifest.backend, folder, self.schema, part)
+                shards += open_sealed(self.manifest.backend, folder, self.schema, part, lazy=True)
             elif folder.is_dir():
                 aliases |= {store_key(row["key"]): row["key"] for row in read_lines(folder / "aliases.jsonl")}
                 shards += backend(self.manifest.backend).open_shards(folder, self.schema, sealed=False)
@@ -55,6 +65,7 @@ class FolderStore(StoreReader):
             _check_totals(self.path, self.manifest.totals, found)
         self._aliases, self._own = aliases, shards
         self._parts = [part for part in parts if part is not None]
+        self._gather = Gather(self.schema, shards, self.checksums) if reader().module else None
         self._pid: int | None = os.getpid()
 
     @property
@@ -73,24 +84,62 @@ class FolderStore(StoreReader):
             stored = store_key(key)
         except UsageError:
             return False
-        return any(stored in shard for shard in self._shards)
+        return self._search(lambda shard: stored in shard or None) is not None
 
     def find(self, key: bytes) -> bytes | None:
-        shards = self._shards
+        return self._search(lambda shard: shard.get(key))
+
+    def _search(self, look: Callable[[Shard], T | None]) -> T | None:
+        """What ``look`` finds in the first file that has it; None when all can be trusted that they do not."""
+        shards, broken = self._shards, None
         for place, shard in enumerate(shards):
-            found = shard.get(key)
+            try:
+                found = look(shard)
+            except StoreDamaged as error:  # another file may have it
+                broken = broken or error
+                continue
             if found is not None:
                 if place:  # the next key is likely to be near
                     self._own = [shard, *shards[:place], *shards[place + 1 :]]
                 return found
+        if broken is not None:
+            raise broken
+        self._trust()
         return None
+
+    def _trust(self) -> list[Shard]:
+        """All files, each of them found to be what it was when it was finished."""
+        for shard in self._shards:
+            shard.trust()
+        return self._shards
+
+    def get_batch(
+        self, keys: Sequence[str], out: RecordBatch | None = None, *, dtype: str = "float32", boxes: str = "pixels",
+        fields: Sequence[str] | None = None,
+    ) -> RecordBatch:  # fmt: skip
+        gather = self._gathering
+        if gather is None:
+            return super().get_batch(keys, out, dtype=dtype, boxes=boxes, fields=fields)
+        return gather.batch(keys, out, dtype, boxes, fields, self._missing)
+
+    def row_counts(self, keys: Sequence[str]) -> Array:
+        gather = self._gathering
+        return super().row_counts(keys) if gather is None else gather.row_counts(keys, self._missing)
+
+    @property
+    def _gathering(self) -> Gather | None:
+        return self._gather if self._shards is not None else None  # opened, if this process had not
+
+    def _missing(self, key: str) -> FeatxError:
+        self._trust()
+        return self._not_found(key)
 
     def keys(self, order: Order = "key") -> Iterator[str]:
         if order == "source":
-            headers = chain.from_iterable(shard.headers() for shard in self._shards)
+            headers = chain.from_iterable(shard.headers() for shard in self._trust())
             found = (key for _, key in sorted((header.ordinal, key) for key, header in headers))
         elif order == "key":
-            found = heapq.merge(*self._shards)
+            found = heapq.merge(*self._trust())
         else:
             raise UsageError(f"there is no order {order!r}", "ask for 'key' or 'source'")
         return (self._aliases.get(key) or text(key) for key in found)
@@ -106,12 +155,12 @@ class FolderStore(StoreReader):
         return list(self._parts)
 
     def close(self) -> None:
-        own, self._own, self._pid = self._own, [], None
+        own, self._own, self._pid, self._gather = self._own, [], None, None
         for shard in own:
             shard.close()
 
-    def __reduce__(self) -> tuple[type[FolderStore], tuple[str, bool]]:
-        return FolderStore, (str(self.path), self.partial)
+    def __reduce__(self) -> tuple[type[FolderStore], tuple[str, bool, Checksums]]:
+        return FolderStore, (str(self.path), self.partial, self.checksums)
 
     def __repr__(self) -> str:
         fields = ", ".join(

@@ -25,11 +25,11 @@ import h5py
 import numpy as np
 import xxhash
 
-from featx.codec import Header, Slot, layout, pack, text, unpack
+from featx.codec import VERSION, Header, Slot, layout, pack, text, unpack
 from featx.errors import StoreDamaged
 from featx.schema import Array, Schema
 from featx.store import disk, log
-from featx.store.base import Log, Sealed, Shard
+from featx.store.base import Log, Sealed, Shard, Words
 from featx.store.lmdb_file import read_meta
 from featx.store.lmdb_store import LmdbShard
 from featx.store.log import LogShard, RecordLog
@@ -131,6 +131,13 @@ class Hdf5Shard(Shard):
 
     def close(self) -> None:
         self._arrays, self._keys, self._start = {}, np.empty(0, "S1"), np.zeros(1, np.int64)
+
+    def words(self) -> Words:
+        arrays = {name: array.ctypes.data for name, array in self._arrays.items()}
+        facts = (VERSION, len(self._keys), self._keys.itemsize, int(self._start[-1]))
+        slots = (slot.name for slot in _slots(self.schema))
+        rest = (*facts, *(arrays[name] for name in (*_index(0), *slots)))
+        return Words((1,), rest, len(self._keys), self._arrays)
 
     @cached_property
     def frame(self) -> str:  # type: ignore[override]

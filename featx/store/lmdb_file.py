@@ -24,10 +24,11 @@ from featx.errors import StoreDamaged
 MAGIC = 0xBEEFC0DE
 _BRANCH = 1
 _PAGE_HEADER = 16
-_NO_PAGE = 2**64 - 1
-# Page header, magic, version, address, map size, free db (its first number is the page size), main db (its numbers
-# of branch and leaf pages, its root), last page, commit.
-_META = struct.Struct("<16x II 16x I44x 8x QQ 16x Q QQ")
+NO_PAGE = 2**64 - 1
+_ORDERS = 0x7F  # flags of a database that give its keys another order, or several values
+# Page header, magic, version, address, map size, free db (its first number is the page size), main db (its flags, its
+# numbers of branch and leaf pages and of entries, its root), last page, commit.
+_META = struct.Struct("<16x II 16x I44x 4xH2x QQ 8x QQ QQ")
 _PAGE_SIZES = {1 << n for n in range(9, 16)}
 
 
@@ -36,6 +37,7 @@ class Meta(NamedTuple):
 
     page_size: int
     tree_pages: int
+    entries: int
     root: int
     last_page: int
     commit: int
@@ -64,10 +66,10 @@ def read_meta(path: Path) -> Meta | None:
         second = _parse(path, file.read(_META.size))
         size = os.fstat(file.fileno()).st_size  # after the metas: a writer may make the file grow meanwhile
     if second.page_size != first.page_size:
-        raise _damaged(path, "its two meta pages do not agree")
+        raise damaged(path, "its two meta pages do not agree")
     meta = max(first, second, key=lambda m: m.commit)
     if meta.used > size:
-        raise _damaged(path, f"it has {size} bytes, its {meta.last_page + 1} pages make {meta.used}")
+        raise damaged(path, f"it has {size} bytes, its {meta.last_page + 1} pages make {meta.used}")
     return meta
 
 
@@ -75,22 +77,22 @@ def frame(path: Path) -> str:
     """Hash of the meta pages and of every page of the tree, depth first: xxh3_128, hexadecimal."""
     meta = read_meta(path)
     if meta is None:
-        raise _damaged(path, "it is empty")
+        raise damaged(path, "it is empty")
     state = xxhash.xxh3_128()
     with path.open("rb") as file:
         state.update(file.read(2 * meta.page_size))
-        waiting = [meta.root] if meta.root != _NO_PAGE else []
+        waiting = [meta.root] if meta.root != NO_PAGE else []
         for _ in range(meta.tree_pages):
             if not waiting:
                 break
             number = waiting.pop()
             if not 2 <= number <= meta.last_page:
-                raise _damaged(path, f"its tree leads to page {number}, the last is {meta.last_page}")
+                raise damaged(path, f"its tree leads to page {number}, the last is {meta.last_page}")
             page = os.pread(file.fileno(), meta.page_size, number * meta.page_size)
             state.update(page)
             waiting += reversed(list(_children(path, page)))
     if waiting:
-        raise _damaged(path, f"its tree has more than {meta.tree_pages} pages")
+        raise damaged(path, f"its tree has more than {meta.tree_pages} pages")
     return state.hexdigest()
 
 
@@ -102,21 +104,24 @@ def _children(path: Path, page: bytes) -> Iterator[int]:
     count = (min(lower, len(page)) - _PAGE_HEADER) // 2
     for place in np.frombuffer(page, "<u2", max(count, 0), _PAGE_HEADER).tolist():
         if place + 6 > len(page):
-            raise _damaged(path, f"a branch page has a node at {place}")
+            raise damaged(path, f"a branch page has a node at {place}")
         low, middle, high = struct.unpack_from("<HHH", page, place)
         yield low | middle << 16 | high << 32
 
 
 def _parse(path: Path, page: bytes) -> Meta:
     if len(page) < _META.size:
-        raise _damaged(path, f"it ends after {len(page)} bytes, within a meta page")
-    magic, version, page_size, branches, leaves, root, last_page, commit = _META.unpack(page)
+        raise damaged(path, f"it ends after {len(page)} bytes, within a meta page")
+    magic, version, page_size, flags, branches, leaves, entries, root, last_page, commit = _META.unpack(page)
     if (magic, version) != (MAGIC, 1) or page_size not in _PAGE_SIZES:
-        raise _damaged(path, f"a meta page has magic {magic:#x}, version {version}, page size {page_size}")
-    return Meta(page_size, branches + leaves, root, last_page, commit)
+        raise damaged(path, f"a meta page has magic {magic:#x}, version {version}, page size {page_size}")
+    if flags & _ORDERS:
+        raise damaged(path, f"its keys are ordered by the flags {flags:#x}, expected 0")
+    return Meta(page_size, branches + leaves, entries, root, last_page, commit)
 
 
-def _damaged(path: Path, what: str) -> StoreDamaged:
+def damaged(path: Path, what: str) -> StoreDamaged:
+    """The error for a file that is not as it was written."""
     return StoreDamaged(
         f"{path} is damaged: {what}", f"delete {path.parent} and run the extraction again: it makes only that part"
     )

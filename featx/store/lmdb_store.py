@@ -1,10 +1,10 @@
-"""LMDB backend: one environment per part, one write transaction per group commit, default sync.
+"""LMDB backend: a part is written as a log (``log``) and becomes an LMDB file when it is finished (``lmdb_pages``).
 
 LMDB wants a file opened once per process and never across a fork. So the environments of this process
 are kept in one table, shared by every reader and writer, and a forked child begins with an empty one.
 
-A value shorter than half a page is padded with zeros to half a page. So LMDB gives every value pages of its own,
-where it is aligned to 16 bytes, and its tree holds keys only: small, and hashed as a whole when a file is sealed.
+Every record has pages of its own, where it is aligned to 16 bytes, and the tree holds keys only: small, and hashed as
+a whole when a file is sealed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.schema import Schema
 from featx.store import disk, log
 from featx.store.base import Log, Sealed, Shard
-from featx.store.lmdb_file import frame, read_meta
+from featx.store.lmdb_file import read_meta
 from featx.store.lmdb_pages import entries, free_tree, meta_pages, value_tree
+from featx.store.lmdb_sealed import SealedShard
 from featx.store.log import PAGE, LogShard, RecordLog
 
 FILE = "records.lmdb"
@@ -46,7 +47,9 @@ def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
     with suppress(FileNotFoundError):
         if not sealed:
             return [LogShard(folder / log.FILE, schema)]
-    return [LmdbShard(path, schema, sealed=sealed)] if read_meta(path) else []
+    if not read_meta(path):
+        return []
+    return [SealedShard(path, schema) if sealed else LmdbShard(path, schema)]
 
 
 def open_log(folder: Path, schema: Schema) -> LmdbLog:
@@ -68,12 +71,11 @@ def structure(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 class LmdbShard(Shard):
-    """Reads the records of one LMDB file. A sealed one is opened without lock: it never changes."""
+    """Reads the records of one LMDB file that a writer of format 1 has open. A finished one is a SealedShard."""
 
-    def __init__(self, path: Path, schema: Schema, *, sealed: bool) -> None:
-        self.path, self.schema = path, schema
-        self.frame = frame(path) if sealed else ""
-        self._env: lmdb.Environment | None = _environment(path, readonly=True, lock=not sealed)
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.path, self.schema, self.frame = path, schema, ""
+        self._env: lmdb.Environment | None = _environment(path, readonly=True, lock=True)
 
     def __len__(self) -> int:
         return int(self._opened.stat()["entries"])

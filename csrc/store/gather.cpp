@@ -1,0 +1,137 @@
+#include "gather.h"
+
+#include <algorithm>
+
+#include "convert.h"
+#include "xxh3.h"
+
+namespace featx::store {
+namespace {
+
+constexpr size_t kBoxes = 1;  // features are field 0, boxes field 1
+
+bool marked(const Byte* marks, uint64_t bit) {
+  return __atomic_load_n(marks + bit / 8, __ATOMIC_RELAXED) >> (bit % 8) & 1;
+}
+
+void mark(Byte* marks, uint64_t bit) {
+  __atomic_fetch_or(marks + bit / 8, static_cast<Byte>(1 << bit % 8), __ATOMIC_RELAXED);
+}
+
+bool checked(const Schema& schema, const Shard& shard, const Place& place, const Head& head, Checksums policy) {
+  const bool once = policy == Checksums::once && shard.marks != nullptr;
+  if (policy == Checksums::never || (once && marked(shard.marks, place.mark))) return true;
+  if (!intact(schema, shard, place, head)) return false;
+  if (once) mark(shard.marks, place.mark);
+  return true;
+}
+
+void to_unit(float* boxes, uint64_t rows, const Head& head) {
+  const auto width = static_cast<float>(head.width), height = static_cast<float>(head.height);
+  for (uint64_t i = 0; i < 4 * rows; i += 2) {
+    boxes[i] /= width;
+    boxes[i + 1] /= height;
+  }
+}
+
+void fill_field(const Field& field, Byte* out, const Byte* stored, const Byte* scales, uint64_t rows, bool stream) {
+  const size_t n = field.values * rows;
+  auto* floats = reinterpret_cast<float*>(out);
+  if (field.format == Format::half) return widen_half(floats, stored, n, stream);
+  if (field.format == Format::bfloat) return widen_bfloat(floats, stored, n, stream);
+  for (uint64_t row = 0; row < rows; ++row) {
+    const Byte* pair = scales + 2 * sizeof(float) * row;
+    dequantise(floats + field.values * row, stored + field.values * row, field.values, load<float>(pair),
+               load<float>(pair + sizeof(float)), stream);
+  }
+}
+
+void look_up(const Shard& shard, const Key* keys, Value* values, size_t n) {
+  if (shard.kind == Shard::Kind::tree) find(shard.tree, keys, values, n);
+  else find(shard.columns, keys, values, n);
+}
+
+Place place_of(const Shard& shard, int64_t number, const Value& value) {
+  Place place{};
+  place.shard = number;
+  if (shard.kind == Shard::Kind::columns) {
+    place.at = place.mark = value.node;
+  } else {
+    place.at = reinterpret_cast<uintptr_t>(value.data);
+    place.size = value.size;
+    place.mark = value.node / 8;  // nodes are longer than that
+  }
+  return place;
+}
+
+}  // namespace
+
+void locate(const Schema& schema, const std::vector<Shard>& shards, const Key* keys, Place* places, size_t n) {
+  std::vector<size_t> left;
+  for (size_t i = 0; i < n; ++i) {
+    if (places[i].status != Status::good) left.push_back(i);
+  }
+  std::vector<Key> wanted(left.size());
+  std::vector<Value> values(left.size());
+  for (size_t number = 0; number < shards.size() && !left.empty(); ++number) {
+    const Shard& shard = shards[number];
+    if (shard.kind == Shard::Kind::loose) continue;
+    for (size_t i = 0; i < left.size(); ++i) wanted[i] = keys[left[i]];
+    look_up(shard, wanted.data(), values.data(), left.size());
+    size_t kept = 0;
+    for (size_t i = 0; i < left.size(); ++i) {
+      Place& place = places[left[i]];
+      if (values[i].found == Found::yes) {
+        place = place_of(shard, static_cast<int64_t>(number), values[i]);
+        continue;
+      }
+      if (values[i].found == Found::damaged && place.status == Status::absent) {  // another file may still have it
+        place.status = Status::bad_tree;
+        place.shard = static_cast<int64_t>(number);
+      }
+      left[kept++] = left[i];
+    }
+    left.resize(kept);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (places[i].status != Status::good) continue;
+    places[i].seed = xxh3_64(keys[i].data, keys[i].size);
+    places[i].status = examine(schema, shards[places[i].shard], places[i]);
+  }
+}
+
+Status fill(const Schema& schema, const std::vector<Shard>& shards, const Place* places, size_t i, const Batch& batch) {
+  const Place& place = places[i];
+  const Shard& shard = shards[place.shard];
+  if (place.rows > batch.rows) return Status::too_long;
+  const Head head = head_of(shard, place);
+  if (!checked(schema, shard, place, head, batch.checksums)) return Status::bad_checksum;
+
+  size_t next = 0;  // field
+  const Byte* before = nullptr;
+  for_each_array(schema, shard, place, [&](size_t number, const Byte* stored, uint64_t bytes) {
+    const Byte* scales = before;
+    before = stored;
+    if (next == schema.fields.size() || schema.fields[next].slot != number) return;
+    const Field& field = schema.fields[next];
+    Byte* out = batch.fields[next++];
+    if (out == nullptr) return;
+    const uint64_t row = field.out_bytes(schema.slots[number]), rows = field.per_region ? place.rows : 1;
+    const uint64_t room = field.per_region ? batch.rows : 1;
+    const bool stream = batch.stream && next == 1;
+    out += row * room * i;
+    if (field.format == Format::as_stored) copy(out, stored, bytes, stream);
+    else fill_field(field, out, stored, scales, rows, stream);
+    if (room > rows) std::memset(out + row * rows, 0, row * (room - rows));
+    if (batch.unit && next == kBoxes + 1) to_unit(reinterpret_cast<float*>(out), rows, head);
+  });
+
+  std::memset(batch.mask + batch.rows * i, 1, head.count);
+  std::memset(batch.mask + batch.rows * i + head.count, 0, batch.rows - head.count);
+  batch.sizes[2 * i] = static_cast<float>(head.height);
+  batch.sizes[2 * i + 1] = static_cast<float>(head.width);
+  if (batch.stream) end_streaming();
+  return Status::good;
+}
+
+}  // namespace featx::store

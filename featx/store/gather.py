@@ -1,0 +1,162 @@
+"""Batches by the compiled reader: one call finds the records of all keys, another checks and converts them.
+
+What Python tells it are rows of int64, addresses among them; ``csrc/store/words.cpp`` reads them in the same order.
+``batch`` is the plain twin, record by record, which gives the same bits.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from featx.codec import VERSION, layout, store_key, text, unpack
+from featx.errors import FeatxError, StoreDamaged
+from featx.record import RecordBatch
+from featx.schema import Array, Schema
+from featx.store.base import Checksums, Shard
+from featx.store.batch import allocate, check_boxes, check_out, places_of
+from featx.store.native import reader, usable_cores
+
+# A place is a row of eight numbers: csrc/store/record.h, struct Place.
+_STATUS, _SHARD, _AT, _SIZE, _ROWS, _COUNT = range(6)
+_GOOD, _ABSENT, _BAD_TREE = range(3)
+_AS_STORED, _HALF, _BFLOAT, _CODES = range(4)
+_WIDENED = {"float16": _HALF, "bfloat16": _BFLOAT, "int8": _CODES}
+_LOOSE = 2  # a shard without a file: records in memory
+_POLICIES: dict[Checksums, int] = {"never": 0, "once": 1, "always": 2}
+_STREAMED = 4 << 20  # bytes of features from which a batch is larger than the caches
+
+Missing = Callable[[str], FeatxError]
+
+
+class Gather:
+    """The records of open files, for batches. ``threads`` is how many a call uses, the caller's among them."""
+
+    def __init__(self, schema: Schema, shards: Sequence[Shard], checksums: Checksums) -> None:
+        self.schema, self.threads = schema, min(4, usable_cores())
+        self._policy = _POLICIES[checksums]
+        self._files: list[Shard] = []
+        self._others: list[Shard] = []
+        self._owners: list[object] = []
+        words: list[int] = []
+        for shard in shards:
+            found = shard.words()
+            if found is None:
+                self._others.append(shard)
+                continue
+            marks = _marks(found.marks)
+            self._files.append(shard)
+            self._owners += [found.owner, marks]
+            words += [*found.kind, marks.ctypes.data, *found.rest]
+        self._words = np.array([*words, _LOOSE, 0], np.uint64)  # a root may be any number
+
+    def row_counts(self, keys: Sequence[str], missing: Missing) -> Array:
+        """Rows, and real rows among them, of each record: ``[B, 2]`` int64."""
+        return self._locate(tuple(keys), missing)[0][:, [_ROWS, _COUNT]]
+
+    def batch(
+        self, keys: Sequence[str], out: RecordBatch | None, dtype: str, boxes: str, fields: Sequence[str] | None,
+        missing: Missing,
+    ) -> RecordBatch:  # fmt: skip
+        """See :meth:`featx.store.StoreReader.get_batch`. ``missing`` makes the error for a key that is not there."""
+        check_boxes(boxes)
+        if out is not None:
+            check_out(out, self.schema, len(keys), dtype, fields)
+        names = tuple(keys)
+        places, held = self._locate(names, missing)
+        if out is None:
+            rows = self.schema.rows
+            if rows is None:
+                rows = int(places[:, _ROWS].max(initial=0))
+            out = allocate(self.schema, len(names), rows, dtype, fields)
+        batch = places_of(out, names)
+        good = reader().module.fill(
+            _schema_words(self.schema, str(batch.features.dtype).removeprefix("torch.")),
+            self._words, places, self._batch_words(batch, boxes), self.threads,
+        )  # fmt: skip
+        if not good:
+            self._refuse(names, places, batch.features.shape[1], missing)
+        del held
+        return batch
+
+    def _locate(self, names: tuple[str, ...], missing: Missing) -> tuple[Array, list[bytes]]:
+        """The place of every record, and what must be kept until they were read."""
+        places, held = np.zeros((len(names), 8), np.int64), []
+        places[:, _STATUS] = _ABSENT
+        words = _schema_words(self.schema, "float32")
+        if reader().module.locate(words, self._words, names, _stored, places):
+            return places, held
+        for number in np.flatnonzero(places[:, _STATUS] != _GOOD).tolist() if self._others else ():
+            key = store_key(names[number])
+            record = next((found for shard in self._others if (found := shard.get(key)) is not None), None)
+            if record is not None and places[number, _STATUS] in (_ABSENT, _BAD_TREE):
+                address = np.frombuffer(record, np.uint8).ctypes.data
+                places[number, : _SIZE + 1] = _GOOD, len(self._files), address, len(record)
+                held.append(record)
+        if not (held and reader().module.locate(words, self._words, names, _stored, places)):
+            self._refuse(names, places, None, missing)
+        return places, held
+
+    def _refuse(self, names: tuple[str, ...], places: Array, room: int | None, missing: Missing) -> None:
+        """Raise for the first record that is not good."""
+        number = int(np.flatnonzero(places[:, _STATUS] != _GOOD)[0])
+        status, name, file = int(places[number, _STATUS]), names[number], int(places[number, _SHARD])
+        if status == _ABSENT:
+            raise missing(name)
+        key = store_key(name)
+        shard = self._files[file] if file < len(self._files) else next(s for s in self._others if key in s)
+        try:
+            unpack(shard.get(key), self.schema, key)
+        except FeatxError as error:
+            raise type(error)(f"{error.message} (in {shard.path})", error.hint) from None
+        raise StoreDamaged(
+            f"record {text(key)!r} in {shard.path} changed while it was read", "run `featx verify` on the store"
+        )
+
+    def _batch_words(self, batch: RecordBatch, boxes: str) -> Array:
+        features = batch.features
+        stream = features.numel() * features.element_size() >= _STREAMED
+        tensors = [features, batch.boxes, *(batch.extra.get(field.name) for field in self.schema.extras)]
+        numbers = [
+            features.shape[1],
+            boxes == "unit",
+            stream,
+            self._policy,
+            batch.mask.data_ptr(),
+            batch.sizes.data_ptr(),
+        ]
+        return np.array([*numbers, *(0 if t is None else t.data_ptr() for t in tensors)], np.int64)
+
+
+@lru_cache(maxsize=64)
+def _schema_words(schema: Schema, features: str) -> Array:
+    """The schema for the compiled reader; ``features`` is their dtype in the batch."""
+    slots = layout(schema, 1)[0]
+    words = [VERSION, VERSION, -1 if schema.rows is None else schema.rows, len(slots)]
+    for slot in slots:
+        words += [slot.size, slot.field.per == "region"]
+    for number, slot in enumerate(slots):
+        field = slot.field
+        if slot.name != field.name:  # the scales of the next one
+            continue
+        kept = field.dtype == (features if field is schema.fields[0] else str(field.memory_dtype))
+        words += [number, _AS_STORED if kept else _WIDENED[field.dtype], prod(field.shape)]
+    return np.array(words, np.int64)
+
+
+def _stored(name: object) -> bytes:
+    """The stored key of whatever was given as one."""
+    return store_key(name if isinstance(name, str) else str(name))
+
+
+def _marks(count: int) -> Array:
+    """A bit for each record, in memory that comes into being where it is written."""
+    size = count // 8 + 1
+    flags = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0) | getattr(mmap, "MAP_NORESERVE", 0)
+    made: Any = mmap.mmap(-1, size, flags)
+    return np.frombuffer(made, np.uint8)

@@ -5,7 +5,7 @@ first operations of that list a folder as a power cut right after them could lea
 systems are:
 
 - A written byte survives for certain when its file was synced afterwards. Otherwise each block of 512 bytes survives or
-  not, on its own; where the file grew without it there are zeros or rubbish. A change of length alike.
+  not, on its own; where the file grew without it there are zeros, or rubbish that is no text. A change of length alike.
 - A name (made, renamed, removed) survives for certain when its folder was synced afterwards. Otherwise each such
   step has happened or not, on its own, but a rename never by halves.
 """
@@ -179,7 +179,7 @@ class _File:
         for name, more in self.since:
             if name == "resize":
                 if survives():
-                    data = data[:more] + bytes(more - len(data))
+                    data = data[:more] + bytes(max(0, more - len(data)))
                 continue
             at, new = more
             place = at
@@ -201,7 +201,7 @@ def image(steps: Sequence[Step], target: Path, rng: random.Random, keep: float) 
         return rng.random() < keep
 
     def rubbish(size: int) -> bytes:
-        return bytes(size) if rng.random() < 0.5 else rng.randbytes(size)
+        return bytes(size) if rng.random() < 0.5 else bytes(128 + byte // 2 for byte in rng.randbytes(size))
 
     now: dict[Path, _File | None] = {}  # None: a folder
     durable: dict[Path, _File | None] = {}

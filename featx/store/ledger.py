@@ -1,7 +1,7 @@
 """The ledger of a part: one JSON line per picture that was refused. Appended and synced, never edited.
 
-A crash can tear the last line; the picture it was about counts as never tried. A second list of the
-same make, ``aliases.jsonl``, keeps the originals of keys too long to be stored.
+A crash can tear the last line, and a power cut any of those that were written last; the pictures they were about
+count as never tried. A second list of the same make, ``aliases.jsonl``, keeps the originals of keys too long to be stored.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ class Refusal(NamedTuple):
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects in ``path``, [] when there is no file. Raises StoreDamaged for a bad line in the middle."""
+    """The JSON objects in ``path`` but for torn lines, [] when there is no file. Raises StoreDamaged for other text."""
     if not path.exists():
         return []
     *lines, _torn = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines, 1):
+        if _is_torn(line):
+            continue
         try:
             rows.append(dict(json.loads(line)))
         except (ValueError, TypeError):
@@ -39,6 +41,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
                 f"{path}, line {number}, is not a JSON object", "delete that line; its picture will be tried again"
             ) from None
     return rows
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a block that never reached the disk left its zeros, or what was there before, in a line."""
+    try:
+        return any(character < " " for character in line.decode())
+    except UnicodeDecodeError:
+        return True
 
 
 def append_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

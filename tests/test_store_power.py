@@ -201,14 +201,14 @@ def test_the_double_loses_what_was_not_synced_and_keeps_what_was(tmp_path: Path)
         Step("write", short, (1000, b"y" * 1000 + b"z" * 3000)),
         Step("rename", short, Path("b")),
     ]
-    steps = [Step("sync", Path("."), None), *recorder.steps]
+    steps = [Step("sync", Path(), None), *recorder.steps]
     image(steps, tmp_path / "none", random.Random(0), 0)
     assert list((tmp_path / "none").iterdir()) == []  # its name was not synced
-    image([*steps[:-1], Step("sync", Path(".")), steps[-1]], tmp_path / "name", random.Random(0), 0)
+    image([*steps[:-1], Step("sync", Path()), steps[-1]], tmp_path / "name", random.Random(0), 0)
     assert (tmp_path / "name/a").read_bytes() == b"x" * 2000
     torn = set()
     for seed in range(30):
-        image([*steps[:-1], Step("sync", Path(".")), steps[-1]], tmp_path / str(seed), random.Random(seed), 0.5)
+        image([*steps[:-1], Step("sync", Path()), steps[-1]], tmp_path / str(seed), random.Random(seed), 0.5)
         (file,) = (tmp_path / str(seed)).iterdir()
         data = file.read_bytes()
         assert data[:1000] == b"x" * 1000

@@ -25,6 +25,7 @@ _ROOM = PAGE - PAGE_HEADER.size
 _INLINE = (_ROOM // 2 & -2) - 2  # LMDB's longest node; a longer one has its value in a run of its own
 _NODE = struct.Struct("<HHHH")
 _NUMBER = struct.Struct("<Q")
+_MAIN = PAGE_HEADER.size + 24 + 48  # where a meta page has the main database, behind the free list
 _DB = struct.Struct("<IHHQQQQQ")  # pad (page size), flags, depth, branch, leaf and overflow pages, entries, root
 
 
@@ -42,7 +43,7 @@ class Tree(NamedTuple):
 
 
 def value_tree(values: Sequence[tuple[bytes, int, int]], first: int) -> Tree:
-    """The tree of values in runs of their own: ``(key, page, length)`` by ascending key; its pages from ``first`` on."""
+    """The tree of values in runs of their own, ``(key, page, length)`` by ascending key; its pages from ``first`` on."""
     if not values:
         return Tree()
     pages, below = _leaves([(key, _big(key, page, length)) for key, page, length in values], first)
@@ -80,10 +81,16 @@ def meta_pages(free: Tree, main: Tree, last: int) -> bytes:
     return b"".join(pages)
 
 
-def entries(meta: bytes) -> int:
-    """How many values the main database of the file with this meta page has."""
-    at = PAGE_HEADER.size + 24 + _DB.size
-    return int(_DB.unpack_from(meta, at)[6]) if len(meta) >= at + _DB.size else -1
+def entries(metas: bytes) -> int:
+    """How many values the main database of the file that begins with these two pages has; -1: it is no such file."""
+    found = []
+    for number in range(FIRST):
+        page = metas[number * PAGE :][:PAGE]
+        if len(page) < PAGE or PAGE_HEADER.unpack_from(page)[:3] != (number, 0, _META):
+            return -1
+        main, commit = _DB.unpack_from(page, _MAIN), _NUMBER.unpack_from(page, _MAIN + _DB.size + 8)
+        found.append((commit, main[6]))
+    return int(max(found)[1])
 
 
 def _leaves(nodes: Sequence[tuple[bytes, bytes]], first: int) -> tuple[list[bytes], list[tuple[bytes, int]]]:

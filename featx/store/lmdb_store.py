@@ -30,7 +30,7 @@ from featx.store.base import Log, Sealed, Shard
 from featx.store.lmdb_file import read_meta
 from featx.store.lmdb_pages import entries, free_tree, meta_pages, value_tree
 from featx.store.lmdb_sealed import SealedShard
-from featx.store.log import PAGE, LogShard, RecordLog
+from featx.store.log import FIRST, PAGE, LogShard, RecordLog
 
 FILE = "records.lmdb"
 _STEP = 1024  # keys read per transaction while iterating: no transaction outlives a step
@@ -171,7 +171,7 @@ def _unseal(path: Path, target: Path) -> None:
     if target.exists():
         raise StoreDamaged(f"{path.parent} has both {path.name} and {target.name}", "remove the one that is a copy")
     with path.open("rb", buffering=0) as file:
-        size, said = os.fstat(file.fileno()).st_size, entries(os.pread(file.fileno(), PAGE, 0))
+        size, said = os.fstat(file.fileno()).st_size, entries(os.pread(file.fileno(), FIRST * PAGE, 0))
         found = sum(len(group.keys) for group in log.groups(file.fileno(), size))
     if found != said:
         raise StoreDamaged(

@@ -27,4 +27,7 @@ inline void save(void* address, T value) {
 
 inline void prefetch(const void* address) { __builtin_prefetch(address); }
 
+// For what is read once: it does not drive from the caches what is read again.
+inline void prefetch_once(const void* address) { __builtin_prefetch(address, 0, 0); }
+
 }  // namespace featx::store

@@ -90,14 +90,14 @@ void convert_plain(float* out, const Byte* in, size_t n, const Format& format) {
 
 #ifdef FEATX_X86
 
-constexpr size_t kAhead = 2048;  // bytes; the processor itself does not look beyond a page
+constexpr size_t kAhead = 1536;  // bytes; the processor itself does not look beyond a page
 
 template <typename Format>
 FEATX_AVX2 size_t convert_avx2(float* out, const Byte* in, size_t n, const Format& format, bool stream) {
   size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     const Byte* from = in + Format::kSize * i;
-    prefetch(from + kAhead);
+    prefetch_once(from + kAhead);
     const __m256 low = format.eight(from), high = format.eight(from + Format::kSize * 8);
     if (stream) {
       _mm256_stream_ps(out + i, low);
@@ -115,7 +115,7 @@ FEATX_AVX512 size_t convert_avx512(float* out, const Byte* in, size_t n, const F
   size_t i = 0;
   for (; i + 32 <= n; i += 32) {
     const Byte* from = in + Format::kSize * i;
-    prefetch(from + kAhead);
+    for (size_t line = 0; line < 32 * Format::kSize; line += 64) prefetch_once(from + kAhead + line);
     const __m512 low = format.sixteen(from), high = format.sixteen(from + Format::kSize * 16);
     if (stream) {
       _mm512_stream_ps(out + i, low);

@@ -1,13 +1,18 @@
 #include "gather.h"
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
+#include <thread>
 
 #include "convert.h"
+#include "pool.h"
 #include "xxh3.h"
 
 namespace featx::store {
 namespace {
 
+constexpr size_t kGroup = 32;  // keys looked up in one go
 constexpr size_t kBoxes = 1;  // features are field 0, boxes field 1
 
 bool marked(const Byte* marks, uint64_t bit) {
@@ -64,8 +69,6 @@ Place place_of(const Shard& shard, int64_t number, const Value& value) {
   return place;
 }
 
-}  // namespace
-
 void locate(const Schema& schema, const std::vector<Shard>& shards, const Key* keys, Place* places, size_t n) {
   std::vector<size_t> left;
   for (size_t i = 0; i < n; ++i) {
@@ -100,8 +103,7 @@ void locate(const Schema& schema, const std::vector<Shard>& shards, const Key* k
   }
 }
 
-Status fill(const Schema& schema, const std::vector<Shard>& shards, const Place* places, size_t i, const Batch& batch) {
-  const Place& place = places[i];
+Status fill(const Schema& schema, const std::vector<Shard>& shards, const Place& place, size_t i, const Batch& batch) {
   const Shard& shard = shards[place.shard];
   if (place.rows > batch.rows) return Status::too_long;
   const Head head = head_of(shard, place);
@@ -123,7 +125,7 @@ Status fill(const Schema& schema, const std::vector<Shard>& shards, const Place*
     if (field.format == Format::as_stored) copy(out, stored, bytes, stream);
     else fill_field(field, out, stored, scales, rows, stream);
     if (room > rows) std::memset(out + row * rows, 0, row * (room - rows));
-    if (batch.unit && next == kBoxes + 1) to_unit(reinterpret_cast<float*>(out), rows, head);
+    if (batch.unit && next == kBoxes + 1) to_unit(reinterpret_cast<float*>(out), room, head);
   });
 
   std::memset(batch.mask + batch.rows * i, 1, head.count);
@@ -132,6 +134,27 @@ Status fill(const Schema& schema, const std::vector<Shard>& shards, const Place*
   batch.sizes[2 * i + 1] = static_cast<float>(head.width);
   if (batch.stream) end_streaming();
   return Status::good;
+}
+
+}  // namespace
+
+void gather(const Schema& schema, const std::vector<Shard>& shards, const Key* keys, Place* places, size_t n,
+            const Batch* batch, int64_t threads) {
+  const size_t groups = (n + kGroup - 1) / kGroup;
+  const std::unique_ptr<std::atomic<bool>[]> located(new std::atomic<bool>[groups]());
+  // All groups are looked up before the first record is read. They come first in the queue, so who waits for one waits
+  // for a thread that is at it.
+  parallel(static_cast<int64_t>(groups + (batch ? n : 0)), threads, [&](int64_t item) {
+    if (const auto group = static_cast<size_t>(item); group < groups) {
+      const size_t first = group * kGroup;
+      locate(schema, shards, keys + first, places + first, std::min(kGroup, n - first));
+      located[group].store(true, std::memory_order_release);
+      return;
+    }
+    const size_t i = static_cast<size_t>(item) - groups;
+    while (!located[i / kGroup].load(std::memory_order_acquire)) std::this_thread::yield();
+    if (places[i].status == Status::good) places[i].status = fill(schema, shards, places[i], i, *batch);
+  });
 }
 
 }  // namespace featx::store

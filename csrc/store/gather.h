@@ -5,9 +5,6 @@
 
 namespace featx::store {
 
-// Finds the records of n keys and reads their headers. Where a place says `good` already, its record is only examined.
-void locate(const Schema& schema, const std::vector<Shard>& shards, const Key* keys, Place* places, size_t n);
-
 enum class Checksums : int64_t { never, once, always };
 
 // Tensors of a batch: row i of each belongs to record i.
@@ -21,7 +18,9 @@ struct Batch {
   std::vector<Byte*> fields;  // one for each field of the schema, none: not wanted
 };
 
-// Checks record `i` and writes it into the batch.
-Status fill(const Schema& schema, const std::vector<Shard>& shards, const Place* places, size_t i, const Batch& batch);
+// Finds the records of n keys, checks them and, if a batch is given, writes them into it: record i into its row i. A
+// record whose place says `good` beforehand is not looked up, only examined. Afterwards each place says how it went.
+void gather(const Schema& schema, const std::vector<Shard>& shards, const Key* keys, Place* places, size_t n,
+            const Batch* batch, int64_t threads);
 
 }  // namespace featx::store

@@ -98,11 +98,6 @@ void unlocked(const Body& body) {
   body();
 }
 
-size_t places_in(const Buffer& places) {
-  if (places.view.len % sizeof(Place) != 0) throw std::out_of_range("a place is a row of eight numbers");
-  return places.view.len / sizeof(Place);
-}
-
 PyObject* py_xxh3_64(PyObject*, PyObject* arguments) {
   PyObject* pieces = nullptr;
   unsigned long long seed = 0;
@@ -155,46 +150,27 @@ PyObject* py_find(PyObject*, PyObject* arguments) {
   });
 }
 
-PyObject* py_locate(PyObject*, PyObject* arguments) {
-  Buffer schema_words, shard_words, places;
+PyObject* py_gather(PyObject*, PyObject* arguments) {
+  Buffer schema_words, shard_words, places, batch_words;
   PyObject *names = nullptr, *store_key = nullptr;
-  if (!PyArg_ParseTuple(arguments, "y*y*O!Ow*:locate", &schema_words.view, &shard_words.view, &PyTuple_Type, &names,
-                        &store_key, &places.view)) {
+  long long threads = 1;
+  if (!PyArg_ParseTuple(arguments, "y*y*O!Ow*z*L:gather", &schema_words.view, &shard_words.view, &PyTuple_Type, &names,
+                        &store_key, &places.view, &batch_words.view, &threads)) {
     return nullptr;
   }
   return guarded([&]() -> PyObject* {
     Keys keys;
     if (!keys.read(names, store_key)) return nullptr;
-    const size_t n = places_in(places);
+    const size_t n = places.view.len / sizeof(Place);
     if (keys.size() != n) throw std::out_of_range("there must be a place for each key");
     auto* found = static_cast<Place*>(places.view.buf);
     unlocked([&] {
       const Schema schema = schema_from(schema_words.words(), schema_words.count());
       const auto shards = shards_from(shard_words.words(), shard_words.count(), schema.slots.size());
-      locate(schema, shards, keys.data(), found, n);
-    });
-    const auto good = [](const Place& place) { return place.status == Status::good; };
-    return PyBool_FromLong(std::all_of(found, found + n, good));
-  });
-}
-
-PyObject* py_fill(PyObject*, PyObject* arguments) {
-  Buffer schema_words, shard_words, places, batch_words;
-  long long threads = 1;
-  if (!PyArg_ParseTuple(arguments, "y*y*w*y*L:fill", &schema_words.view, &shard_words.view, &places.view,
-                        &batch_words.view, &threads)) {
-    return nullptr;
-  }
-  return guarded([&]() -> PyObject* {
-    const size_t n = places_in(places);
-    auto* found = static_cast<Place*>(places.view.buf);
-    unlocked([&] {
-      const Schema schema = schema_from(schema_words.words(), schema_words.count());
-      const auto shards = shards_from(shard_words.words(), shard_words.count(), schema.slots.size());
-      const Batch batch = batch_from(batch_words.words(), batch_words.count(), schema.fields.size());
-      parallel(static_cast<int64_t>(n), threads, [&](int64_t i) {
-        if (found[i].status == Status::good) found[i].status = fill(schema, shards, found, i, batch);
-      });
+      const bool filled = batch_words.view.buf != nullptr;
+      const Batch batch =
+          filled ? batch_from(batch_words.words(), batch_words.count(), schema.fields.size()) : Batch{};
+      gather(schema, shards, keys.data(), found, n, filled ? &batch : nullptr, threads);
     });
     const auto good = [](const Place& place) { return place.status == Status::good; };
     return PyBool_FromLong(std::all_of(found, found + n, good));
@@ -206,10 +182,9 @@ PyMethodDef kMethods[] = {
     {"level", py_level, METH_VARARGS, "level(name=None): instruction set in use: plain, avx2 or avx512; sets it"},
     {"find", py_find, METH_VARARGS,
      "find(map, page_size, last_page, root, key): (0 found, 1 absent or 2 damaged; offset, size, node)"},
-    {"locate", py_locate, METH_VARARGS,
-     "locate(schema, shards, names, store_key, places): fills places; whether all were found and are well formed"},
-    {"fill", py_fill, METH_VARARGS,
-     "fill(schema, shards, places, batch, threads): writes the batch; whether every record was as it was written"},
+    {"gather", py_gather, METH_VARARGS,
+     "gather(schema, shards, names, store_key, places, batch, threads): finds and checks records and, unless batch is "
+     "None, writes them into its tensors; fills places, says whether all went well"},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef kModule = {PyModuleDef_HEAD_INIT, "featx._store", "Records of a store, checked and gathered.", -1, kMethods,

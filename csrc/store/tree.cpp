@@ -7,7 +7,7 @@ namespace {
 
 constexpr size_t kPageHeader = 16, kNodeHeader = 8;
 constexpr int kDeepest = 32;  // levels; as LMDB's own cursors
-constexpr size_t kAtOnce = 16;
+constexpr size_t kAtOnce = 32;
 
 enum PageFlag : uint16_t { kBranch = 1, kLeaf = 2, kOverflow = 4, kKinds = 0x7f };
 enum NodeFlag : uint16_t { kBigData = 1 };
@@ -53,40 +53,6 @@ int compare(const Key& a, const Key& b) {
   return order != 0 ? order : a.size < b.size ? -1 : a.size > b.size;
 }
 
-// The page below a branch in which the key must be. The first node of a branch stands for all that is smaller.
-Found descend(const Page& page, const Key& key, uint64_t& number) {
-  uint64_t low = 1, high = page.nodes;
-  Node node;
-  while (low < high) {
-    const uint64_t middle = (low + high) / 2;
-    if (!open_node(page, middle, node)) return Found::damaged;
-    if (compare(node.key, key) <= 0) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  if (!open_node(page, low - 1, node)) return Found::damaged;
-  number = load<uint32_t>(node.data) | uint64_t{load<uint16_t>(node.data + 4)} << 32;
-  return Found::yes;
-}
-
-Found search(const Page& page, const Key& key, Node& node) {
-  uint64_t low = 0, high = page.nodes;
-  while (low < high) {
-    const uint64_t middle = (low + high) / 2;
-    if (!open_node(page, middle, node)) return Found::damaged;
-    const int order = compare(node.key, key);
-    if (order == 0) return Found::yes;
-    if (order < 0) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return Found::absent;
-}
-
 // Where the value of a node lies: in the node, or on pages of its own.
 Found resolve(const Tree& tree, const Page& page, const Node& node, Value& value) {
   const int flags = load<uint16_t>(node.data + 4);
@@ -120,50 +86,77 @@ void prefetch_page(const Tree& tree, uint64_t number) {
   prefetch(page + 64);
 }
 
-// One walk from the root to a leaf, a page per step.
+// One walk from the root to a value. A step reads what the step before asked memory for.
 class Walk {
  public:
   void begin(const Tree& tree, const Key& key, Value& value) {
     key_ = &key;
     value_ = &value;
     number_ = tree.root;
-    value.found = number_ == kNoPage ? Found::absent : Found::damaged;
-    state_ = number_ == kNoPage ? State::over : State::walking;
     depth_ = 0;
+    state_ = State::page;
+    if (number_ == kNoPage) finish(Found::absent);
+    else prefetch_page(tree, number_);
   }
 
   // False when the walk is over.
   bool step(const Tree& tree) {
-    if (state_ == State::walking) walk(tree);
-    else if (state_ == State::arrived) finish(resolve(tree, page_, node_, *value_));
+    if (state_ == State::page) enter(tree);
+    else if (state_ == State::nodes) bisect(tree);
+    else if (state_ == State::value) finish(resolve(tree, page_, node_, *value_));
     return state_ != State::over;
   }
 
  private:
-  enum class State { walking, arrived, over };
+  enum class State { page, nodes, value, over };
 
   void finish(Found found) {
     value_->found = found;
     state_ = State::over;
   }
 
-  void walk(const Tree& tree) {
+  void enter(const Tree& tree) {
     if (++depth_ > kDeepest || !open_page(tree, number_, page_)) return finish(Found::damaged);
-    if (!page_.leaf) {
-      if (const Found found = descend(page_, *key_, number_); found != Found::yes) return finish(found);
-      return prefetch_page(tree, number_);
-    }
-    if (const Found found = search(page_, *key_, node_); found != Found::yes) return finish(found);
-    state_ = State::arrived;
+    low_ = page_.leaf ? 0 : 1;  // the first node of a branch stands for all that is smaller
+    high_ = page_.nodes;
+    state_ = State::nodes;
+    prefetch_middle();
+  }
+
+  // Halves the nodes in question: those before low_ have keys up to the one wanted, those from high_ on greater ones.
+  void bisect(const Tree& tree) {
+    if (low_ >= high_) return page_.leaf ? finish(Found::absent) : descend(tree);
+    const uint64_t middle = (low_ + high_) / 2;
+    if (!open_node(page_, middle, node_)) return finish(Found::damaged);
+    const int order = compare(node_.key, *key_);
+    if (order == 0 && page_.leaf) return arrive(tree);
+    (order <= 0 ? low_ : high_) = order <= 0 ? middle + 1 : middle;
+    prefetch_middle();
+  }
+
+  void prefetch_middle() const {
+    const Byte* entry = page_.data + kPageHeader + (low_ + high_) / 2 * 2;
+    if (low_ < high_) prefetch(page_.data + load<uint16_t>(entry));
+  }
+
+  void descend(const Tree& tree) {
+    if (!open_node(page_, low_ - 1, node_)) return finish(Found::damaged);
+    number_ = load<uint32_t>(node_.data) | uint64_t{load<uint16_t>(node_.data + 4)} << 32;
+    prefetch_page(tree, number_);
+    state_ = State::page;
+  }
+
+  void arrive(const Tree& tree) {
     const uint64_t used = node_.offset + kNodeHeader + node_.key.size;
     if (load<uint16_t>(node_.data + 4) == kBigData && used + 8 <= page_.size) {
       prefetch_page(tree, load<uint64_t>(node_.key.data + node_.key.size));
     }
+    state_ = State::value;
   }
 
   const Key* key_;
   Value* value_;
-  uint64_t number_;
+  uint64_t number_, low_, high_;
   Page page_;
   Node node_;
   State state_;

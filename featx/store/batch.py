@@ -6,6 +6,7 @@ This is the plain way, in numpy and torch: one record after another. What is don
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,17 +62,25 @@ def check_out(out: RecordBatch, schema: Schema, size: int, dtype: str, fields: S
         raise UsageError(f"out has {room} places, {size} records were asked for", "make a larger buffer")
     if schema.rows is not None and schema.rows > rows:
         raise UsageError(f"out has room for {rows} rows, records have {schema.rows}", "make a buffer of more rows")
-    likely = "float32" if str(out.features.dtype) == "torch.float32" else "stored"
-    for name, expected in _tensors(schema, rows, likely, list(out.extra)).items():
-        tensor = out.tensors[name]
-        found = (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), tensor.device.type)
-        wanted = ((room, *expected[0]), expected[1], "cpu")
-        if found != wanted or not tensor.is_contiguous():
-            found, wanted = (" ".join(map(str, what)) for what in (found, wanted))
+    tensors = out.tensors
+    likely = "float32" if out.features.dtype is _torch().float32 else "stored"
+    for name, shape, kind in _expected(schema, room, rows, likely, tuple(out.extra)):
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype is not kind or not (tensor.is_cpu and tensor.is_contiguous()):
+            found = f"{tensor.dtype} {list(tensor.shape)} on {tensor.device.type}"
             raise UsageError(
-                f"out's {name} is {found}{'' if tensor.is_contiguous() else ', not contiguous'}; expected {wanted}",
+                f"out's {name} is {found}{'' if tensor.is_contiguous() else ', not contiguous'}; "
+                f"expected {kind} {list(shape)} on cpu",
                 "make it by the buffer() of this store",
             )
+
+
+@lru_cache(maxsize=64)
+def _expected(schema: Schema, room: int, rows: int, dtype: str, fields: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
+    """Name, shape and torch's dtype of each tensor of a buffer."""
+    torch = _torch()
+    tensors = _tensors(schema, rows, dtype, fields)
+    return [(name, torch.Size((room, *shape)), getattr(torch, kind)) for name, (shape, kind) in tensors.items()]
 
 
 def allocate(

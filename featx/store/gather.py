@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx.codec import VERSION, layout, store_key, text, unpack
-from featx.errors import FeatxError, StoreDamaged
+from featx.errors import FeatxError, StoreDamaged, UsageError
 from featx.record import RecordBatch
 from featx.schema import Array, Schema
 from featx.store.base import Checksums, Shard
@@ -24,7 +24,7 @@ from featx.store.native import reader, usable_cores
 
 # A place is a row of eight numbers: csrc/store/record.h, struct Place.
 _STATUS, _SHARD, _AT, _SIZE, _ROWS, _COUNT = range(6)
-_GOOD, _ABSENT, _BAD_TREE = range(3)
+_GOOD, _ABSENT, _BAD_TREE, _BAD_RECORD, _BAD_CHECKSUM, _TOO_LONG = range(6)
 _AS_STORED, _HALF, _BFLOAT, _CODES = range(4)
 _WIDENED = {"float16": _HALF, "bfloat16": _BFLOAT, "int8": _CODES}
 _LOOSE = 2  # a shard without a file: records in memory
@@ -57,7 +57,9 @@ class Gather:
 
     def row_counts(self, keys: Sequence[str], missing: Missing) -> Array:
         """Rows, and real rows among them, of each record: ``[B, 2]`` int64."""
-        return self._locate(tuple(keys), missing)[0][:, [_ROWS, _COUNT]]
+        places = _places(len(keys))
+        self._locate(tuple(keys), places, missing)
+        return places[:, [_ROWS, _COUNT]]
 
     def batch(
         self, keys: Sequence[str], out: RecordBatch | None, dtype: str, boxes: str, fields: Sequence[str] | None,
@@ -67,30 +69,30 @@ class Gather:
         check_boxes(boxes)
         if out is not None:
             check_out(out, self.schema, len(keys), dtype, fields)
-        names = tuple(keys)
-        places, held = self._locate(names, missing)
+        names, places = tuple(keys), _places(len(keys))
+        held: list[bytes] = []
+        rows = self.schema.rows
+        if self._others or (out is None and rows is None):
+            held = self._locate(names, places, missing)
         if out is None:
-            rows = self.schema.rows
-            if rows is None:
-                rows = int(places[:, _ROWS].max(initial=0))
+            rows = int(places[:, _ROWS].max(initial=0)) if rows is None else rows
             out = allocate(self.schema, len(names), rows, dtype, fields)
         batch = places_of(out, names)
-        good = reader().module.fill(
-            _schema_words(self.schema, str(batch.features.dtype).removeprefix("torch.")),
-            self._words, places, self._batch_words(batch, boxes), self.threads,
-        )  # fmt: skip
-        if not good:
-            self._refuse(names, places, batch.features.shape[1], missing)
+        words = _schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
+        if not self._native(words, names, places, self._batch_words(batch, boxes)):
+            self._refuse(names, places, out.features.shape[1], missing)
         del held
         return batch
 
-    def _locate(self, names: tuple[str, ...], missing: Missing) -> tuple[Array, list[bytes]]:
-        """The place of every record, and what must be kept until they were read."""
-        places, held = np.zeros((len(names), 8), np.int64), []
-        places[:, _STATUS] = _ABSENT
-        words = _schema_words(self.schema, "float32")
-        if reader().module.locate(words, self._words, names, _stored, places):
-            return places, held
+    def _native(self, words: Array, names: tuple[str, ...], places: Array, batch: Array | None) -> bool:
+        done = reader().module.gather(words, self._words, names, _stored, places, batch, self.threads)
+        return bool(done)
+
+    def _locate(self, names: tuple[str, ...], places: Array, missing: Missing) -> list[bytes]:
+        """Fill the places of all records. Returns what must be kept until they were read."""
+        words, held = _schema_words(self.schema, "float32"), list[bytes]()
+        if self._native(words, names, places, None):
+            return held
         for number in np.flatnonzero(places[:, _STATUS] != _GOOD).tolist() if self._others else ():
             key = store_key(names[number])
             record = next((found for shard in self._others if (found := shard.get(key)) is not None), None)
@@ -98,16 +100,21 @@ class Gather:
                 address = np.frombuffer(record, np.uint8).ctypes.data
                 places[number, : _SIZE + 1] = _GOOD, len(self._files), address, len(record)
                 held.append(record)
-        if not (held and reader().module.locate(words, self._words, names, _stored, places)):
-            self._refuse(names, places, None, missing)
-        return places, held
+        if not (held and self._native(words, names, places, None)):
+            self._refuse(names, places, 0, missing)
+        return held
 
-    def _refuse(self, names: tuple[str, ...], places: Array, room: int | None, missing: Missing) -> None:
+    def _refuse(self, names: tuple[str, ...], places: Array, room: int, missing: Missing) -> None:
         """Raise for the first record that is not good."""
         number = int(np.flatnonzero(places[:, _STATUS] != _GOOD)[0])
         status, name, file = int(places[number, _STATUS]), names[number], int(places[number, _SHARD])
         if status == _ABSENT:
             raise missing(name)
+        if status == _TOO_LONG:
+            raise UsageError(
+                f"record {name!r} has {places[number, _ROWS]} rows, out has room for {room}",
+                "make a buffer of more rows",
+            )
         key = store_key(name)
         shard = self._files[file] if file < len(self._files) else next(s for s in self._others if key in s)
         try:
@@ -131,6 +138,12 @@ class Gather:
             batch.sizes.data_ptr(),
         ]
         return np.array([*numbers, *(0 if t is None else t.data_ptr() for t in tensors)], np.int64)
+
+
+def _places(count: int) -> Array:
+    places = np.zeros((count, 8), np.int64)
+    places[:, _STATUS] = _ABSENT
+    return places
 
 
 @lru_cache(maxsize=64)

@@ -143,7 +143,7 @@ class Hdf5Shard(Shard):
     def frame(self) -> str:  # type: ignore[override]
         state = xxhash.xxh3_128()
         for name in _index(0):
-            state.update(np.ascontiguousarray(self._arrays[name]).reshape(-1).view(np.uint8))
+            state.update(np.ascontiguousarray(self._arrays[name]).reshape(-1).view(np.uint8).data)
         return state.hexdigest()
 
     def _find(self, key: bytes) -> int | None:

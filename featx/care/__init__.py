@@ -5,6 +5,13 @@ Inside, imports go one way: swap, pages, folders < salvage < repair.
 
 from __future__ import annotations
 
+from featx.care.compact import compact
+from featx.care.merge import Merged, merge
 from featx.care.repair import PartRepair, Repair, drop_damaged, repair
+from featx.care.sample import Sample, check_sample
+from featx.care.split import Split, split
 
-__all__ = ["PartRepair", "Repair", "drop_damaged", "repair"]
+__all__ = [
+    "Merged", "PartRepair", "Repair", "Sample", "Split",
+    "check_sample", "compact", "drop_damaged", "merge", "repair", "split",
+]  # fmt: skip

@@ -27,10 +27,11 @@ def copy_part(
     without: Container[str] = (),
     tick: Tick = lambda read: None,
 ) -> PartManifest:
-    """Make the finished part in the folder ``source`` part ``part`` of ``parts`` of ``store``; resumes where it was cut.
+    """Make the finished part in the folder ``source`` part ``part`` of ``parts`` of ``store``.
 
-    Every file is checked against its hash on the way. ``link``: hard links instead of copies, for stores that are only
-    read. without: keys whose refusals are left out. Raises StoreDamaged for a file that is not as it was written.
+    A copy that was cut goes on where it was. Every file is checked against its hash on the way. ``link``: hard links
+    instead of copies, for stores that are only read. without: keys whose refusals are left out. Raises StoreDamaged for
+    a file that is not as it was written.
     """
     said = PartManifest.load(source)
     if said is None:
@@ -63,7 +64,7 @@ def _copy(source: Path, target: Path, expected: str, link: bool, tick: Tick) -> 
         os.link(source, draft)
     else:
         shutil.copyfile(source, draft)
-    if file_hash(draft, tick) != expected:
+    if file_hash(draft, tick, like=expected) != expected:
         disk.remove(draft)
         raise StoreDamaged(
             f"{source} is damaged: its bytes have changed", "run `featx verify --repair` on its store first"

@@ -54,7 +54,7 @@ def named_values(pages: Pages) -> Iterator[tuple[bytes, int, memoryview]]:
 
     The page is that of the value, -1 for one that lies in the leaf itself.
     """
-    view = memoryview(pages.whole)
+    view = memoryview(pages.whole.data)
     for number in pages.leaves.tolist():
         page = view[number * pages.size : (number + 1) * pages.size]
         for at in _nodes(page):
@@ -69,7 +69,7 @@ def named_values(pages: Pages) -> Iterator[tuple[bytes, int, memoryview]]:
 
 def value_at(pages: Pages, number: int) -> memoryview:
     """What follows the header of page ``number``, up to the end of the file; empty behind it."""
-    return memoryview(pages.whole)[number * pages.size + _HEADER :]
+    return memoryview(pages.whole.data)[number * pages.size + _HEADER :]
 
 
 def _nodes(page: memoryview) -> list[int]:

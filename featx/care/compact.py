@@ -1,0 +1,101 @@
+"""A store written anew: in few files, in another backend, with another dtype, without padding or refusals."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from featx.care.copying import check_complete, copy_records, copy_refusals, facts, with_dtype
+from featx.care.folders import copy_part
+from featx.errors import UsageError
+from featx.schema import Schema
+from featx.store import Manifest, StoreReader, create_store, open_part, open_store
+from featx.store.manifest import part_folder
+
+Tick = Callable[[int], object]
+
+
+def compact(
+    store: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    parts: int = 1,
+    backend: str | None = None,
+    dtype: str | None = None,
+    drop_padding: bool = False,
+    drop_refused: bool = False,
+    begin: Tick = lambda total: None,
+    tick: Tick = lambda read: None,
+) -> Manifest:
+    """Write the complete store ``store`` anew as ``out``, in ``parts`` parts of about equal size, in the order of keys.
+
+    Records are copied as they are stored; only another ``dtype`` of the features, or ``drop_padding`` (rows behind the
+    regions of a record), takes them apart, and then ``recoded`` in the provenance says so. drop_refused: without the
+    ledger, and so without the list of pictures. Killed, the same call goes on. Raises UsageError for an unfinished
+    store, RecordError for a value beyond the range of the new dtype.
+    """
+    if parts < 1:
+        raise UsageError(f"a store of {parts} parts cannot be", "give at least 1 part")
+    if os.path.realpath(store) == os.path.realpath(out):
+        raise UsageError(f"{out} is the store itself", "write to another folder")
+    with open_store(store, partial=True) as reader:
+        check_complete(str(store), reader)
+        made = _facts(reader.manifest, backend, dtype, drop_padding, drop_refused)
+        manifest = create_store(Path(out), **made, parts=parts)
+        begin(sum(sum(part.files.values()) for part in reader.parts))
+        if _as_it_is(reader, manifest, drop_refused):
+            copy_part(part_folder(Path(store), 0, 1), Path(out), 0, 1, tick=tick)
+        _fill(reader, Path(out), parts, drop_padding, drop_refused, tick)
+    return Manifest.load(Path(out))
+
+
+def blocks(reader: StoreReader, parts: int) -> Iterator[tuple[int, Iterator[str]]]:
+    """(part, its keys): as many consecutive keys as make the parts equal, give or take one."""
+    keys = iter(reader)
+    whole, more = divmod(len(reader), parts)
+    for part in range(parts):
+        yield part, islice(keys, whole + (part < more))
+
+
+def _fill(reader: StoreReader, out: Path, parts: int, trim: bool, drop_refused: bool, tick: Tick) -> None:
+    for part, keys in blocks(reader, parts):
+        with open_part(out, part) as writer:
+            if writer.finished is None:
+                copy_records(reader, keys, writer, tick, trim=trim)
+                if part == 0 and not drop_refused:
+                    copy_refusals(reader.failures(), writer)
+            deque(keys, maxlen=0)  # a finished part is passed over
+            writer.finish()
+
+
+def _as_it_is(reader: StoreReader, made: Manifest, drop_refused: bool) -> bool:
+    """Whether the one part of a store can stay the file it is."""
+    old = reader.manifest
+    alike = (old.backend, old.parts, old.schema) == (made.backend, made.parts, made.schema)
+    return alike and made.parts == 1 and not (drop_refused and old.totals and old.totals.refused)
+
+
+def _facts(
+    manifest: Manifest, backend: str | None, dtype: str | None, drop_padding: bool, drop_refused: bool
+) -> dict[str, Any]:
+    schema, provenance, changes = manifest.schema, dict(manifest.provenance), {}
+    if dtype is not None and dtype != schema.fields[0].dtype:
+        changes["features"] = f"{schema.fields[0].dtype} to {dtype}"
+        schema = with_dtype(schema, dtype)
+    if drop_padding and schema.rows is not None:
+        changes["rows"] = f"{schema.rows} to as many as there are"
+        schema = _without_rows(schema)
+    if changes:
+        provenance["recoded"] = changes
+    sources = None if drop_refused else manifest.sources
+    name = backend or manifest.backend
+    return facts(manifest, backend_name=name, schema=schema, provenance=provenance, sources=sources)
+
+
+def _without_rows(schema: Schema) -> Schema:
+    return replace(schema, rows=None)

@@ -5,7 +5,7 @@ This is the plain way, in numpy and torch: one record after another. What is don
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -57,14 +57,21 @@ def check_out(out: RecordBatch, schema: Schema, size: int, dtype: str, fields: S
     """Raise UsageError, saying which tensor and why, for an ``out`` that cannot take ``size`` records."""
     if dtype != "float32" or fields is not None:
         raise UsageError("dtype and fields were given beside out", "out decides both: leave them out")
+    if out.features.ndim != 3:
+        raise UsageError(f"out's features are {list(out.features.shape)}", "make it by the buffer() of this store")
     room, rows = out.features.shape[:2]
     if size > room:
         raise UsageError(f"out has {room} places, {size} records were asked for", "make a larger buffer")
     if schema.rows is not None and schema.rows > rows:
         raise UsageError(f"out has room for {rows} rows, records have {schema.rows}", "make a buffer of more rows")
-    tensors = out.tensors
     likely = "float32" if out.features.dtype is _torch().float32 else "stored"
-    for name, shape, kind in _expected(schema, room, rows, likely, tuple(out.extra)):
+    own, extra = _expected(schema, room, rows, likely, tuple(out.extra))
+    _check_tensors({name: getattr(out, name) for name in own}, own)
+    _check_tensors(out.extra, extra)
+
+
+def _check_tensors(tensors: Mapping[str, Any], expected: Mapping[str, tuple[Any, Any]]) -> None:
+    for name, (shape, kind) in expected.items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype is not kind or not (tensor.is_cpu and tensor.is_contiguous()):
             found = f"{tensor.dtype} {list(tensor.shape)} on {tensor.device.type}"
@@ -75,14 +82,6 @@ def check_out(out: RecordBatch, schema: Schema, size: int, dtype: str, fields: S
             )
 
 
-@lru_cache(maxsize=64)
-def _expected(schema: Schema, room: int, rows: int, dtype: str, fields: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
-    """Name, shape and torch's dtype of each tensor of a buffer."""
-    torch = _torch()
-    tensors = _tensors(schema, rows, dtype, fields)
-    return [(name, torch.Size((room, *shape)), getattr(torch, kind)) for name, (shape, kind) in tensors.items()]
-
-
 def allocate(
     schema: Schema, size: int, rows: int, dtype: str = "float32", fields: Sequence[str] | None = None, pin: bool = False
 ) -> RecordBatch:
@@ -90,12 +89,11 @@ def allocate(
     torch = _torch()
     if pin and not torch.cuda.is_available():
         raise UsageError("pinned memory needs a GPU, and torch finds none", "leave pin out")
-    made = {
-        name: torch.empty((size, *shape), dtype=getattr(torch, kind), pin_memory=pin)
-        for name, (shape, kind) in _tensors(schema, rows, dtype, fields).items()
-    }
-    features, boxes, mask, sizes = (made.pop(name) for name in ("features", "boxes", "mask", "sizes"))
-    return RecordBatch((), features, boxes, mask, sizes, made)
+    own, extra = (
+        {name: torch.empty(shape, dtype=kind, pin_memory=pin) for name, (shape, kind) in expected.items()}
+        for expected in _expected(schema, size, rows, dtype, None if fields is None else tuple(fields))
+    )
+    return RecordBatch((), own["features"], own["boxes"], own["mask"], own["sizes"], extra)
 
 
 def places_of(out: RecordBatch, keys: Sequence[str]) -> RecordBatch:
@@ -164,21 +162,29 @@ def _measured(records: Iterable[Record], schema: Schema) -> tuple[Iterable[Recor
     return held, max((len(record.features) for record in held), default=0)
 
 
-def _tensors(
-    schema: Schema, rows: int, dtype: str, fields: Sequence[str] | None
-) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape behind the first axis, and dtype, of each tensor of a batch."""
+@lru_cache(maxsize=64)
+def _expected(
+    schema: Schema, size: int, rows: int, dtype: str, fields: tuple[str, ...] | None
+) -> tuple[dict[str, tuple[Any, Any]], dict[str, tuple[Any, Any]]]:
+    """Shape and torch's dtype of each tensor of a batch: its own, and those of extra fields."""
+    torch = _torch()
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}", f"ask for one of {', '.join(DTYPES)}")
     stored = schema.fields[0].dtype
     features = stored if dtype == "stored" and stored != "int8" else "float32"
-    made: dict[str, tuple[tuple[int, ...], str]] = {
+    own = {
         "features": ((rows, schema.dim), features),
         "boxes": ((rows, 4), "float32"),
         "mask": ((rows,), "bool"),
         "sizes": ((2,), "float32"),
     }
-    return made | {f.name: (f.shape_for(rows), str(f.memory_dtype)) for f in _wanted(schema, fields)}
+    extra = {f.name: (f.shape_for(rows), str(f.memory_dtype)) for f in _wanted(schema, fields)}
+    made = (
+        {name: (torch.Size((size, *shape)), getattr(torch, kind)) for name, (shape, kind) in tensors.items()}
+        for tensors in (own, extra)
+    )
+    first, second = made
+    return first, second
 
 
 def _torch() -> Any:

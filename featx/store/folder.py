@@ -15,7 +15,7 @@ from featx.record import RecordBatch
 from featx.schema import Array
 from featx.store import disk
 from featx.store.base import Checksums, Order, Shard, StoreReader, backend, open_sealed
-from featx.store.gather import Gather
+from featx.store.gather import Gather, gatherable
 from featx.store.ledger import Refusal, read_ledger, read_lines
 from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
 from featx.store.native import reader
@@ -65,7 +65,9 @@ class FolderStore(StoreReader):
             _check_totals(self.path, self.manifest.totals, found)
         self._aliases, self._own = aliases, shards
         self._parts = [part for part in parts if part is not None]
-        self._gather = Gather(self.schema, shards, self.checksums) if reader().module else None
+        self._gather = (
+            Gather(self.schema, shards, self.checksums) if reader().module and gatherable(self.schema) else None
+        )
         self._pid: int | None = os.getpid()
 
     @property

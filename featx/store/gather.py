@@ -17,7 +17,7 @@ import numpy as np
 from featx.codec import VERSION, layout, store_key, text, unpack
 from featx.errors import FeatxError, StoreDamaged, UsageError
 from featx.record import RecordBatch
-from featx.schema import Array, Schema
+from featx.schema import FEATURE_DTYPES, Array, Schema
 from featx.store.base import Checksums, Shard
 from featx.store.batch import allocate, check_boxes, check_out, places_of
 from featx.store.native import reader, usable_cores
@@ -29,9 +29,24 @@ _AS_STORED, _HALF, _BFLOAT, _CODES = range(4)
 _WIDENED = {"float16": _HALF, "bfloat16": _BFLOAT, "int8": _CODES}
 _LOOSE = 2  # a shard without a file: records in memory
 _POLICIES: dict[Checksums, int] = {"never": 0, "once": 1, "always": 2}
+_LARGEST = 2**31  # values of a row, rows of a record: no product of three such numbers is taken
 _STREAMED = 4 << 20  # bytes of features from which a batch is larger than the caches
 
 Missing = Callable[[str], FeatxError]
+
+
+def gatherable(schema: Schema) -> bool:
+    """Whether batches of such records can be gathered here. Others are no records at all, which ``batch`` will say."""
+    features, boxes = schema.fields[:2]
+    extents = [extent for field in schema.fields for extent in field.shape]
+    return (
+        (features.per, len(features.shape)) == ("region", 1)
+        and features.dtype in FEATURE_DTYPES
+        and (boxes.dtype, boxes.per, boxes.shape) == ("float32", "region", (4,))
+        and all(isinstance(extent, int) and 0 <= extent <= _LARGEST for extent in extents)
+        and all(prod(field.shape) <= _LARGEST and field.per in ("region", "picture") for field in schema.fields)
+        and (schema.rows is None or (isinstance(schema.rows, int) and 0 <= schema.rows <= _LARGEST))
+    )
 
 
 class Gather:
@@ -118,9 +133,10 @@ class Gather:
         key = store_key(name)
         shard = self._files[file] if file < len(self._files) else next(s for s in self._others if key in s)
         try:
-            unpack(shard.get(key), self.schema, key)
+            unpack(shard.get(key) or b"", self.schema, key)
         except FeatxError as error:
-            raise type(error)(f"{error.message} (in {shard.path})", error.hint) from None
+            where = "" if str(shard.path) in error.message else f" (in {shard.path})"
+            raise type(error)(error.message + where, error.hint) from None
         raise StoreDamaged(
             f"record {text(key)!r} in {shard.path} changed while it was read", "run `featx verify` on the store"
         )

@@ -108,19 +108,25 @@ class Tree:
             return None
         for _ in range(_DEEPEST):
             page = self._page(number)
+            place, same = self._bisect(page, key)
             if page.leaf:
-                place = self._bisect(page, key, 0) - 1
-                return self._value(page, place) if place >= 0 and self._key(page, place) == key else None
-            number = self._child(page, self._bisect(page, key, 1) - 1)
+                return self._value(page, place) if same else None
+            number = self._child(page, place)
         raise Damaged
 
-    def _bisect(self, page: _Page, key: bytes, low: int) -> int:
-        """How many nodes have keys up to ``key``; the first of a branch stands for all that is smaller."""
-        high = len(page.nodes)
+    def _bisect(self, page: _Page, key: bytes) -> tuple[int, bool]:
+        """The node of ``key`` in a leaf, or the last before it, and whether it is that of ``key``.
+
+        Of a branch, the node below which the key must be; the first stands for all that is smaller.
+        """
+        low, high = int(not page.leaf), len(page.nodes)
         while low < high:
             middle = (low + high) // 2
-            low, high = (middle + 1, high) if self._key(page, middle) <= key else (low, middle)
-        return low
+            found = self._key(page, middle)
+            if found == key and page.leaf:
+                return middle, True
+            low, high = (middle + 1, high) if found <= key else (low, middle)
+        return low - 1, False
 
     def _page(self, number: int) -> _Page:
         size = self.meta.page_size

@@ -101,15 +101,28 @@ def layout(schema: Schema, rows: int) -> tuple[tuple[Slot, ...], int]:
 
 def encode(record: Record, schema: Schema, key: bytes, ordinal: int) -> bytes:
     """Bytes of ``record`` under ``key`` (see :func:`store_key`). The record must have passed its check."""
+    out = bytearray(layout(schema, len(record.features))[1])
+    encode_into(out, record, schema, key, ordinal)
+    return bytes(out)
+
+
+def encode_into(out: bytearray | memoryview, record: Record, schema: Schema, key: bytes, ordinal: int) -> None:
+    """Write the bytes of ``record`` to ``out``, as long as :func:`layout` says, whatever was there."""
     height, width = record.size
     if not (0 <= height < 2**32 and 0 <= width < 2**32 and 0 <= ordinal < 2**64):
         raise RecordError(
             f"size {record.size} or ordinal {ordinal} does not fit an unsigned 32 or 64 bit number",
             "give the size of the upright original in pixels, and the position in the source list",
         )
-    arrays = [array for field in schema.fields for array in _to_stored(record.array(field.name), field)]
+    arrays = (array for field in schema.fields for array in _to_stored(record.array(field.name), field))
+    for slot, array in zip(layout(schema, len(record.features))[0], arrays, strict=True):
+        np.ndarray(slot.shape, slot.dtype, out, slot.offset)[...] = array
+        if padding := -slot.size % ALIGN:
+            end = slot.offset + slot.size
+            out[end : end + padding] = bytes(padding)
     head = Header(len(record.features), record.count, height, width, ordinal, 0)
-    return pack(head._replace(checksum=_checksum(key, _front(head), _padded(arrays))), arrays)
+    out[: HEADER.size] = _front(head)
+    out[HEADER.size : HEADER_SIZE] = CHECKSUM.pack(checksum(out, key))
 
 
 def decode(buffer: Any, schema: Schema, key: bytes, *, verify: bool = True, copy: bool = False) -> Record:
@@ -223,7 +236,7 @@ def _to_stored(array: Array, field: Field) -> tuple[Array, ...]:
         return (to_bfloat16(array, field.name),)
     if field.dtype == "int8":
         return to_int8(array, field.name)
-    return (np.ascontiguousarray(array, STORED_DTYPE[field.dtype]),)
+    return (array,)
 
 
 def _from_stored(arrays: list[Array], field: Field, copy: bool) -> Array:

@@ -102,7 +102,7 @@ class Record:
         give or take one pixel (the published features clip at the *resized* scale, which can pass the
         original border by a fraction of a pixel).
         """
-        if list(self.names()) != [f.name for f in schema.fields]:
+        if ("features", "boxes", *self.extra) != schema.names:
             raise RecordError(
                 f"record has the fields {list(self.names())}, the schema {[f.name for f in schema.fields]}",
                 "return exactly the schema's fields, in its order",
@@ -112,18 +112,18 @@ class Record:
                 f"record has {len(self.features)} rows, the schema fixes {schema.rows}",
                 "pad with zero rows and set count",
             )
-        for f in schema.fields:
-            self._check_field(f)
+        for f, array in zip(schema.fields, (self.features, self.boxes, *self.extra.values()), strict=True):
+            self._check_field(f, array)
         self._check_boxes()
 
-    def _check_field(self, f: Field) -> None:
-        array, shape = self.array(f.name), f.shape_for(len(self.features))
+    def _check_field(self, f: Field, array: Array) -> None:
+        shape = f.shape_for(len(self.features))
         if array.shape != shape or array.dtype != f.memory_dtype:
             raise RecordError(
                 f"field {f.name!r} is {array.dtype}{list(array.shape)}, expected {f.memory_dtype}{list(shape)}",
                 "cast or reshape it in the extractor",
             )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not _all_finite(array):
             raise RecordError(
                 f"field {f.name!r} holds NaN or infinity",
                 "float16 overflows above 65504: try --dtype float32, and check the weights",
@@ -135,12 +135,20 @@ class Record:
             return
         if (boxes[:, 2:] < boxes[:, :2]).any():
             raise RecordError("a box is inverted (x1 < x0 or y1 < y0)", "boxes are x0, y0, x1, y1")
-        limit = np.array([width, height, width, height], np.float32) + 1
-        if (boxes < -1).any() or (boxes > limit).any():
+        low, high = boxes.min(0).tolist(), boxes.max(0).tolist()
+        if min(low) < -1 or max(high[0], high[2]) > width + 1 or max(high[1], high[3]) > height + 1:
             raise RecordError(
-                f"a box leaves the {width} x {height} picture: from {boxes.min(0).tolist()} to {boxes.max(0).tolist()}",
+                f"a box leaves the {width} x {height} picture: from {low} to {high}",
                 "boxes are pixels of the upright original, not of the network's input",
             )
+
+
+def _all_finite(array: Array) -> bool:
+    """Whether no value is NaN or infinite. numpy asks that of float16 twenty times slower than of its bits."""
+    if array.dtype != np.float16:
+        return bool(np.isfinite(array).all())
+    bits = np.ascontiguousarray(array).view(np.uint16)  # positive ones end at 0x7BFF, negative ones at 0xFBFF
+    return bool(bits.max(initial=0) < 0xFC00 and bits.view(np.int16).max(initial=0) < 0x7C00)
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -84,6 +84,8 @@ class Schema:
     boxes: BoxKind = "proposal"
     pooled: BoxKind = "proposal"
     rows: int | None = None
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", tuple(self.fields))
@@ -98,6 +100,11 @@ class Schema:
             raise RecordError(
                 f"schema has a field {taken[0]!r}, the name of the scales of an int8 field", "give it another name"
             )
+        object.__setattr__(self, "names", tuple(names))
+        object.__setattr__(self, "_hash", hash((self.fields, self.boxes, self.pooled, self.rows)))
+
+    def __hash__(self) -> int:  # a schema is a key of caches, asked for once a record
+        return self._hash
 
     @property
     def dim(self) -> int:

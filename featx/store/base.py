@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from featx.store.manifest import Manifest, PartManifest
 
 Order = Literal["key", "source"]
+Bytes = bytes | memoryview
 Checksums = Literal["always", "once", "never"]
 BACKENDS = {"lmdb": "featx.store.lmdb_store", "hdf5": "featx.store.hdf5_store"}
 
@@ -240,7 +241,7 @@ class Log(ABC):
     def __contains__(self, key: object) -> bool: ...
 
     @abstractmethod
-    def append(self, group: Mapping[bytes, bytes]) -> None:
+    def append(self, group: Mapping[bytes, Bytes]) -> None:
         """Store a group of records, all or none; durable on return."""
 
     @abstractmethod

@@ -7,6 +7,7 @@ them has to survive. HDF5's library makes its file itself; that it survives, and
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -21,6 +22,10 @@ from featx.store.lock import Lock as Lock
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _PIECES = 1024  # that one call to the system takes (IOV_MAX)
+_BATCH = 2 << 20  # bytes
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 class Disk:
@@ -35,10 +40,16 @@ class Disk:
         path.open("wb").close()
 
     def write(self, path: Path, pieces: Sequence[Any], at: int) -> None:
-        """Write buffers one behind the other into an existing file, from byte ``at`` on."""
+        """Write buffers one behind the other into an existing file, from byte ``at`` on.
+
+        The disk is set to work every few megabytes, so that a sync at the end need not wait for all of them.
+        """
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            _write_all(handle, [memoryview(piece) for piece in pieces], at)
+            for batch, size in _batches(pieces):
+                _write_all(handle, batch, at)
+                _begin(handle, at, size)
+                at += size
         finally:
             os.close(handle)
 
@@ -61,6 +72,25 @@ class Disk:
     def resize(self, path: Path, size: int) -> None:
         """Cut or extend a file to ``size`` bytes."""
         os.truncate(path, size)
+
+
+def _batches(pieces: Sequence[Any]) -> Iterator[tuple[list[memoryview], int]]:
+    """Buffers in batches of a few megabytes, with the size of each."""
+    batch, size = [], 0
+    for piece in pieces:
+        batch.append(memoryview(piece))
+        size += batch[-1].nbytes
+        if size >= _BATCH:
+            yield batch, size
+            batch, size = [], 0
+    if batch:
+        yield batch, size
+
+
+def _begin(handle: int, at: int, size: int) -> None:
+    """Let the system begin to write a range of a file, without waiting; a hint, which only Linux takes."""
+    if _sync_file_range is not None and size >= _BATCH:
+        _sync_file_range(handle, at, size, 2)
 
 
 def _write_all(handle: int, waiting: list[memoryview], at: int) -> None:

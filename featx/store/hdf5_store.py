@@ -29,14 +29,14 @@ from featx.codec import VERSION, Header, Slot, layout, pack, text, unpack
 from featx.errors import StoreDamaged
 from featx.schema import Array, Schema
 from featx.store import disk, log
-from featx.store.base import Log, Sealed, Shard, Words
+from featx.store.base import Bytes, Log, Sealed, Shard, Words
 from featx.store.lmdb_file import read_meta
 from featx.store.lmdb_store import LmdbShard
 from featx.store.log import LogShard, RecordLog
 from featx.store.manifest import file_hash
 
 SEGMENT_BYTES = 4 << 30  # a log is sealed when it reaches this length
-_GROUP = 64  # records copied at a time
+_GROUP_BYTES = 8 << 20  # copied at a time
 _README = (
     "featx region features. Record i belongs to the picture keys[i] (sorted UTF-8); its regions are the rows "
     "start[i]:start[i+1] of features, boxes and the other per-region arrays; count[i] of them are real. boxes are "
@@ -173,7 +173,7 @@ class Hdf5Log(Log):
     def __contains__(self, key: object) -> bool:
         return key in self._log or any(key in shard for shard in self._sealed)
 
-    def append(self, group: Mapping[bytes, bytes]) -> None:
+    def append(self, group: Mapping[bytes, Bytes]) -> None:
         self._log.append(group)
         if self._log.size >= SEGMENT_BYTES:
             self._seal_log()
@@ -266,14 +266,15 @@ def _fill(
     path: Path, places: Sequence[int], opened: LogShard, schema: Schema, keys: tuple[bytes, ...], start: Array
 ) -> None:
     """Write the payloads to where HDF5 wants them, a group of records at a time."""
-    for done in range(0, len(keys), _GROUP):
-        group = keys[done : done + _GROUP]
-        records = [unpack(opened.get(key), schema, key)[1] for key in group]
+    memory, done = bytearray(_GROUP_BYTES), 0
+    while done < len(keys):
+        records = [unpack(record, schema, key)[1] for key, record in opened.read_into(memory, keys[done:])]
         for number, (place, slot) in enumerate(zip(places, _slots(schema), strict=True)):
             before = int(start[done]) if slot.field.per == "region" else done
             size = prod(slot.tail) * slot.dtype.itemsize
             pieces = [record[number].reshape(-1).view(np.uint8) for record in records]
             disk.current.write(path, pieces, place + before * size)
+        done += len(records)
 
 
 def _place(whole: Array, dataset: Any, dtype: np.dtype[Any]) -> Array:

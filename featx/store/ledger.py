@@ -1,7 +1,8 @@
 """The ledger of a part: one JSON line per picture that was refused. Appended and synced, never edited.
 
 A crash can tear the last line, and a power cut any of those that were written last; the pictures they were about
-count as never tried. A second list of the same make, ``aliases.jsonl``, keeps the originals of keys too long to be stored.
+count as never tried. A second list of the same make, ``aliases.jsonl``, keeps the originals of keys too long to be
+stored.
 """
 
 from __future__ import annotations

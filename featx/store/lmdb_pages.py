@@ -43,7 +43,7 @@ class Tree(NamedTuple):
 
 
 def value_tree(values: Sequence[tuple[bytes, int, int]], first: int) -> Tree:
-    """The tree of values in runs of their own, ``(key, page, length)`` by ascending key; its pages from ``first`` on."""
+    """The tree of values in runs, ``(key, page, length)`` by ascending key; its own pages begin at ``first``."""
     if not values:
         return Tree()
     pages, below = _leaves([(key, _big(key, page, length)) for key, page, length in values], first)

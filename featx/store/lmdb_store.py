@@ -26,7 +26,7 @@ from featx.codec import Header, examine, layout, peek, text
 from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.schema import Schema
 from featx.store import disk, log
-from featx.store.base import Log, Sealed, Shard
+from featx.store.base import Bytes, Log, Sealed, Shard
 from featx.store.lmdb_file import read_meta
 from featx.store.lmdb_pages import entries, free_tree, meta_pages, value_tree
 from featx.store.lmdb_sealed import SealedShard
@@ -134,7 +134,7 @@ class LmdbLog(Log):
     def __contains__(self, key: object) -> bool:
         return key in self._opened
 
-    def append(self, group: Mapping[bytes, bytes]) -> None:
+    def append(self, group: Mapping[bytes, Bytes]) -> None:
         self._opened.append(group)
 
     def seal(self) -> Sealed:

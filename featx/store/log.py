@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from featx.codec import Header, checksum, examine, peek, text
 from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
 from featx.schema import Array, Schema
 from featx.store import disk
-from featx.store.base import Shard
+from featx.store.base import Bytes, Shard
 from featx.store.manifest import TAIL
 
 FILE = "records.log"
@@ -38,6 +38,7 @@ _INDEX = struct.Struct("<4sIIIQQ")  # magic, records, bytes of keys, zero, check
 _OWN = _INDEX.size - 8
 _ENTRY = np.dtype([("key", "<u4"), ("length", "<u4"), ("checksum", "<u8")])
 _SCAN = 512  # pages looked through at a time
+_AGAIN = "delete the folder of the part and run the extraction again: it makes only that part"
 
 
 class Group(NamedTuple):
@@ -59,7 +60,7 @@ def pages_of(length: Any) -> Any:
     return (PAGE_HEADER.size + length + PAGE - 1) // PAGE
 
 
-def pack_group(group: Mapping[bytes, bytes], first: int, before: int) -> tuple[Group, list[bytes]]:
+def pack_group(group: Mapping[bytes, Bytes], first: int, before: int) -> tuple[Group, list[Bytes]]:
     """A group for page ``first``, behind the group with checksum ``before``: what it is, and its bytes in pieces."""
     entries = np.empty(len(group), _ENTRY)
     entries["key"] = [len(key) for key in group]
@@ -71,7 +72,7 @@ def pack_group(group: Mapping[bytes, bytes], first: int, before: int) -> tuple[G
     front = _INDEX.pack(MAGIC, len(group), len(keys), 0, before, 0)[:_OWN]
     own = _sum(front, entries.tobytes() + keys)
     index = front + own.to_bytes(8, "little") + entries.tobytes() + keys
-    pieces = []
+    pieces: list[Bytes] = []
     for page, value in zip([first, *pages.tolist()], [index, *group.values()], strict=True):
         length = PAGE_HEADER.size + len(value)
         pieces += [PAGE_HEADER.pack(page, 0, RUN, pages_of(len(value))), value, bytes(-length % PAGE)]
@@ -165,7 +166,7 @@ class Index:
     def _damaged(self, page: int, what: str) -> StoreDamaged:
         return StoreDamaged(
             f"{self.path} is damaged in the group at page {page}: {what}",
-            f"delete {self.path.parent} and run the extraction again: it makes only that part",
+            _AGAIN,
         )
 
 
@@ -200,6 +201,22 @@ class LogShard(Shard):
         if record is not None:
             examine(record, self.schema, key)
         return record
+
+    def read_into(self, memory: bytearray, keys: Sequence[bytes]) -> Iterator[tuple[bytes, memoryview]]:
+        """Records of the first of ``keys``, as many as ``memory`` has room for but at least one, unverified."""
+        view, used = memoryview(memory), 0
+        for key in keys:
+            place = self._index.places[key]
+            length = place % 2**32
+            if used + length > len(view):
+                if used:
+                    return
+                view = memoryview(bytearray(length))
+            room = view[used : used + length]
+            if os.preadv(self._handle, [room], (place >> 32) * PAGE + PAGE_HEADER.size) != length:
+                raise StoreDamaged(f"{self.path} ends within record {text(key)!r}", _AGAIN)
+            yield key, room
+            used += length
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(sorted(self._follow()))
@@ -260,7 +277,7 @@ class RecordLog:
         """Bytes up to the end of the last group."""
         return self.index.end * PAGE
 
-    def append(self, group: Mapping[bytes, bytes]) -> None:
+    def append(self, group: Mapping[bytes, Bytes]) -> None:
         """Commit a group: durable on return; not there at all when it raises."""
         if self._broken:
             raise StoreError(f"{self.path} could not be written before", "open the part again")

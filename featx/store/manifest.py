@@ -203,11 +203,12 @@ def file_hash(path: Path, tick: Callable[[int], object] = lambda read: None, *, 
     4096: those of an LMDB file are written last, and a hash cannot wait for them.
     """
     state, tail = xxhash.xxh3_128(), like.startswith(TAIL)
-    with path.open("rb") as file:
+    block = memoryview(bytearray(1 << 20))
+    with path.open("rb", buffering=0) as file:
         file.seek(FRONT if tail else 0)
-        while block := file.read(1 << 20):
-            state.update(block)
-            tick(len(block))
+        while size := file.readinto(block):
+            state.update(block[:size])
+            tick(size)
         if tail:
             file.seek(0)
             state.update(file.read(FRONT))

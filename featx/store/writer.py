@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from featx.codec import KEY_LIMIT, encode, store_key, text, unpack
+from featx.codec import KEY_LIMIT, encode_into, layout, store_key, text, unpack
 from featx.errors import StoreError, UsageError
 from featx.record import Record
 from featx.schema import Schema
@@ -25,7 +25,7 @@ from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_li
 from featx.store.manifest import FORMAT, Manifest, PartManifest, Totals, file_hash, part_folder
 
 RESERVED = {"keys", "start", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file besides the fields
-GROUP_BYTES = 16 << 20  # a group is committed when it reaches this many bytes, while the next one is put together
+GROUP_BYTES = 8 << 20  # a group is committed before it exceeds this, in the background
 _BEGUN = {".lock", ".manifest.json.tmp"}  # all there may be of a store whose first writer died early
 
 
@@ -94,7 +94,7 @@ class PartWriter:
             raise UsageError(f"{store} has {self.manifest.parts} parts, there is no part {part}", "parts count from 0")
         self.schema = self.manifest.schema
         self.folder = part_folder(store, part, self.manifest.parts)
-        self._groups = Groups(self._append)
+        self._groups = Groups(self._append, GROUP_BYTES)
         self._refusals: dict[bytes, Refusal] = {}
         with disk.room(self.folder):
             disk.make_folders(self.folder)
@@ -142,7 +142,9 @@ class PartWriter:
         """
         stored = self._fresh(key)
         record.check(self.schema)
-        self._add(key, stored, encode(record, self.schema, stored, ordinal))
+        space = self._groups.space(layout(self.schema, len(record.features))[1])
+        encode_into(space, record, self.schema, stored, ordinal)
+        self._groups.open.add(stored, space, _alias(key, stored))
 
     def put_stored(self, key: str, stored: bytes) -> None:
         """Add a record of a store of the same schema as it is stored there: its bytes, checked against its checksum.
@@ -151,12 +153,8 @@ class PartWriter:
         """
         name = self._fresh(key)
         unpack(stored, self.schema, name)
-        self._add(key, name, stored)
-
-    def _add(self, key: str, stored: bytes, record: bytes) -> None:
-        self._groups.open.add(stored, record, key if len(stored) > KEY_LIMIT else None)
-        if self._groups.open.size >= GROUP_BYTES:
-            self._groups.send()
+        self._groups.space(len(stored))
+        self._groups.open.add(name, stored, _alias(key, name))
 
     def refuse(self, key: str, ordinal: int, source: str, reason: str, message: str) -> None:
         """Note that a picture cannot be used; goes to the ledger with the next commit."""
@@ -259,6 +257,11 @@ class _Done:
             return False
         stored = store_key(key)
         return stored in self._writer._refused or self._writer._holds(stored)
+
+
+def _alias(key: str, stored: bytes) -> str | None:
+    """The original to be kept of a key that is stored shortened."""
+    return key if len(stored) > KEY_LIMIT else None
 
 
 def _complete(store: Path) -> None:

@@ -224,7 +224,7 @@ def test_compact_refuses_a_value_beyond_the_range_of_the_dtype(tmp_path: Path) -
     with open_part(tmp_path / "a") as writer:
         writer.put("big", Record(np.full((1, 2), 70000, np.float32), np.zeros((1, 4), np.float32), (5, 6)), 0)
         writer.finish()
-    with pytest.raises(RecordError, match="70000.*float16"):
+    with pytest.raises(RecordError, match=r"70000.*float16"):
         compact(tmp_path / "a", tmp_path / "out", dtype="float16")
 
 

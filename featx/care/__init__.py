@@ -10,8 +10,9 @@ from featx.care.merge import Merged, merge
 from featx.care.repair import PartRepair, Repair, drop_damaged, repair
 from featx.care.sample import Sample, check_sample
 from featx.care.split import Split, split
+from featx.care.transfer import Transfer, pull, push
 
 __all__ = [
-    "Merged", "PartRepair", "Repair", "Sample", "Split",
-    "check_sample", "compact", "drop_damaged", "merge", "repair", "split",
+    "Merged", "PartRepair", "Repair", "Sample", "Split", "Transfer",
+    "check_sample", "compact", "drop_damaged", "merge", "pull", "push", "repair", "split",
 ]  # fmt: skip

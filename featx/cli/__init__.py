@@ -36,6 +36,8 @@ COMMANDS = {
     "merge": "put several stores together",
     "split": "take a store apart",
     "compact": "write a store anew: few files, another backend or dtype",
+    "pull": "copy a store from S3, GCS, the Hub, ... or go on with it",
+    "push": "copy a store to S3, GCS, ... or go on with it",
     "convert": "read or write other people's formats (LXMERT TSV)",
     "scenes": "draw pictures with boxes, questions and captions to learn from",
     "train": "train a model on a store, or a detector on boxes",

@@ -1,0 +1,31 @@
+"""The hash of a file from its bytes as they come, spelled as its part.json spells it."""
+
+from __future__ import annotations
+
+import xxhash
+
+from featx.store.manifest import FRONT, TAIL
+
+
+class Hashing:
+    """xxh3_128 of what :meth:`update` is given, in the order of the file; ``like`` the hash it will be compared with.
+
+    One that begins with "tail:" takes the first 4096 bytes last (FORMAT.md).
+    """
+
+    def __init__(self, like: str) -> None:
+        self._tail = like.startswith(TAIL)
+        self._state = xxhash.xxh3_128()
+        self._front = b""
+
+    def update(self, block: bytes) -> None:
+        """Take the next bytes."""
+        lacking = FRONT - len(self._front) if self._tail else 0
+        self._front += block[:lacking]
+        self._state.update(block[lacking:])
+
+    def hexdigest(self) -> str:
+        """The hash of everything so far."""
+        state = self._state.copy()
+        state.update(self._front)
+        return TAIL * self._tail + str(state.hexdigest())

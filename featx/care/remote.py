@@ -1,0 +1,165 @@
+"""A folder in any store of objects that fsspec knows, with errors that say what to do, and a second try."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from featx.care.hashing import Hashing
+from featx.errors import FeatxError, MissingDependency, StoreDamaged, StoreError, UsageError
+
+T = TypeVar("T")
+BLOCK = 4 << 20  # bytes that are asked for at a time
+TRIES = 5
+_FIRST_PAUSE = 0.2  # seconds before the second try; each further pause is twice as long
+
+
+class Remote:
+    """A folder at a URL: ``s3://bucket/store``, ``gs://...``, ``hf://...``, ``file:///...``, ``memory://...``."""
+
+    def __init__(self, url: str, *, pause: float = _FIRST_PAUSE) -> None:
+        self.url, self._pause = url.rstrip("/"), pause
+        self._fs, root = _open(url)
+        self._root = root.rstrip("/")
+
+    def path(self, name: str) -> str:
+        """How the file system calls the file ``name`` of the folder."""
+        return f"{self._root}/{name}"
+
+    def size(self, name: str) -> int | None:
+        """Length of a file in bytes, None when there is none. A folder counts as none."""
+
+        def look() -> int | None:
+            self._fs.invalidate_cache()
+            try:
+                facts = self._fs.info(self.path(name))
+            except FileNotFoundError:
+                return None
+            return None if facts.get("type") == "directory" or facts.get("size") is None else int(facts["size"])
+
+        return self._again(name, look)
+
+    def read(self, name: str) -> bytes | None:
+        """A small file, None when there is none."""
+
+        def take() -> bytes | None:
+            try:
+                return bytes(self._fs.cat_file(self.path(name)))
+            except FileNotFoundError:
+                return None
+
+        return self._again(name, take)
+
+    def blocks(self, name: str, begin: int, end: int) -> Iterator[bytes]:
+        """Bytes ``begin`` to ``end`` of a file, as they come. A read that fails is tried again from where it was.
+
+        A file system that cannot read a range gives the whole file once more, of which the beginning is passed over.
+        """
+        while begin < end:
+            block = self._again(name, lambda at=begin: self._range(name, at, min(at + BLOCK, end)))  # type: ignore[misc]
+            begin += len(block)
+            yield block
+
+    def write(self, name: str, blocks: Callable[[], Iterator[bytes]], size: int) -> None:
+        """Make a file of ``blocks``, which is asked again for another try. Its length is looked at afterwards."""
+
+        def put() -> None:
+            folder = self.path(name).rpartition("/")[0]
+            with contextlib.suppress(FileExistsError):
+                self._fs.makedirs(folder, exist_ok=True)
+            with self._fs.open(self.path(name), "wb") as file:
+                for block in blocks():
+                    file.write(block)
+            found = self.size(name)
+            if found != size:
+                raise OSError(f"{size} bytes were written, {found} arrived")
+
+        self._again(name, put)
+
+    def remove(self, name: str) -> None:
+        """Remove a file that is of no more use; where that is not allowed it stays."""
+        with contextlib.suppress(Exception):
+            self._fs.rm_file(self.path(name))
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in the folder."""
+
+        def look() -> bool:
+            self._fs.invalidate_cache()
+            try:
+                return not self._fs.ls(self._root or "/", detail=False)
+            except FileNotFoundError:
+                return True
+
+        return self._again("", look)
+
+    def hash(self, name: str, size: int, like: str) -> str:
+        """The hash of a file, spelled as ``like``."""
+        state = Hashing(like)
+        for block in self.blocks(name, 0, size):
+            state.update(block)
+        return state.hexdigest()
+
+    def _range(self, name: str, begin: int, end: int) -> bytes:
+        try:
+            block = bytes(self._fs.cat_file(self.path(name), start=begin, end=end))
+        except (NotImplementedError, TypeError, ValueError):
+            block = bytes(self._fs.cat_file(self.path(name)))[begin:end]
+        if not block or len(block) > end - begin:
+            raise OSError(f"{end - begin} bytes were asked for, {len(block)} came")
+        return block
+
+    def _again(self, name: str, work: Callable[[], T]) -> T:
+        """The result of ``work``, tried a few times; what will not change is told at once."""
+        for attempt in range(TRIES):
+            try:
+                return work()
+            except FeatxError:
+                raise
+            except PermissionError as error:
+                raise StoreError(
+                    f"{self._called(name)} may not be used: {error}", "check the permissions and the credentials"
+                ) from error
+            except FileNotFoundError as error:
+                raise StoreDamaged(f"{self._called(name)} is missing", "the copy there is not whole") from error
+            except (IsADirectoryError, NotADirectoryError) as error:
+                raise UsageError(f"{self._called(name)} cannot be used: {error}", "give the URL of a folder") from error
+            except Exception as error:  # every protocol brings errors of its own
+                if attempt == TRIES - 1:
+                    raise StoreError(
+                        f"{self._called(name)} failed {TRIES} times: {type(error).__name__}: {error}",
+                        "what was copied is kept: run the same command again; check the URL and the credentials",
+                    ) from error
+                time.sleep(self._pause * 2**attempt)
+        raise AssertionError
+
+    def _called(self, name: str) -> str:
+        return f"{self.url}/{name}" if name else self.url
+
+
+def _open(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    protocol = url.partition("://")[0] if "://" in url else "file"
+    try:
+        return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
+    except ImportError as error:
+        missing = _package(protocol) or getattr(error, "name", None) or protocol
+        raise MissingDependency(f"{protocol}:// needs an optional package: {error}", f"pip install {missing}") from None
+    except ValueError as error:
+        raise UsageError(
+            f"{url} cannot be used: {error}", "give a URL such as s3://bucket/store or file:///data/store"
+        ) from None
+    except Exception as error:  # a client that finds no credentials, say
+        raise StoreError(f"{url} cannot be opened: {error}", "check the URL and the credentials") from error
+
+
+def _package(protocol: str) -> str | None:
+    """The package that brings a protocol, as far as fsspec knows."""
+    from fsspec.registry import known_implementations
+
+    place = str(known_implementations.get(protocol, {}).get("class", "")).split(".")[0]
+    special = {"fsspec": {"http": "aiohttp", "https": "aiohttp", "sftp": "paramiko", "ssh": "paramiko"}.get(protocol)}
+    return special.get(place, place) or None

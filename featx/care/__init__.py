@@ -1,16 +1,19 @@
 """Looking after stores: find damage and repair it, look at their content, compare, put together and take apart, copy.
 
-Inside, imports go one way: swap, pages, folders < salvage < repair.
+Inside, imports go one way: swap, pages, folders, part, cast, hashing, remote < salvage, copying, transfer < one module
+for each function.
 """
 
 from __future__ import annotations
 
 from featx.care.compact import compact
 from featx.care.merge import Merged, merge
+from featx.care.pull import pull
+from featx.care.push import push
 from featx.care.repair import PartRepair, Repair, drop_damaged, repair
 from featx.care.sample import Sample, check_sample
 from featx.care.split import Split, split
-from featx.care.transfer import Transfer, pull, push
+from featx.care.transfer import Transfer
 
 __all__ = [
     "Merged", "PartRepair", "Repair", "Sample", "Split", "Transfer",

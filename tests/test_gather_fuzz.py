@@ -1,0 +1,123 @@
+"""The compiled reader under AddressSanitizer: whatever a file holds, no byte outside of it is touched.
+
+``FEATX_FUZZ_ROUNDS`` makes it longer: damaged files per case, 300 unless said.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from featx.store import open_store
+from featx.store.base import Shard
+from featx.store.folder import FolderStore
+from featx.store.gather import _schema_words
+from featx.store.lmdb_sealed import SealedShard
+from tests.conftest import absent
+from tests.store_oracle import make_store
+from tests.test_gather import schema_of
+from tests.test_store_damage import data_file
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = ["-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-pthread"]
+ROWS = 600  # of the batch: more than a harmed record must have to reach beyond its file
+
+
+@pytest.fixture(scope="module")
+def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled fuzzer."""
+    compiler = os.environ.get("CXX", "c++").split()
+    if shutil.which(compiler[0]) is None:
+        absent(f"no C++ compiler {compiler[0]}", "FEATX_REQUIRE_NATIVE")
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "probe.cpp").write_text("int main() { return 0; }\n")
+    probe = [*compiler, *FLAGS, str(folder / "probe.cpp"), "-o", str(folder / "probe")]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        absent("the compiler has no sanitizers", "FEATX_REQUIRE_NATIVE")
+    sources = [path for path in sorted((ROOT / "csrc/store").glob("*.cpp")) if path.name != "module.cpp"]
+    made = [*compiler, *FLAGS, "-I", str(ROOT / "csrc/store"), *map(str, sources), str(ROOT / "tests/store_fuzz.cpp")]
+    subprocess.run([*made, "-o", str(folder / "store_fuzz")], check=True)
+    return folder / "store_fuzz"
+
+
+def numbers(values: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(values) + 1}q", len(values), *values)
+
+
+def text(value: bytes) -> bytes:
+    return struct.pack("<q", len(value)) + value
+
+
+def case(store: FolderStore, file: Path) -> bytes:
+    """What the fuzzer reads: the store in numbers, with offsets for addresses."""
+    (shard,) = store._shards
+    whole, told = file.read_bytes(), shard.words()
+    assert told is not None
+    weak, values = in_tree(store, whole) if told.kind == (0,) else in_arrays(shard)
+    if told.kind == (0,):
+        rest = (0, *told.rest[1:])
+    else:
+        start = told.rest[4] - whole.rindex(shard._arrays["keys"].tobytes())  # type: ignore[attr-defined]
+        rest = (*told.rest[:4], *(address - start for address in told.rest[4:]))
+        weak = [address - start for address in weak]
+    fields = store.schema.fields
+    sizes = [prod(f.shape_for(ROWS)) * (4 if f.name == "features" else f.memory_dtype.itemsize) for f in fields]
+    rows = (
+        _schema_words(store.schema, "float32").tolist(),
+        (*told.kind, 0, *rest),
+        [ROWS] + [0] * (5 + len(fields)),
+        sizes,
+    )
+    keys = [*(key.encode() for key in store), b"nobody", b"x" * 400]
+    pieces = [
+        *map(numbers, rows),
+        struct.pack("<q", len(keys)),
+        *map(text, keys),
+        numbers(weak),
+        numbers(values),
+        text(whole),
+    ]
+    return b"".join(pieces)
+
+
+def in_tree(store: FolderStore, whole: bytes) -> tuple[list[int], list[int]]:
+    """Where an LMDB file is structure, and where each record says how long it is: in its node, on its page, itself."""
+    (shard,) = store._shards
+    assert isinstance(shard, SealedShard)
+    tree = shard._opened
+    page = tree.meta.page_size
+    nodes = [p for p in range(2 * page, len(whole), page) if whole[p + 10] in (1, 2)]
+    weak = [place for p in nodes for place in (*range(p, p + 80), *range(p + page - 200, p + page))]
+    values = []
+    for key, value in tree.items():
+        weak += range(value.offset - 16, value.offset + 48)
+        values += [whole.rindex(key) - 8, value.offset - 4, value.offset]
+    return weak, values
+
+
+def in_arrays(shard: Shard) -> tuple[list[int], list[int]]:
+    """Addresses of what says where the records of an HDF5 file are."""
+    arrays = [shard._arrays[name] for name in ("keys", "start", "count", "size", "ordinal", "checksum")]  # type: ignore[attr-defined]
+    return [array.ctypes.data + i for array in arrays for i in range(array.nbytes)], []
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+@pytest.mark.parametrize(("dtype", "rows"), [("float16", None), ("bfloat16", None), ("int8", None), ("float32", 12)])
+def test_damaged_files_lead_nowhere_outside_of_them(
+    fuzz: Path, tmp_path: Path, backend: str, dtype: str, rows: int | None
+) -> None:
+    path = make_store(tmp_path / "s", backend, 30, schema=schema_of(dtype, rows, 19))
+    store = open_store(path)
+    assert isinstance(store, FolderStore)
+    (tmp_path / "case").write_bytes(case(store, data_file(path)))
+    rounds = os.environ.get("FEATX_FUZZ_ROUNDS", "300")
+    done = subprocess.run([fuzz, tmp_path / "case", "5", rounds], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert int(done.stdout) > int(rounds)  # most records of a damaged file are sound, and were read

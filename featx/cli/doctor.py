@@ -49,7 +49,7 @@ def findings() -> Iterator[Finding]:
     yield Finding("featx", "ok", f"{__version__} on Python {platform.python_version()}, {platform.machine()}")
     for name in NEEDED:
         yield package(name, f"pip install {name}", "missing")
-    for check in (opencv, torch, native):
+    for check in (opencv, torch, native, store_reader):
         yield check()
     for name, advice in OPTIONAL.items():
         yield package(name, advice, "warning")
@@ -105,6 +105,16 @@ def native() -> Finding:
         return Finding("compiled operators", "warning", f"slow plain-torch versions: {status.reason}", advice)
 
     return guarded("compiled operators", look, "make install")
+
+
+def store_reader() -> Finding:
+    """Our own compiled reader of stores."""
+    from featx.store.native import HOW_TO_BUILD, reader
+
+    found = reader()
+    if found.module:
+        return Finding("compiled store reader", "ok", f"{found.level} ({found.module.__file__})")
+    return Finding("compiled store reader", "warning", f"slow plain Python: {found.reason}", HOW_TO_BUILD)
 
 
 def guarded(part: str, look: Callable[[], Finding], advice: str) -> Finding:

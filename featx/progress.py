@@ -59,8 +59,9 @@ class Progress:
     """Counts pictures and busy time of one run.
 
     total: pictures of this part; done_before: those that an earlier run finished, which count as done but not
-    for the rate. unit: what is counted; "B" are bytes, told in kB, MB and so on. ``time("decode")`` measures a stage; stages run in several threads at once, so the shares
-    are of busy time: the seconds all threads spent in a stage, over the seconds they spent in any.
+    for the rate. unit: what is counted; "B" are bytes, told in kB, MB and so on. ``time("decode")`` measures a stage;
+    stages run in several threads at once, so the shares are of busy time: the seconds all threads spent in a stage,
+    over the seconds they spent in any.
     quiet: show nothing (but ``json``, being asked for, is still written). clock: seconds, for tests.
     """
 

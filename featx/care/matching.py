@@ -16,7 +16,8 @@ def iou(first: Array, second: Array) -> Array:
     common = np.prod(np.maximum(sides, 0), axis=2)
     areas = (np.prod(np.maximum(box[..., 2:] - box[..., :2], 0), axis=2) for box in (a, b))
     union = sum(areas) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    overlap: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return overlap
 
 
 def match(first: Array, second: Array, least: float = LEAST) -> tuple[Array, Array, Array]:

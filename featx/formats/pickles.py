@@ -2,8 +2,9 @@
 
 It knows the opcodes of protocols 0 to 5 that make numbers, text, bytes, plain containers and numpy arrays, and a short
 table of names, none of which is ever called: what ``numpy.core.multiarray._reconstruct`` would make is made in
-``remake``. Every other name, and every opcode that could reach one, is refused. Time and memory are bounded by the length of the input:
-no length is believed that the input does not back, and nothing is copied more often than a budget allows.
+``remake``. Every other name, and every opcode that could reach one, is refused. Time and memory are bounded by the
+length of the input: no length is believed that the input does not back, and nothing is copied more often than a budget
+allows.
 """
 
 from __future__ import annotations

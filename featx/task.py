@@ -97,6 +97,9 @@ class Task(ABC):
         There is one for each example, made when it is asked for. It depends on the seed, the epoch and the place of the
         example in it, so that what is drawn for an example does not depend on how a batch is shared or cut.
         Called in a background thread, so it must not touch the model or torch's global generator.
+
+        ``records`` lie in memory that other records take when the step, or the prediction, of this batch is over. What
+        is returned may be views of them; whatever is kept beyond that must be a copy.
         """
 
     @abstractmethod

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-import numpy as np
-
 from featx.errors import UsageError
 from featx.loading.feed import Feed
-from featx.loading.order import Order, Rows
+from featx.loading.order import Order, Rows, lengths_of
 from featx.loading.ring import Boxes, Dtype, Filled, Ring
 from featx.record import RecordBatch
 from featx.store import StoreReader
@@ -58,9 +56,7 @@ class FeatureLoader:
         if epochs is not None and epochs < 1:
             raise UsageError(f"epochs is {epochs}", "give how many epochs a pass has, or None for no end")
         self.store, self.keys, self.epochs = store, list(store.keys()) if keys is None else keys, epochs
-        lengths = None
-        if bucket and shuffle and store.schema.rows is None:
-            lengths = store.row_counts(self.keys)[:, 0].astype(np.int64)
+        lengths = lengths_of(store, self.keys) if bucket and shuffle and store.schema.rows is None else None
         self.order = Order(
             len(self.keys), batch, seed, rank=rank, world=world, shuffle=shuffle, drop_last=drop_last, lengths=lengths
         )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featx.errors import UsageError
 from featx.loading.chance import generator
 
+if TYPE_CHECKING:
+    from featx.store import StoreReader
+
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
+_AT_ONCE = 1 << 16  # keys
 POOL = 64  # batches' worth of shuffled examples that are sorted by length together
 
 
@@ -65,6 +70,12 @@ class Order:
         if self._lengths is None:
             return order
         return bucketed(order, self._lengths, self.group, generator(self.seed, "buckets", epoch))
+
+
+def lengths_of(store: StoreReader, keys: Sequence[str]) -> Rows:
+    """The number of rows of the record of each key, from its header: int64 ``[B]``. Raises KeyNotFound."""
+    parts = [store.row_counts(keys[begin : begin + _AT_ONCE])[:, 0] for begin in range(0, len(keys), _AT_ONCE)]
+    return np.concatenate([np.empty(0, np.int64), *parts])
 
 
 def bucketed(order: Rows, lengths: Rows, group: int, chance: np.random.Generator) -> Rows:

@@ -12,6 +12,8 @@ from featx.settings import Count, Limit, NotNegative, PartShare, Positive, Whole
 
 # Settings that change how a run goes, not what comes out of it: a run may go on with others.
 FREE = ("device", "workers", "checkpoint_every", "keep", "log_every", "tensorboard")
+# Settings that early versions had not, and what these did.
+LATER = {"bucket": False}
 
 Device = Annotated[
     str, Limit(lambda value: bool(re.fullmatch(r"cpu|cuda(:\d+)?", value)), "of the form cpu, cuda or cuda:N")
@@ -32,6 +34,8 @@ class TrainConfig:
     schedule: linear (to zero), cosine (to zero) or constant, behind ``warmup``: a fraction of all steps below 1, or
         a whole number of steps. clip: largest global norm of the gradient.
     precision: float32, or autocast to bfloat16, or (CUDA only) to float16 with a scaled loss.
+    bucket: batches of records with similar numbers of regions, where these vary, so that less is padded. Which examples
+        share a batch is then less a matter of chance; where all have the same number nothing changes.
     seed: of the order of examples, of what ``Task.prepare`` draws, of dropout, and of fresh weights.
     evaluate_every: epochs between evaluations; None: only at the end. patience: evaluations without a better score
         after which the run ends.
@@ -54,6 +58,7 @@ class TrainConfig:
     warmup: PartShare | Count = 0.1
     clip: Positive | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    bucket: bool = False
     seed: Whole = 0
     evaluate_every: Count | None = 1
     patience: Count | None = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from featx.errors import FeatxError
-from featx.task import Batch, Task
+from featx.task import Task
 from featx.train.distributed import World
+
+Item = TypeVar("Item")
 
 
 def rounds(count: int, world: World, size: int) -> list[range]:
@@ -22,10 +24,10 @@ def rounds(count: int, world: World, size: int) -> list[range]:
 
 def predictions(
     task: Task,
-    feed: Iterable[Batch | None],
+    feed: Iterable[Item | None],
     count: int,
     world: World,
-    forward: Callable[[Batch], list[Any]],
+    forward: Callable[[Item], list[Any]],
     stop: Callable[[], bool],
 ) -> list[Any] | None:
     """One prediction for each example, in order, in every process; None when ``stop`` said so.
@@ -34,11 +36,11 @@ def predictions(
     many there are. Raises FeatxError for one that is not JSON-able, or when their number is not that of the examples.
     """
     mine: list[Any] = []
-    for batch in feed:
+    for item in feed:
         if world.any(stop()):
             return None
-        if batch is not None:
-            mine += forward(batch)
+        if item is not None:
+            mine += forward(item)
     expected = len(range(world.rank, count, world.size))
     if len(mine) != expected:
         raise FeatxError(
@@ -77,9 +79,9 @@ def scores(task: Task, examples: Sequence[Any], found: Sequence[Any], world: Wor
 def evaluate(
     task: Task,
     examples: Sequence[Any],
-    feed: Iterable[Batch | None],
+    feed: Iterable[Item | None],
     world: World,
-    forward: Callable[[Batch], list[Any]],
+    forward: Callable[[Item], list[Any]],
     stop: Callable[[], bool],
 ) -> dict[str, float] | None:
     """Scores of ``examples``, whose batches ``feed`` brings; None when ``stop`` said so. The model is left training."""

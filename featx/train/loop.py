@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from featx.errors import Interrupted
 from featx.loading.feed import Feed
-from featx.task import Batch, Task
+from featx.task import Task
 from featx.train.check import check
 from featx.train.checkpoint import State
 from featx.train.config import TrainConfig
@@ -27,7 +27,7 @@ from featx.train.outcome import Outcome
 from featx.train.run import Run
 from featx.train.sources import Sources, opened
 from featx.train.stop import Stop
-from featx.train.supply import Place, Supply
+from featx.train.supply import Made, Place, Supply
 from featx.train.teller import Teller
 from featx.train.watch import Watch
 
@@ -154,13 +154,15 @@ class _Loop:
             return "epochs"
         return "max_steps" if self.state.step == self.steps else ""
 
-    def _step(self, feed: Feed[Place, Batch]) -> None:
+    def _step(self, feed: Feed[Place, Made]) -> None:
         """One step: wait for its pieces, learn from them, tell of it when it is time."""
         state = self.state
         with self.watch.waiting():
             pieces = [next(feed) for _ in range(self.config.accumulate)]
         with self.watch.working():
             scalars = self.learner.step([self.supply.place(piece) for piece in pieces], state.step)
+            for piece in pieces:
+                piece.release()
             state.step, state.position = state.step + 1, state.position + 1
             self.meter.add(state.step, scalars)
             due = state.step % self.config.log_every == 0 or not self._within_epoch()
@@ -199,9 +201,11 @@ class _Loop:
             self._export(self.run.best)
         return True
 
-    def _predict(self, batch: Batch) -> list[Any]:
+    def _predict(self, made: Made) -> list[Any]:
         with self.learner.autocast():
-            return self.task.predict(self.supply.place(batch))
+            found = self.task.predict(self.supply.place(made))
+        made.release()
+        return found
 
     def _export(self, target: Path) -> None:
         where = {"epoch": self._epoch, "step": self.state.step, "figures": self.state.figures}

@@ -11,7 +11,7 @@ from typing import Any
 from featx.errors import UsageError
 from featx.store import disk
 from featx.train.checkpoint import Checkpoints, room
-from featx.train.config import FREE
+from featx.train.config import FREE, LATER
 from featx.train.distributed import World
 
 _FREE = tuple(f"train.{name}" for name in FREE)
@@ -85,6 +85,7 @@ class Run:
             begun = self._begun_with()
             if begun is None:
                 raise UsageError(f"{self.config} is not that of a run any more", "restore it, or begin with --fresh")
+            begun["train"] = {n: v for n, v in LATER.items() if n in now["train"]} | begun["train"]
             check_same(begun, now, self.folder)
             return begun
         with disk.room(self.folder):

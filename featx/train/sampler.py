@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from featx.errors import UsageError
 from featx.loading.chance import generator
-
-Rows = np.ndarray[Any, np.dtype[np.int64]]
+from featx.loading.order import Rows, bucketed
 
 
 class Sampler:
@@ -19,9 +17,13 @@ class Sampler:
     Batch b of an epoch has the same examples however many processes there are: process ``rank`` of ``world`` takes
     ``b[rank::world]``, in ``pieces`` pieces. Raises UsageError when a batch cannot be cut evenly, because then the mean
     over processes and pieces would not be the mean over the batch, and when there is not one full batch.
+    lengths: of each example, for batches of similar lengths, see :func:`featx.loading.order.bucketed`.
     """
 
-    def __init__(self, count: int, batch: int, seed: int, *, rank: int = 0, world: int = 1, pieces: int = 1) -> None:
+    def __init__(
+        self, count: int, batch: int, seed: int, *, rank: int = 0, world: int = 1, pieces: int = 1,
+        lengths: Rows | None = None,
+    ) -> None:  # fmt: skip
         if batch % (world * pieces):
             raise UsageError(
                 f"train.batch is {batch}, which {world} process(es) x train.accumulate {pieces} cannot share evenly",
@@ -33,6 +35,7 @@ class Sampler:
             )
         self.count, self.batch, self.seed = count, batch, seed
         self.rank, self.world, self.pieces = rank, world, pieces
+        self._lengths = lengths
         self._order = lru_cache(maxsize=2)(self._shuffle)  # threads work at the end of one epoch and the next at once
 
     @property
@@ -51,4 +54,7 @@ class Sampler:
         return mine[piece * size : (piece + 1) * size]
 
     def _shuffle(self, epoch: int) -> Rows:
-        return generator(self.seed, "order", epoch).permutation(self.count)
+        order = generator(self.seed, "order", epoch).permutation(self.count)
+        if self._lengths is None:
+            return order
+        return bucketed(order, self._lengths, self.batch, generator(self.seed, "buckets", epoch))

@@ -47,9 +47,11 @@ def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
     with suppress(FileNotFoundError):
         if not sealed:
             return [LogShard(folder / log.FILE, schema)]
-    if not read_meta(path):
+    meta = read_meta(path)
+    if not meta:
         return []
-    return [SealedShard(path, schema) if sealed else LmdbShard(path, schema)]
+    finished = sealed or meta.page_size == PAGE  # only a part of format 1 is written as LMDB
+    return [SealedShard(path, schema) if finished else LmdbShard(path, schema)]
 
 
 def open_log(folder: Path, schema: Schema) -> LmdbLog:

@@ -1,0 +1,16 @@
+"""Cases 1 and 2 at the store: SIGKILL at random moments. The long form is ``python -m tests.kill_store --times 200``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kill_store import loop
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+def test_killed_at_random_moments_a_store_loses_nothing_and_holds_nothing_wrong(tmp_path: Path, backend: str) -> None:
+    seen = loop(tmp_path, backend, times=8, seed=4, longest=0.1)
+    assert seen.kills == 8
+    assert "ledger.jsonl" in seen.files

@@ -7,6 +7,7 @@ for each function.
 from __future__ import annotations
 
 from featx.care.compact import compact
+from featx.care.difference import Diff, Hint, diff
 from featx.care.merge import Merged, merge
 from featx.care.pull import pull
 from featx.care.push import push
@@ -16,6 +17,6 @@ from featx.care.split import Split, split
 from featx.care.transfer import Transfer
 
 __all__ = [
-    "Merged", "PartRepair", "Repair", "Sample", "Split", "Transfer",
-    "check_sample", "compact", "drop_damaged", "merge", "pull", "push", "repair", "split",
+    "Diff", "Hint", "Merged", "PartRepair", "Repair", "Sample", "Split", "Transfer",
+    "check_sample", "compact", "diff", "drop_damaged", "merge", "pull", "push", "repair", "split",
 ]  # fmt: skip

@@ -6,13 +6,13 @@ import math
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from featx.codec import store_key
 from featx.errors import FeatxError, StoreError, UsageError
-from featx.store import Manifest, PartManifest, Problem, StoreReader, disk, open_store
+from featx.store import Manifest, PartManifest, Problem, disk, open_store
 from featx.store.base import backend
 from featx.store.manifest import part_folder
 
@@ -92,10 +92,10 @@ def check_sample(
         return Sample(store, len(reader), len(chosen), len(damaged), [*problems, *damaged])
 
 
-def choose(reader: StoreReader, count: int, seed: int) -> list[str]:
-    """``count`` keys, each set of them equally likely, in the order of the store; memory for the chosen alone."""
+def choose(keys: Iterable[str], count: int, seed: int) -> list[str]:
+    """``count`` of the keys, each set of them equally likely, in their order; memory for the chosen alone."""
     draw, kept = random.Random(seed), []
-    for place, key in enumerate(reader):
+    for place, key in enumerate(keys):
         if place < count:
             kept.append((place, key))
         elif (other := draw.randint(0, place)) < count:

@@ -251,3 +251,27 @@ def test_a_schema_of_no_possible_record_is_not_gathered(fields: tuple[Field, ...
     assert not gatherable(Schema(fields))
     assert gatherable(SMALL)
     assert layout(SMALL, 1)[1] % 16 == 0
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+def test_opening_reads_no_keys_and_that_one_is_missing_is_said_only_of_sound_ones(tmp_path: Path, backend: str) -> None:
+    path = fill(tmp_path / "s", backend, SCHEMA, 40)
+    file, keys = data_file(path), list(open_store(path))
+    whole, last = bytearray(file.read_bytes()), keys[-1].encode()
+    place = whole.rindex(last)  # in the tree, or among the keys
+    whole[place + len(last) - 1] ^= 4
+    file.write_bytes(whole)
+    store = open_store(path)
+    assert len(store) == 40
+    assert_same(store.get_batch(keys[:5]), plain(store, keys[:5]))
+    for ask in (
+        lambda: store.get_batch([keys[0], keys[-1]]),
+        lambda: store.row_counts(["nobody"]),
+        lambda: "nobody" in store,
+        lambda: store.find(b"nobody"),
+        lambda: list(store),
+        lambda: list(store.keys("source")),
+    ):
+        with pytest.raises(StoreDamaged, match=file.name):
+            ask()
+    assert store[keys[3]] == record_of(keys[3], SCHEMA)

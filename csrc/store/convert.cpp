@@ -131,7 +131,7 @@ FEATX_AVX512 size_t convert_avx512(float* out, const Byte* in, size_t n, const F
 #endif
 
 template <typename Format>
-void convert(float* out, const Byte* in, size_t n, const Format& format, bool stream) {
+void convert(float* out, const Byte* in, size_t n, const Format& format, [[maybe_unused]] bool stream) {
 #ifdef FEATX_X86
   if (level() != Level::plain) {
     const auto place = reinterpret_cast<uintptr_t>(out) % 64;

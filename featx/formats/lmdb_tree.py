@@ -72,6 +72,13 @@ class _Page(NamedTuple):
     faults: list[Fault]
 
 
+def _near(page: _Page, key: bytes) -> Iterator[Place]:
+    """The places of a leaf, the likely one first: a damaged leaf may be out of order."""
+    likely = bisect_right(page.keys, key) - 1
+    yield from page.places[max(likely, 0) :]
+    yield from page.places[: max(likely, 0)]
+
+
 def data_file(path: Path) -> Path:
     """The file of an environment, which is a folder with ``data.mdb`` or the file itself."""
     return path / "data.mdb" if path.is_dir() else path
@@ -126,7 +133,7 @@ class LmdbTree:
                     return None
                 page = self._page(number)
                 if page.leaf:
-                    return next((place for place in page.places if place.key == key), None)
+                    return next((place for place in _near(page, key) if place.key == key), None)
                 # The first key of a branch page is empty: it stands for everything below the second.
                 number = page.below[max(bisect_right(page.keys, key) - 1, 0)] if page.below else _NO_PAGE
         except _Broken as broken:

@@ -1,0 +1,63 @@
+"""Keys and sizes of pictures that a foreign file has under ids, or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from featx.errors import UsageError
+from featx.formats.options import Options
+
+
+def key_of(name: str, options: Options) -> str:
+    """The key of the picture that a source calls ``name``, by the template ``options.key``. Raises UsageError."""
+    try:
+        try:
+            return options.key.format(name)
+        except ValueError:
+            return options.key.format(int(name))
+    except (ValueError, LookupError) as error:
+        raise UsageError(
+            f"--key {options.key!r} makes no key of {name!r}: {error}",
+            "use one pair of braces: COCO_val2014_{:012d}, or img-{}",
+        ) from None
+
+
+class Sizes:
+    """Sizes (height, width) by key, from the file ``options.sizes``; none without one. Raises UsageError.
+
+    The file is JSON ``{key: [height, width]}``, the annotations of COCO, or lines ``key,height,width``.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._known: dict[str, tuple[int, int]] = {}
+        if not options.sizes:
+            return
+        try:
+            text = Path(options.sizes).read_text("utf-8")
+            self._known = _from_json(json.loads(text)) if text.lstrip()[:1] == "{" else _from_lines(text)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"the sizes in {options.sizes} cannot be read: {error!r}",
+                             "give JSON {key: [height, width]}, COCO's annotations, or lines `key,height,width`") from None  # fmt: skip
+
+    def find(self, key: str) -> tuple[int, int] | None:
+        """The size of a picture, None when it was not told."""
+        return self._known.get(key)
+
+    def need(self, key: str) -> tuple[int, int]:
+        """The size of a picture. Raises ValueError when it was not told."""
+        if key not in self._known:
+            raise ValueError(f"the size of picture {key!r} is not in the file: --sizes names where it is")
+        return self._known[key]
+
+
+def _from_json(found: Any) -> dict[str, tuple[int, int]]:
+    if isinstance(found.get("images"), list):
+        return {Path(one["file_name"]).stem: (int(one["height"]), int(one["width"])) for one in found["images"]}
+    return {str(key): (int(height), int(width)) for key, (height, width) in found.items()}
+
+
+def _from_lines(text: str) -> dict[str, tuple[int, int]]:
+    rows = (line.rsplit(",", 2) for line in text.splitlines() if line.strip())
+    return {key: (int(height), int(width)) for key, height, width in rows}

@@ -1,6 +1,7 @@
 """Stores of earlier releases stay readable: ``tests/golden_bytes`` holds one of each format version and backend.
 
-A fixture is never written again; a new format version adds new ones.
+A fixture is never written again; a new format version adds new ones. Those of version 2 were made by :func:`write`
+below, by featx 0.1.0 with h5py 3.16: ``v2-lmdb`` and ``v2-hdf5`` are complete, ``v2-open`` lacks the end of part 1.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import pytest
 import xxhash
 
 from featx.codec import store_key
-from featx.errors import UsageError
+from featx.errors import StoreError, UsageError
 from featx.record import Record
 from featx.schema import Array, Field, Schema
-from featx.store import create_store, open_store, verify
+from featx.store import create_store, open_part, open_store, verify
 
 GOLDEN = Path(__file__).parent / "golden_bytes"
 SCHEMA = Schema(
@@ -30,6 +31,8 @@ SCHEMA = Schema(
         Field("pooled", "float16", (3,), "picture"),
     )
 )
+SCHEMA_2 = Schema((*SCHEMA.fields, Field("codes", "int8", (3,))))
+LABELS = {"objects": ["cat", "dog"]}
 ORDER = ["long/" * 100 + ".jpg", "né.jpg", "b.jpg"]
 
 
@@ -41,26 +44,54 @@ def record(rows: int, count: int, size: tuple[int, int]) -> Record:
     return Record(features, boxes, size, count, extra)
 
 
+def write(path: Path, backend: str, *, finish: bool = True) -> None:
+    """What the fixtures of version 2 hold: two parts, three records, one refusal."""
+    sources = {"pictures": 4, "sha256": "a3" * 32}
+    create_store(path, backend, SCHEMA_2, {"made by": "featx 0.1.0"}, LABELS, parts=2, sources=sources)
+    for part, ordinals in enumerate(((0, 1), (2,))):
+        with open_part(path, part) as writer:
+            for ordinal in ordinals:
+                writer.put(ORDER[ordinal], with_codes(EXPECTED[ORDER[ordinal]]), ordinal)
+                writer.commit()
+            if part == 0:
+                writer.refuse("broken.jpg", 3, "/photos/broken.jpg", "truncated", "the file ends early")
+            if part == 0 or finish:
+                writer.finish()
+
+
+def with_codes(old: Record) -> Record:
+    """A record of version 2: with numbers that int8 holds exactly, from 0 to 255 times the row's number."""
+    rows = len(old.features)
+    codes = np.outer(np.arange(1, rows + 1), [0, 255, 128]).astype(np.float32)
+    return Record(old.features, old.boxes, old.size, old.count, {**old.extra, "codes": codes})
+
+
 EXPECTED = {"b.jpg": record(1, 1, (3, 4)), "né.jpg": record(3, 2, (480, 640)), ORDER[0]: record(0, 0, (5, 6))}
 
 
-DIGEST = "c70e31de074a6280b71207f9bebfc816"
+DIGESTS = {1: "c70e31de074a6280b71207f9bebfc816", 2: "92a2cb44de6301ca2339b74ec9f258cb"}
+VERSIONS = ["v1-lmdb", "v1-hdf5", "v2-lmdb", "v2-hdf5"]
 
 
-@pytest.fixture(params=["v1-lmdb", "v1-hdf5"])
+@pytest.fixture(params=VERSIONS)
 def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDEN / request.param, tmp_path / "store"))
+
+
+def expected(format: int) -> dict[str, Record]:
+    """What the fixtures of a version hold."""
+    return {key: record if format == 1 else with_codes(record) for key, record in EXPECTED.items()}
 
 
 def test_a_store_of_an_earlier_release_reads_as_it_was_written(golden: Path) -> None:
     store = open_store(golden)
     assert list(store) == ["b.jpg", ORDER[0], "né.jpg"]
     assert list(store.keys("source")) == ORDER
-    for key, expected in EXPECTED.items():
-        assert store[key] == expected
+    for key, record in expected(store.manifest.format).items():
+        assert store[key] == record
     assert [(r.key, r.ordinal, r.reason) for r in store.failures()] == [("broken.jpg", 3, "truncated")]
-    assert store.labels == {"objects": ["cat", "dog"]}
-    assert store.schema == SCHEMA
+    assert store.labels == LABELS
+    assert store.schema == (SCHEMA if store.manifest.format == 1 else SCHEMA_2)
     assert store.manifest.sources == {"pictures": 4, "sha256": "a3" * 32}
     assert [(part.part, part.totals.records) for part in store.parts] == [(0, 2), (1, 1)]
 
@@ -68,7 +99,7 @@ def test_a_store_of_an_earlier_release_reads_as_it_was_written(golden: Path) -> 
 def test_the_digest_of_an_earlier_release_is_still_ours(golden: Path) -> None:
     report = verify(golden)
     assert report.problems == []
-    assert report.totals.digest == DIGEST
+    assert report.totals.digest == DIGESTS[open_store(golden).manifest.format]
 
 
 def test_the_digest_is_the_sum_that_the_specification_says(golden: Path) -> None:
@@ -76,11 +107,78 @@ def test_the_digest_is_the_sum_that_the_specification_says(golden: Path) -> None
     for key in EXPECTED:
         checksum = store.stored_bytes(key)[40:48]
         total += xxhash.xxh3_128_intdigest(store_key(key) + b"\0" + checksum)
-    assert f"{total % 2**128:032x}" == DIGEST
+    assert f"{total % 2**128:032x}" == DIGESTS[store.manifest.format]
 
 
-def test_the_frame_of_a_sealed_hdf5_file_is_the_hash_that_the_specification_says() -> None:
-    folder = GOLDEN / "v1-hdf5/parts/00000-of-00002"
+def test_what_is_written_today_has_the_bytes_of_the_fixtures(tmp_path: Path) -> None:
+    write(tmp_path / "lmdb", "lmdb")
+    write(tmp_path / "open", "lmdb", finish=False)
+    for name, fixture in (("lmdb", "v2-lmdb"), ("open", "v2-open")):
+        for path in (path for path in (GOLDEN / fixture).rglob("*") if path.suffix in (".log", ".lmdb", ".jsonl")):
+            assert (tmp_path / name / path.relative_to(GOLDEN / fixture)).read_bytes() == path.read_bytes()
+    for part in (GOLDEN / "v2-lmdb").rglob("part.json"):
+        said = json.loads(part.read_text())
+        assert json.loads((tmp_path / "lmdb" / part.relative_to(GOLDEN / "v2-lmdb")).read_text()) == said
+    write(tmp_path / "hdf5", "hdf5")
+    with open_store(tmp_path / "hdf5") as store:
+        assert store.manifest.totals == open_store(GOLDEN / "v2-hdf5").manifest.totals
+
+
+def test_an_open_part_of_an_earlier_release_reads_and_goes_on(tmp_path: Path) -> None:
+    path = Path(shutil.copytree(GOLDEN / "v2-open", tmp_path / "store"))
+    with open_store(path, partial=True) as store:
+        assert {key: store[key] for key in store} == expected(2)
+    with open_part(path, 1) as writer:
+        assert "b.jpg" in writer.done
+        writer.finish()
+    assert verify(path).totals.digest == DIGESTS[2]
+    (file,) = path.glob("parts/00001-of-00002/records.lmdb")
+    assert file.read_bytes() == (GOLDEN / "v2-lmdb/parts/00001-of-00002/records.lmdb").read_bytes()
+
+
+def unfinished(golden: Path) -> Path:
+    """The store as if its last writer, of format 1, had not come to its end."""
+    manifest, part = golden / "manifest.json", golden / "parts/00001-of-00002"
+    data = {**json.loads(manifest.read_text()), "complete": False, "totals": None}
+    del data["checksum"]
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
+    manifest.write_text(json.dumps({**data, "checksum": xxhash.xxh3_64_hexdigest(canonical)}))
+    names = json.loads((part / "part.json").read_text())["aliases"].values()
+    (part / "aliases.jsonl").write_text("".join(json.dumps({"key": name}) + "\n" for name in names))
+    (part / "part.json").unlink()
+    for sealed in part.glob("*.h5"):  # format 1 wrote HDF5 parts as LMDB files
+        sealed.unlink()
+        shutil.copy(GOLDEN / "v1-lmdb/parts/00001-of-00002/records.lmdb", part / "journal-00000.lmdb")
+    return golden
+
+
+@pytest.mark.parametrize("name", ["v1-lmdb", "v1-hdf5"])
+def test_a_part_that_format_1_left_unfinished_can_be_read_and_is_not_written(tmp_path: Path, name: str) -> None:
+    path = unfinished(Path(shutil.copytree(GOLDEN / name, tmp_path / "store")))
+    with open_store(path, partial=True) as store:
+        assert {key: store[key] for key in store} == EXPECTED
+    assert verify(path).problems == []
+    before = {file: file.read_bytes() for file in path.rglob("records*")}
+    for part, retry in ((1, False), (0, True)):
+        with pytest.raises(StoreError, match="was begun in format 1, this featx writes format 2") as caught:
+            open_part(path, part, retry_refused=retry)
+        assert "partial=True" in caught.value.hint
+    assert {file: file.read_bytes() for file in path.rglob("records*")} == before
+
+
+@pytest.mark.parametrize("name", ["v1-lmdb", "v1-hdf5"])
+def test_a_finished_part_of_format_1_is_done(tmp_path: Path, name: str) -> None:
+    path = Path(shutil.copytree(GOLDEN / name, tmp_path / "store"))
+    with open_part(path, 0) as writer:
+        assert writer.finished is not None
+        assert "né.jpg" in writer.done
+        writer.finish()
+    assert open_store(path).manifest.format == 1
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_frame_of_a_sealed_hdf5_file_is_the_hash_that_the_specification_says(version: int) -> None:
+    folder = GOLDEN / f"v{version}-hdf5/parts/00000-of-00002"
     state = xxhash.xxh3_128()
     with h5py.File(folder / "records-00000.h5") as file:
         for name in ("keys", "start", "count", "size", "ordinal", "checksum"):
@@ -88,13 +186,25 @@ def test_the_frame_of_a_sealed_hdf5_file_is_the_hash_that_the_specification_says
     assert json.loads((folder / "part.json").read_text())["frames"] == {"records-00000.h5": state.hexdigest()}
 
 
-def test_the_frame_of_an_lmdb_file_is_the_hash_that_the_specification_says() -> None:
-    folder = GOLDEN / "v1-lmdb/parts/00000-of-00002"
+@pytest.mark.parametrize(("version", "size"), [(1, 4096), (2, 2048)])
+def test_the_frame_of_an_lmdb_file_is_the_hash_that_the_specification_says(version: int, size: int) -> None:
+    folder = GOLDEN / f"v{version}-lmdb/parts/00000-of-00002"
     data = (folder / "records.lmdb").read_bytes()
-    newer = max((0, 4096), key=lambda page: struct.unpack_from("<Q", data, page + 144))  # by number of commit
+    newer = max((0, size), key=lambda page: struct.unpack_from("<Q", data, page + 144))  # by number of commit
     (root,) = struct.unpack_from("<Q", data, newer + 128)  # with two records the root is the only leaf
-    frame = xxhash.xxh3_128_hexdigest(data[:8192] + data[root * 4096 : (root + 1) * 4096])
+    frame = xxhash.xxh3_128_hexdigest(data[: 2 * size] + data[root * size : (root + 1) * size])
     assert json.loads((folder / "part.json").read_text())["frames"] == {"records.lmdb": frame}
+
+
+def test_the_hash_of_a_file_is_that_which_the_specification_says() -> None:
+    for version in VERSIONS:
+        for part in (GOLDEN / version).rglob("part.json"):
+            for name, said in json.loads(part.read_text())["hashes"].items():
+                data = (part.parent / name).read_bytes()
+                if version == "v2-lmdb" and name == "records.lmdb":
+                    assert said == "tail:" + xxhash.xxh3_128_hexdigest(data[4096:] + data[:4096])
+                else:
+                    assert said == xxhash.xxh3_128_hexdigest(data)
 
 
 def test_a_store_of_an_earlier_release_can_be_read_without_write_permission(golden: Path) -> None:

@@ -1,6 +1,21 @@
 """A run killed at any moment resumes by itself and ends with the same content.
 
 The oracle is ``tests.store_oracle``: every record can be computed from its key, so nothing that is wrong can pass.
+
+Where the cases are that every store must survive::
+
+    1, 2    killed at random moments, resumed     here, test_store_kill; of the whole command test_kill
+    3, 13   killed between any two steps          here (halfway through a seal: HDF5 before its first flush)
+    4       interrupted once, twice               here; of the whole command test_cli
+    5       power cut at every step               test_store_power
+    6       disk full                             here
+    7       growth never loses                    test_store_contract
+    9, 10   one of four writers dies; two on one  test_store_process
+    11, 12  cut files, flipped bits               test_store_damage, test_store_flips, test_store_log
+    14, 15  manifests that are bad, or disagree   test_store_manifest
+    17      stores of earlier releases            test_store_golden
+    22      keys                                  test_store_contract, test_codec
+    23      fork, pickle, threads                 test_store_process
 """
 
 from __future__ import annotations
@@ -268,6 +283,55 @@ def test_a_disk_that_fills_up_is_told_with_what_is_needed_and_free(tmp_path: Pat
     check_committed(path, [])
     write_store(path, backend)
     check_whole(path, tmp_path / "calm")
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_an_interrupt_keeps_what_was_committed_and_a_second_one_harms_nothing(
+    tmp_path: Path, backend: str, background: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "GROUP_BYTES", 10_000 if background else 10**8)
+    write_store(tmp_path / "calm", backend, 12, 1)
+    path, committed = tmp_path / "s", names(3)
+    create_store(path, backend, SCHEMA, PROVENANCE)
+
+    class Interrupted(disk.Disk):
+        def sync(self, path: Path) -> None:
+            if path.name == "records.log":
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+            super().sync(path)
+
+    def work() -> None:
+        with open_part(path) as writer:
+            write_missing(writer, enumerate(committed))
+            with disk.using(Interrupted()):
+                for ordinal, name in list(enumerate(names(12)))[3:]:
+                    writer.put(name, record_of(name), ordinal)
+                writer.commit()
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    check_committed(path, committed)
+    with open_part(path) as writer:  # nobody holds the lock
+        assert all(name in writer.done for name in committed)
+    write_store(path, backend, 12, 1)
+    check_whole(path, tmp_path / "calm")
+
+
+def test_pictures_with_long_names_keep_them_when_a_finished_part_is_opened_again(tmp_path: Path, backend: str) -> None:
+    long = "deep/" * 100 + "name.jpg"
+    create_store(tmp_path / "s", backend, SCHEMA, PROVENANCE)
+    with open_part(tmp_path / "s") as writer:
+        writer.put(long, record_of(long), 0)
+        writer.refuse("b", 1, "b.jpg", "empty", "no bytes")
+        writer.finish()
+    with open_part(tmp_path / "s", retry_refused=True) as writer:
+        assert list(open_store(tmp_path / "s", partial=True)) == [long]
+        writer.put("b", record_of("b"), 1)
+        writer.finish()
+    with open_store(tmp_path / "s") as store:
+        assert list(store) == ["b", long]
+        assert store[long] == record_of(long)
 
 
 def limited_to(size: int, work: Callable[[], object]) -> int:

@@ -160,6 +160,16 @@ def test_a_file_of_another_size_than_its_part_says_is_damaged(store: Path, size:
     assert any(problem.message for problem in verify(store).problems)
 
 
+def test_a_manifest_of_another_schema_than_its_records_is_noticed_with_both_values(store: Path) -> None:
+    schema = json.loads((store / "manifest.json").read_text())["schema"]
+    schema["fields"][0]["shape"] = [97]
+    rewrite(store / "manifest.json", schema=schema)
+    key = next(iter(open_store(store)))
+    with pytest.raises(StoreDamaged, match=rf"{key}.* is \d+ bytes long, its \d+ rows make \d+"):
+        open_store(store)[key]
+    assert len([problem for problem in verify(store).problems if problem.key is not None]) == 9
+
+
 def test_a_moved_store_is_the_same_store(store: Path, tmp_path: Path) -> None:
     before = open_store(store).manifest
     store.rename(tmp_path / "moved")

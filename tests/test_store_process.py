@@ -157,6 +157,30 @@ def test_parts_written_by_processes_at_once_make_the_same_store_as_one_process(t
     assert all(store[key] == record_of(key) for key in store)
 
 
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+def test_one_of_four_writers_dies_and_only_its_part_is_made_again(tmp_path: Path, backend: str) -> None:
+    path = tmp_path / "s"
+    for part in (0, 1, 3):
+        write_part(str(path), backend, part, 4, 40)
+    child = os.fork()
+    if child == 0:
+        with open_part(path, 2) as writer:
+            write_missing(writer, list(enumerate(names(40)))[2::4][:5])
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    with pytest.raises(StoreError, match="3 of 4 parts are done"):
+        open_store(path)
+    computed = []
+    for part in range(4):
+        with open_part(path, part) as writer:
+            computed += write_missing(writer, list(enumerate(names(40)))[part::4])
+            writer.finish()
+    assert computed == names(40)[2::4][5:]
+    store = open_store(path)
+    assert store.manifest.totals == open_store(make_store(tmp_path / "one", "lmdb", 40)).manifest.totals
+    assert all(store[key] == record_of(key) for key in store)
+
+
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
     create_store(tmp_path / "s", "lmdb", SCHEMA, PROVENANCE, parts=3)
     code = (

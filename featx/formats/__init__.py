@@ -25,6 +25,7 @@ FORMATS = {
     "volta-lmdb": "featx.formats.volta_lmdb:VoltaLmdb",
     "volta-npy-lmdb": "featx.formats.volta_lmdb:VoltaNpyLmdb",
     "mmf-lmdb": "featx.formats.mmf_lmdb:MmfLmdb",
+    "uniter-lmdb": "featx.formats.uniter_lmdb:UniterLmdb",
 }
 
 

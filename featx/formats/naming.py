@@ -37,18 +37,28 @@ class Sizes:
         try:
             text = Path(options.sizes).read_text("utf-8")
             self._known = _from_json(json.loads(text)) if text.lstrip()[:1] == "{" else _from_lines(text)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"the sizes in {options.sizes} cannot be read: {error!r}",
-                             "give JSON {key: [height, width]}, COCO's annotations, or lines `key,height,width`") from None  # fmt: skip
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise UsageError(
+                f"the sizes in {options.sizes} cannot be read: {error!r}",
+                "give JSON {key: [height, width]}, COCO's annotations, or lines `key,height,width`",
+            ) from None
 
     def find(self, key: str) -> tuple[int, int] | None:
         """The size of a picture, None when it was not told."""
         return self._known.get(key)
 
+    def must(self, path: Path) -> None:
+        """Raise UsageError when no sizes were told at all; ``path`` is the source that has none."""
+        if not self._known:
+            raise UsageError(
+                f"{path} has no sizes of its pictures, so its boxes cannot be told in pixels",
+                "--sizes FILE gives them: JSON {key: [height, width]}, COCO's annotations, or lines `key,height,width`",
+            )
+
     def need(self, key: str) -> tuple[int, int]:
         """The size of a picture. Raises ValueError when it was not told."""
         if key not in self._known:
-            raise ValueError(f"the size of picture {key!r} is not in the file: --sizes names where it is")
+            raise ValueError(f"the size of picture {key!r} is not among those that --sizes told")
         return self._known[key]
 
 

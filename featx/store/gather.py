@@ -173,7 +173,7 @@ def _schema_words(schema: Schema, features: str) -> Array:
         field = slot.field
         if slot.name != field.name:  # the scales of the next one
             continue
-        kept = field.dtype == (features if field is schema.fields[0] else str(field.memory_dtype))
+        kept = field.dtype == (features if field == schema.fields[0] else str(field.memory_dtype))
         words += [number, _AS_STORED if kept else _WIDENED[field.dtype], prod(field.shape)]
     return np.array(words, np.int64)
 

@@ -289,7 +289,7 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_resume(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "featx", "extract", str(photos), str(store), "--config", TINY]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for _ in range(600):
-        if list(store.glob("parts/*/*.lmdb")):
+        if list(store.glob("parts/*/records.log")):
             break
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
@@ -388,7 +388,7 @@ def test_an_output_that_fails_leaves_no_draft_and_the_old_file(store: Path, tmp_
 def test_what_the_system_refuses_is_the_users_to_mend(kind: Any, monkeypatch: Any, store: Path, capsys: Any) -> None:
     number = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR}[kind]
 
-    def refuse(path: str) -> None:
+    def refuse(path: str, **_: object) -> None:
         raise OSError(number, os.strerror(number), "/some/file")
 
     monkeypatch.setattr("featx.cli.verify.verify", refuse)

@@ -66,6 +66,12 @@ class Groups:
             self.open = Group(self._memory)
         return self.open.space(length)
 
+    def add(self, key: bytes, record: Bytes, name: str | None) -> None:
+        """Add a record to the open group, and the original of its key if that is shortened."""
+        self.open.add(key, record, name)
+        if self.open.size >= self._limit:
+            self.send()
+
     def send(self) -> None:
         """Commit the open group in the background, after waiting for the one before."""
         self.wait()

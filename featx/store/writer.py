@@ -144,7 +144,7 @@ class PartWriter:
         record.check(self.schema)
         space = self._groups.space(layout(self.schema, len(record.features))[1])
         encode_into(space, record, self.schema, stored, ordinal)
-        self._groups.open.add(stored, space, _alias(key, stored))
+        self._groups.add(stored, space, _alias(key, stored))
 
     def put_stored(self, key: str, stored: bytes) -> None:
         """Add a record of a store of the same schema as it is stored there: its bytes, checked against its checksum.
@@ -154,7 +154,7 @@ class PartWriter:
         name = self._fresh(key)
         unpack(stored, self.schema, name)
         self._groups.space(len(stored))
-        self._groups.open.add(name, stored, _alias(key, name))
+        self._groups.add(name, stored, _alias(key, name))
 
     def refuse(self, key: str, ordinal: int, source: str, reason: str, message: str) -> None:
         """Note that a picture cannot be used; goes to the ledger with the next commit."""

@@ -70,7 +70,7 @@ def test_a_spread_is_that_of_all_values_together() -> None:
         exact = np.quantile(whole, share, method="inverted_cdf")
         assert spread.quantile(share) == pytest.approx(exact, rel=1 / 128, abs=1e-30)
     edges = np.array([-1, -0.1, 0.05, 1.03, 10, 200.0])
-    assert np.abs(spread.histogram(edges) - np.histogram(whole, edges)[0]).sum() <= 6  # values at the edges
+    assert np.abs(spread.histogram(edges) - np.histogram(whole, edges)[0]).max() <= 3  # values near the edges
 
 
 def test_values_that_are_not_finite_are_counted_apart() -> None:

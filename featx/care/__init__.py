@@ -14,9 +14,10 @@ from featx.care.push import push
 from featx.care.repair import PartRepair, Repair, drop_damaged, repair
 from featx.care.sample import Sample, check_sample
 from featx.care.split import Split, split
+from featx.care.statistics import Statistics, stats
 from featx.care.transfer import Transfer
 
 __all__ = [
-    "Diff", "Hint", "Merged", "PartRepair", "Repair", "Sample", "Split", "Transfer",
-    "check_sample", "compact", "diff", "drop_damaged", "merge", "pull", "push", "repair", "split",
+    "Diff", "Hint", "Merged", "PartRepair", "Repair", "Sample", "Split", "Statistics", "Transfer",
+    "check_sample", "compact", "diff", "drop_damaged", "merge", "pull", "push", "repair", "split", "stats",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ COMMANDS = {
     "get": "read one record into an .npz file",
     "draw": "draw a record's boxes and names on its picture",
     "verify": "check every byte of a store, or a sample; repair it",
+    "stats": "say what the records of a store are like; a picture",
     "diff": "compare two stores, and say which step of the pipeline differs",
     "merge": "put several stores together",
     "split": "take a store apart",

@@ -72,7 +72,13 @@ def _reasons(found: Diff, area: Area) -> None:
         end = room.x0 + max(4, round(200 * share))
         room.fill(chart.RULE, room.x0, top + 10, room.x0 + 200, top + 30)
         room.fill(chart.GLOW, room.x0, top + 10, end, top + 30)
-        letters.write(room.canvas, f"{100 * share:.0f} %", (room.x0 + 214, top + 28), chart.TEXT, chart.GLOW)
+        letters.write(
+            room.canvas,
+            f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %",
+            (room.x0 + 214, top + 28),
+            chart.TEXT,
+            chart.GLOW,
+        )
         chart.paragraph(Area(room.canvas, room.x0 + 300, top, room.x1, top + 2 * _LINE + 4), [hint.text])
 
 
@@ -127,5 +133,5 @@ def _worst(found: Diff, area: Area) -> None:
         letters.write(room.canvas, f"{value:.3f}", (room.x0, base), chart.TEXT, chart.GLOW)
         name = letters.shortened(key, chart.TEXT, 400)
         letters.write(room.canvas, name, (room.x0 + 90, base), chart.TEXT, chart.WHITE)
-        said = letters.shortened("; ".join(text.split(":")[0] for text in why), chart.TEXT, room.width - 540)
+        said = letters.shortened("; ".join(why), chart.TEXT, room.width - 540)
         letters.write(room.canvas, said, (room.x0 + 530, base), chart.TEXT, chart.GREY)

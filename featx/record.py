@@ -135,10 +135,9 @@ class Record:
             return
         if (boxes[:, 2:] < boxes[:, :2]).any():
             raise RecordError("a box is inverted (x1 < x0 or y1 < y0)", "boxes are x0, y0, x1, y1")
-        low, high = boxes.min(0).tolist(), boxes.max(0).tolist()
-        if min(low) < -1 or max(high[0], high[2]) > width + 1 or max(high[1], high[3]) > height + 1:
+        if boxes.min() < -1 or boxes[:, 0::2].max() > width + 1 or boxes[:, 1::2].max() > height + 1:
             raise RecordError(
-                f"a box leaves the {width} x {height} picture: from {low} to {high}",
+                f"a box leaves the {width} x {height} picture: from {boxes.min(0).tolist()} to {boxes.max(0).tolist()}",
                 "boxes are pixels of the upright original, not of the network's input",
             )
 

@@ -210,11 +210,13 @@ class PartWriter:
 
     def close(self) -> None:
         """Let go of the part without committing; its state stays for the next writer. Closing twice is harmless."""
-        for owned in (self._groups, self._log, *self._shards):
-            if owned is not None:
-                owned.close()
-        self._log, self._shards = None, []
-        self._lock.release()
+        try:
+            for owned in (self._groups, self._log, *self._shards):
+                if owned is not None:
+                    owned.close()
+            self._log, self._shards = None, []
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> PartWriter:
         return self

@@ -9,6 +9,7 @@ NAMES = {
     "stages": "every stage of the full-size network on one 640x480 photo, against the peers' way",
     "select": "box selection: select_boxes against the per-class Python loop, maxnms against the demo's",
     "roipool": "RoIPool against the speed of memory",
+    "reading": "batches of shuffled records: featx, the limit of memory, and every other reader",
     "codecs": "dtypes of features and compressors behind them: bytes, decoding speed, error",
     "answers": "how many answers of the default LXMERT change with the dtype of the features it reads",
     "feeding": "a small LXMERT on a store four times the memory it may have: the share of time spent waiting for data",

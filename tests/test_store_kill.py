@@ -1,4 +1,4 @@
-"""Cases 1 and 2 at the store: SIGKILL at random moments. The long form is ``python -m tests.kill_store --times 200``."""
+"""Cases 1 and 2 at the store: SIGKILL at random moments. Long form: ``python -m tests.kill_store --times 200``."""
 
 from __future__ import annotations
 

@@ -322,11 +322,11 @@ def test_a_field_may_have_the_name_of_a_tensor_of_the_batch(tmp_path: Path) -> N
 def test_forked_children_and_the_parent_gather_at_once(tmp_path: Path, backend: str) -> None:
     store = open_store(make_store(tmp_path / "s", backend, 40, parts=2, schema=schema_of("float16", 36, 512)))
     keys = list(store) * 4
-    right = plain(store, keys)
+    right = plain(store, keys).features.numpy()
 
     def check() -> None:
-        for _ in range(5):
-            assert torch.equal(store.get_batch(keys).features, right.features)
+        for _ in range(5):  # compared by numpy: torch's own threads do not survive a fork
+            assert np.array_equal(store.get_batch(keys).features.numpy(), right)
 
     check()
     children = []

@@ -23,8 +23,8 @@ from featx.store.base import StoreReader
 from featx.store.folder import FolderStore
 from featx.store.native import reader
 from tests.conftest import absent
+from tests.forked import in_child
 from tests.store_oracle import PROVENANCE, make_store, names, record_of, write_missing
-from tests.test_store_process import in_child
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = (

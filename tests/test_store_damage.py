@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from featx.errors import FeatxError, KeyNotFound, StoreDamaged, StoreError
 from featx.schema import Field, Schema
 from featx.store import create_store, open_part, open_store, verify
+from tests.forked import in_child
 from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
 # Records below 2 KB lie inside the leaves of LMDB's tree, larger ones on pages of their own.
@@ -34,16 +33,7 @@ def data_file(store: Path) -> Path:
 
 def survives(check: Callable[[], object]) -> None:
     """Run ``check`` in a child, so that a signal is a failure of this test and not the end of all tests."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(30)
-        try:
-            check()
-        except BaseException as error:
-            print(f"in the child: {error!r}", file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_child(check) == 0
 
 
 def read_or_refuse(path: Path, schema: Schema, count: int, *, partial: bool = False) -> set[str]:

@@ -20,22 +20,10 @@ import pytest
 
 from featx.errors import StoreError
 from featx.store import create_store, open_part, open_store
+from tests.forked import in_child
 from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def in_child(check: Callable[[], object]) -> int:
-    """Run ``check`` in a forked child; 0 when it returned, 1 when it raised, -n when signal n killed it."""
-    child = os.fork()
-    if child == 0:
-        try:
-            check()
-        except BaseException as error:
-            print(f"in the child: {error!r}", file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @contextmanager

@@ -27,7 +27,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def readers(work: Path, features: Array, batch: torch.Tensor, store: Path) -> tuple[dict[str, Reader], dict[str, str]]:
     """Write every peer's files below ``work`` and open them. Returns the readers, and why others are missing."""
-    warnings.filterwarnings("ignore", message="The given buffer is not writable")
+    warnings.filterwarnings("ignore", message="The given (buffer|NumPy array) is not writable")
     made: dict[str, Reader] = dict(_lmdb(store, features.shape, batch))
     absent: dict[str, str] = {}
     for name, make in PEERS.items():
@@ -124,9 +124,7 @@ def _arrow(folder: Path, features: Array, batch: torch.Tensor) -> Reader:
             values = pa.array(features[first : first + 256].reshape(-1))
             out.write_batch(pa.record_batch([pa.FixedSizeListArray.from_arrays(values, features[0].size)], ["f"]))
     column = pa.ipc.open_file(pa.memory_map(str(folder / "features.arrow"))).read_all().column(0)
-    chunks = [
-        torch.frombuffer(c.values.buffers()[1], dtype=torch.float16, offset=2 * c.values.offset) for c in column.chunks
-    ]
+    chunks = [torch.from_numpy(chunk.values.to_numpy()) for chunk in column.chunks]
     return _into(batch, lambda row: chunks[row // 256].view(-1, *features.shape[1:])[row % 256])
 
 
@@ -140,7 +138,7 @@ def _lance(folder: Path, features: Array, batch: torch.Tensor) -> Reader:
 
     def read(rows: Sequence[int]) -> torch.Tensor:
         column = dataset.take(list(rows)).column(0).combine_chunks()
-        return batch.copy_(torch.frombuffer(column.values.buffers()[1], dtype=torch.float16).view(-1, *shape))
+        return batch.copy_(torch.from_numpy(column.values.to_numpy()).view(-1, *shape))
 
     return read
 

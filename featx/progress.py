@@ -58,16 +58,16 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 class Progress:
     """Counts pictures and busy time of one run.
 
-    total: pictures of this part; done_before: those that an earlier run finished, which count as done but not
-    for the rate. unit: what is counted; "B" are bytes, told in kB, MB and so on. ``time("decode")`` measures a stage;
-    stages run in several threads at once, so the shares are of busy time: the seconds all threads spent in a stage,
-    over the seconds they spent in any.
+    total: pictures of this part, None where only reading can tell; done_before: those that an earlier run finished,
+    which count as done but not for the rate. unit: what is counted; "B" are bytes, told in kB, MB and so on.
+    ``time("decode")`` measures a stage; stages run in several threads at once, so the shares are of busy time: the
+    seconds all threads spent in a stage, over the seconds they spent in any.
     quiet: show nothing (but ``json``, being asked for, is still written). clock: seconds, for tests.
     """
 
     def __init__(
         self,
-        total: int,
+        total: int | None,
         done_before: int = 0,
         stream: TextIO | None = None,
         json: bool = False,
@@ -150,8 +150,9 @@ class Progress:
             return self._summary
 
     def _seconds_left(self, rate: float) -> float | None:
-        left = self._total - self._before - self._finished
-        return left / rate if rate else None
+        if self._total is None or not rate:
+            return None
+        return (self._total - self._before - self._finished) / rate
 
     def _show_bar(self) -> None:
         assert self._bar is not None
@@ -170,9 +171,9 @@ class Progress:
         shares = f"; {percentages(summary.shares)}" if summary.shares else ""
         done, total, rate = self._before + self._finished, self._total, summary.rate
         if self._unit == "B":
-            amount = f"{_size(done)} of {_size(total)}, {_size(rate)}/s"
+            amount = f"{_size(done)} of {'?' if total is None else _size(total)}, {_size(rate)}/s"
         else:
-            amount = f"{done:,}/{total:,} {self._unit}, {rate:.3g}/s"
+            amount = f"{done:,}/{'?' if total is None else format(total, ',')} {self._unit}, {rate:.3g}/s"
         print(
             f"{amount}, ETA {eta}{refused}{shares}",
             file=self._stream,

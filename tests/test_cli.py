@@ -196,8 +196,11 @@ def test_verify_finds_a_flipped_bit_and_exits_with_4(store: Path, tmp_path: Path
         (["get", "{store}", "a", "-o", "{photos}/a.png/a.npz"], 2, "no folder"),
         (["convert", "{store}", "{out}/s.tsv"], 2, "no folder"),
         (["convert", "/nowhere.tsv", "{out}"], 2, "/nowhere.tsv"),
-        (["convert", "{store}", "{out}"], 2, "neither SOURCE nor OUT"),
-        (["convert", "a.tsv", "b.tsv"], 2, "both SOURCE and OUT"),
+        (["convert", "{store}", "{out}"], 2, "--to names one: lxmert-tsv, vilbert-lmdb"),
+        (["convert", "{store}", "{out}", "--to", "tsv"], 2, "there is no format 'tsv'"),
+        (["convert", "{out}", "b", "--from", "lxmert-tsv"], 2, "does not exist"),
+        (["convert", "{photos}", "{out}"], 2, "has the structure of no format"),
+        (["convert", "a.tsv", "b.tsv"], 2, "a.tsv does not exist"),
         (["convert", "{store}", "{out}.tsv", "--dtype", "float32"], 2, "--dtype does not apply"),
         (["convert", "{store}", "{out}.tsv", "--backend", "lmdb", "--objects", "o"], 2, "--backend, --objects"),
         (["extract", "{photos}/a.png", "{photos}/b.png", "--config", TINY], 2, "the last word is the store"),
@@ -379,7 +382,7 @@ def test_an_output_that_fails_leaves_no_draft_and_the_old_file(store: Path, tmp_
         file.write(b"half a row")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("featx.cli.convert.write_tsv", torn)
+    monkeypatch.setattr("featx.formats.lxmert_tsv.write_tsv", torn)
     assert main(["convert", str(store), str(target), "--overwrite"]) == 2
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("s.tsv", "old")]
 

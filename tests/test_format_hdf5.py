@@ -16,11 +16,11 @@ import pytest
 from featx.errors import UsageError
 from featx.formats import get
 from featx.formats.base import Item
-from featx.formats.lxmert_tsv import import_tsv
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.schema import Array
 from featx.store import StoreReader, open_store
+from tests.foreign import import_tsv
 
 FIXED, ADAPTIVE, VOLTA = map(get, ("vqa-hdf5-fixed", "vqa-hdf5-adaptive", "volta-hdf5"))
 SIZES = [(480, 640), (333, 500), (640, 427)]

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from featx.errors import FeatxError, UsageError
 from featx.formats import get
 from featx.formats.base import Item
-from featx.formats.lxmert_tsv import import_tsv
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.schema import Array
 from featx.store import StoreReader, create_store, open_part, open_store
+from tests.foreign import import_tsv
 
 TRUST = Options(allow_pickle=True)
 NAMES = ["vilbert-lmdb", "vilbert-beta-lmdb", "volta-lmdb", "volta-npy-lmdb", "mmf-lmdb"]

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from featx.errors import FeatxError, UsageError
 from featx.formats import get, msgpacked
 from featx.formats.base import Item
-from featx.formats.lxmert_tsv import import_tsv
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.schema import Array
 from featx.store import StoreReader, open_store
+from tests.foreign import import_tsv
 
 FORM = get("uniter-lmdb")
 SIZE = (90, 120)

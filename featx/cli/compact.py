@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from featx.cli.copied import add_quiet, bar
+from featx.cli.bar import add_quiet, bar
 from featx.cli.output import CHOICES, add_json, human_bytes, print_json
 
 _EPILOG = """\

@@ -6,7 +6,7 @@ import argparse
 
 from featx.care.difference import Diff, from_one
 from featx.care.spread import Spread
-from featx.cli.copied import add_quiet, bar
+from featx.cli.bar import add_quiet, bar
 from featx.cli.output import add_json, check_png, deliver, print_json, table
 
 _EPILOG = """\

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from featx.cli.output import add_json, delivery, print_json
+from featx.cli.output import add_json, print_json
 from featx.cli.viewing import add_view, view_asked
+from featx.delivery import delivery
 from featx.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.care.transfer import Transfer
-from featx.cli.copied import add_quiet, bar
+from featx.cli.bar import add_quiet, bar
 from featx.cli.output import add_json, human_bytes, print_json
 from featx.errors import UsageError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from featx.cli.copied import bar
+from featx.cli.bar import bar
 from featx.cli.pull import add_transfer, part_numbers, tell
 
 _EPILOG = """\

@@ -1,6 +1,6 @@
 """Foreign formats: one module each, behind one contract (``base``). Nothing is imported until it is asked for.
 
-Inside, imports go one way: options < base, records < sources, output < the formats; importer and exporter use any.
+Inside, imports go one way: options < base, records < the formats; importer uses the contract alone.
 """
 
 from __future__ import annotations

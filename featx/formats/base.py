@@ -1,7 +1,7 @@
 """The contract of a foreign format: what a module beside this one brings, and nothing else.
 
 A format turns a path into :class:`Item` after :class:`Item`, and :class:`Records` into a path. It knows nothing of
-ledgers, resuming, duplicates, provenance or progress: ``importer`` and ``exporter`` do that for all formats alike. To
+ledgers, resuming, duplicates, provenance or progress: ``importer`` and ``records`` do that for all formats alike. To
 add one, derive from :class:`Format` and name it in ``featx.formats.FORMATS``; another package declares it as an entry
 point of the group ``featx.formats``.
 """
@@ -57,7 +57,7 @@ class Format(ABC):
     name: as in ``--from NAME``. title: one line for people. source: whose format, and the file that defines it.
     losses: sentences, what reading or writing cannot keep. reads, writes: whether it can. pickled: whether reading
     needs ``allow_pickle``: for ``all`` of it, for ``part`` (without trust that part is left out, and the losses say
-    so), ``no``. takes, gives: the options that reading uses besides ``dtype``, ``labels`` and ``boxes``, and that
+    so), ``no``. takes, gives: the options that reading uses besides ``dtype``, ``labels`` and ``box_kind``, and that
     writing uses besides ``keys`` and ``first``. boxes: which boxes such files hold. box_end: whether x1 and y1 are the
     last covered ``pixel`` or the ``edge`` behind it; boxes are never shifted, the provenance says which. suffix: the
     end of a path that is written in this format when no format is named; one format at most has it.
@@ -100,7 +100,7 @@ class Format(ABC):
                 return schema_of(item.record, options, self.boxes)
             problem = problem or (f"; the first of them, {item.place}: {item.problem}" if item.problem else "")
         raise UsageError(
-            f"{path} has no {_unit(self)} that can be read as {self.title}{problem}",
+            f"{path} has no {unit(self)} that can be read as {self.title}{problem}",
             "check the format of the file; `featx formats` lists the formats, --from names one",
         )
 
@@ -130,9 +130,10 @@ def schema_of(record: Record, options: Options, boxes: BoxKind) -> Schema:
         fields.append(
             Field(name, stored, array.shape[1:] if region else array.shape, "region" if region else "picture")
         )
-    kind = options.boxes or boxes
+    kind = options.box_kind or boxes
     return Schema(tuple(fields), kind, kind)
 
 
-def _unit(form: Format) -> str:
+def unit(form: Format) -> str:
+    """What an item of the format is called."""
     return "row" if form.suffix in (".tsv", ".csv") else "record"

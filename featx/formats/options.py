@@ -20,7 +20,7 @@ class Options:
     # reading
     dtype: str = field(default="float32", metadata={"help": "of the features in the store; float32 loses nothing"})
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    boxes: BoxKind | None = field(
+    box_kind: BoxKind | None = field(
         default=None,
         metadata={
             "help": "which boxes the source holds, where that is known better than from the format",
@@ -35,7 +35,7 @@ class Options:
         default="",
         metadata={
             "help": "where the sizes of the pictures are, when the source has none: lines `key,height,width`, "
-            "a JSON file, COCO's annotations, or the folder of the pictures",
+            "JSON {key: [height, width]}, or COCO's annotations",
             "metavar": "PATH",
         },
     )
@@ -70,8 +70,3 @@ class Options:
             "metavar": "RULE",
         },
     )
-    # both
-    split: str = field(
-        default="", metadata={"help": "which split of a source or target that holds several", "metavar": "NAME"}
-    )
-    more: Mapping[str, str] = field(default_factory=dict)  # --option NAME=VALUE, for formats of other packages

@@ -10,7 +10,6 @@ from typing import Any
 
 from featx.errors import UsageError
 from featx.formats.options import Options
-from featx.progress import Progress
 from featx.record import Record
 from featx.schema import Schema
 from featx.store import StoreReader
@@ -23,8 +22,10 @@ class Records:
     pass that is the work, so that progress shows it.
     """
 
-    def __init__(self, store: StoreReader, options: Options | None = None, progress: Progress | None = None) -> None:
-        self.store, self.options, self._progress = store, options or Options(), progress
+    def __init__(
+        self, store: StoreReader, options: Options | None = None, tick: Callable[[int], object] = lambda count: None
+    ) -> None:
+        self.store, self.options, self._tick = store, options or Options(), tick
         self._listed = _key_file(self.options.keys) if self.options.keys else None
         self._first = _key_file(self.options.first) if self.options.first else []
         if missing := next((key for key in [*(self._listed or ()), *self._first] if key not in store), None):
@@ -68,8 +69,8 @@ class Records:
         for key in self.keys():
             if not skip(key):
                 yield key, self[key]
-            if count and self._progress is not None:
-                self._progress.advance()
+            if count:
+                self._tick(1)
 
     def __getitem__(self, key: str) -> Record:
         """The record of a key, without padding. Raises KeyNotFound, StoreDamaged."""

@@ -11,6 +11,7 @@ import os
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,16 @@ class PartWriter:
     def done(self) -> Container[str]:
         """The pictures that are committed or refused: ``key in writer.done``."""
         return _Done(self)
+
+    def ordinals(self) -> set[int]:
+        """The positions in the source list of all that was committed or refused before the part was opened."""
+        shards = backend(self.manifest.backend).open_shards(self.folder, self.schema, sealed=self.finished is not None)
+        heads = chain.from_iterable(shard.headers() for shard in shards)
+        refused = (refusal.ordinal for refusal in read_ledger(self.folder / "ledger.jsonl"))
+        found = {*(head.ordinal for _, head in heads), *refused}
+        for shard in shards:
+            shard.close()
+        return found
 
     def put(self, key: str, record: Record, ordinal: int) -> None:
         """Add the record of a picture to the group; ``ordinal`` is its position in the source list.

@@ -1,4 +1,4 @@
-"""What merge, split, compact, pull and push have in common: a bar of bytes, and the advice to go on after Ctrl-C."""
+"""The bar of the commands that look after stores, and their advice to go on after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Bar:
         self._quiet, self._unit = quiet, unit
         self._progress: Progress | None = None
 
-    def begin(self, total: int) -> None:
-        """Show the bar."""
-        self._progress = Progress(total, quiet=self._quiet, unit=self._unit)
+    def begin(self, total: int | None, done: int = 0) -> None:
+        """Show the bar: of so much (None: nobody knows), of which an earlier run did ``done``."""
+        self._progress = Progress(total, done, quiet=self._quiet, unit=self._unit)
 
     def tick(self, count: int) -> None:
         """So much more is done."""

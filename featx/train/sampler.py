@@ -1,14 +1,11 @@
-"""Which examples are in which batch: a pure function of (seed, epoch, step), so a position in it is two numbers."""
+"""The order of a training run: steps of whole batches, each in as many pieces as are accumulated."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import numpy as np
 
 from featx.errors import UsageError
-from featx.loading.chance import generator
-from featx.loading.order import Rows, bucketed
+from featx.loading.order import Order, Rows
 
 
 class Sampler:
@@ -33,28 +30,21 @@ class Sampler:
             raise UsageError(
                 f"there are {count} training examples, fewer than one batch of {batch}", "lower train.batch"
             )
-        self.count, self.batch, self.seed = count, batch, seed
-        self.rank, self.world, self.pieces = rank, world, pieces
-        self._lengths = lengths
-        self._order = lru_cache(maxsize=2)(self._shuffle)  # threads work at the end of one epoch and the next at once
+        self.batch, self.rank, self.world, self.size = batch, rank, world, batch // (world * pieces)
+        self._order = Order(count, batch // world, seed, rank=rank, world=world, drop_last=True, lengths=lengths)
 
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return self.count // self.batch
+        return self._order.steps
 
     def rows(self, epoch: int, step: int, piece: int = 0) -> Rows:
         """Indices of one piece of this process: ``[batch / world / pieces]``; epoch and step count from 0."""
-        return self._order(epoch)[self.places(step, piece)]
+        return self._piece(self._order.rows(epoch, step), piece)
 
     def places(self, step: int, piece: int = 0) -> Rows:
         """Where these stand in the order of their epoch: a place is the same example however a batch is shared."""
-        mine = np.arange(step * self.batch, (step + 1) * self.batch)[self.rank :: self.world]
-        size = len(mine) // self.pieces
-        return mine[piece * size : (piece + 1) * size]
+        return self._piece(np.arange(step * self.batch, (step + 1) * self.batch)[self.rank :: self.world], piece)
 
-    def _shuffle(self, epoch: int) -> Rows:
-        order = generator(self.seed, "order", epoch).permutation(self.count)
-        if self._lengths is None:
-            return order
-        return bucketed(order, self._lengths, self.batch, generator(self.seed, "buckets", epoch))
+    def _piece(self, mine: Rows, piece: int) -> Rows:
+        return mine[piece * self.size : (piece + 1) * self.size]

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+_COUNT = "{n_fmt} [{elapsed}, {rate_noinv_fmt}{postfix}]"  # where nobody knows how many there are
 _LINE_SECONDS = 30.0  # between plain lines: a log of a night stays readable
 _JSON_SECONDS = 1.0
 _BAR_SECONDS = 0.1
@@ -94,7 +95,8 @@ class Progress:
         elif self._stream.isatty():
             self._bar = _Bar(
                 total=total, initial=done_before, file=self._stream, unit=unit if unit == "B" else f" {unit}",
-                unit_scale=unit == "B", bar_format=_BAR, dynamic_ncols=True, mininterval=_BAR_SECONDS,
+                unit_scale=unit == "B", bar_format=_COUNT if total is None else _BAR, dynamic_ncols=True,
+                mininterval=_BAR_SECONDS,
             )  # fmt: skip
             self._show, self._every = self._show_bar, _BAR_SECONDS
         else:

@@ -33,15 +33,23 @@ class Bar:
 
 
 @contextmanager
-def bar(options: argparse.Namespace, unit: str = "B") -> Iterator[Bar]:
-    """A bar for the body, unless ``--quiet`` or ``--json``. An interruption becomes advice: all of these resume."""
+def bar(options: argparse.Namespace, unit: str = "B", *, resumes: bool = True) -> Iterator[Bar]:
+    """A bar for the body, unless ``--quiet`` or ``--json``. An interruption becomes advice where the work resumes."""
     shown = Bar(options.quiet or options.json, unit)
     try:
         yield shown
     except KeyboardInterrupt:
+        if not resumes:
+            raise
         raise Interrupted("interrupted; what was copied is kept", "run the same command again to go on") from None
     finally:
         shown.close()
+
+
+def add_sample(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--sample`` and its ``--seed``."""
+    parser.add_argument("--sample", metavar="N|P%", help=f"{what} this many, or this share, chosen at random")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import CHOICES, add_json, human_bytes, print_json
+from featx.cli.output import CHOICES, add_json, describe, human_bytes, print_json
 
 _EPILOG = """\
 Records are copied as they are stored, in the order of their keys. Only --dtype and --drop-padding take them apart; then
@@ -19,7 +19,7 @@ Records are copied as they are stored, in the order of their keys. Only --dtype 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("store", help="folder of the store")
     parser.add_argument("out", help="folder of the new store")
     parser.add_argument("--parts", type=int, default=1, metavar="N", help="of the new store (default 1)")

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import CHOICES, add_json, print_json
+from featx.cli.output import CHOICES, add_json, describe, print_json
 from featx.cli.viewing import add_view, view_asked
 from featx.errors import UsageError
 from featx.formats import Format, Options, Records, detect, get, names
@@ -31,7 +31,7 @@ _WRITING = ("keys", "first", "boxes", "score_threshold", "overwrite")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("source", help="a foreign file or folder, or the folder of a store")
     parser.add_argument("out", help="the folder of a store, or a foreign file or folder")
     parser.add_argument("--from", dest="read_as", metavar="NAME", help="the format of SOURCE")
@@ -100,9 +100,12 @@ def write(options: argparse.Namespace, form: Format) -> None:
         raise UsageError(
             f"{out} cannot be written: there is no folder {out.absolute().parent}", "make the folder first"
         )
-    if (out.is_file() or (out.is_dir() and any(out.iterdir()))) and not options.overwrite:
-        raise UsageError(f"{out} exists", "choose another name, or --overwrite")
-    with open_store(options.source, view=view_asked(options)) as store, bar(options, "records") as shown:
+    there = [out] if out.is_file() or (out.is_dir() and any(out.iterdir())) else []
+    there += [place for place in form.beside(out) if place.exists()]
+    if there and not options.overwrite:
+        raise UsageError(f"{there[0]} exists", "choose another name, or --overwrite")
+    view = view_asked(options)
+    with open_store(options.source, view=view) as store, bar(options, "records", resumes=False) as shown:
         records = Records(store, _told(options), tick=shown.tick)
         shown.begin(len(records))
         number = form.write(records, out, records.options)

@@ -6,8 +6,8 @@ import argparse
 
 from featx.care.difference import Diff, from_one
 from featx.care.spread import Spread
-from featx.cli.bar import add_quiet, bar
-from featx.cli.output import add_json, check_png, deliver, print_json, table
+from featx.cli.bar import add_quiet, add_sample, bar
+from featx.cli.output import add_json, check_png, deliver, describe, print_json, table
 
 _EPILOG = """\
 Regions are paired by the conventions in which boxes are known to differ (order, x1 - x0 + 1, clipping, frames, ...),
@@ -21,14 +21,13 @@ else so that the sum of their IoU is largest. Exit code 0 when the same pictures
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("a", help="folder of a store")
     parser.add_argument("b", help="folder of another")
     parser.add_argument(
         "--tolerance", type=float, default=0.0, metavar="X", help="what may differ (default 0: nothing)"
     )
-    parser.add_argument("--sample", metavar="N|P%%", help="compare this many pictures, or this share, chosen at random")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
+    add_sample(parser, "compare")
     parser.add_argument("--picture", metavar="PNG", help="draw it all on one page")
     add_quiet(parser)
     add_json(parser)
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.picture:
         check_png(options.picture)
-    with bar(options, "pictures") as shown:
+    with bar(options, "pictures", resumes=False) as shown:
         found = diff(
             options.a, options.b, tolerance=options.tolerance, sample=options.sample, seed=options.seed,
             begin=shown.begin, tick=shown.tick,

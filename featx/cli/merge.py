@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import add_json, print_json
+from featx.cli.output import add_json, describe, print_json
 
 _EPILOG = """\
 The stores must be complete, and agree about schema, provenance and labels; every difference is told. Parts are copied
@@ -19,7 +19,7 @@ parts of OUT are those of its sources: `featx compact` makes few of many. Killed
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("out", help="folder of the new store")
     parser.add_argument("stores", nargs="+", help="two or more stores")
     parser.add_argument("--prefer", choices=("first", "last"), help="whose record counts where two differ")

@@ -15,6 +15,11 @@ from featx.errors import FeatxError, UsageError
 CHOICES = {"dtype": ("float16", "float32", "bfloat16", "int8"), "precision": ("float32", "bfloat16")}
 
 
+def describe(parser: argparse.ArgumentParser, text: str) -> None:
+    """What ``--help`` says behind the arguments, in its own lines."""
+    parser.epilog, parser.formatter_class = text, argparse.RawDescriptionHelpFormatter
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The ``--json`` flag of every command that reports."""
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")

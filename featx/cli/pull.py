@@ -6,7 +6,7 @@ import argparse
 
 from featx.care.transfer import Transfer
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import add_json, human_bytes, print_json
+from featx.cli.output import add_json, describe, human_bytes, print_json
 from featx.errors import UsageError
 
 _EPILOG = """\
@@ -21,7 +21,7 @@ where it was. The manifest comes last, so a copy is never taken for whole before
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("url", help="where the store is")
     parser.add_argument("folder", help="folder for the copy")
     add_transfer(parser)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.bar import bar
+from featx.cli.output import describe
 from featx.cli.pull import add_transfer, part_numbers, tell
 
 _EPILOG = """\
@@ -18,7 +19,7 @@ store is never overwritten. `featx pull` checks every file against its hash; --c
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("folder", help="folder of the store")
     parser.add_argument("url", help="where to copy it")
     parser.add_argument("--check", action="store_true", help="read every file back and compare its hash")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import add_json, print_json, table
+from featx.cli.output import add_json, describe, print_json, table
 
 _EPILOG = """\
 Every store that is made is complete by itself. Records are copied as they are stored; a store of exactly N parts is
@@ -18,7 +18,7 @@ taken apart by its parts, whose files are copied. Killed, the same command goes 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("store", help="folder of the store")
     parser.add_argument("out", help="folder for the new stores")
     ways = parser.add_mutually_exclusive_group(required=True)

@@ -6,8 +6,8 @@ import argparse
 
 from featx.care.spread import Spread
 from featx.care.statistics import Statistics
-from featx.cli.bar import add_quiet, bar
-from featx.cli.output import add_json, check_png, deliver, print_json, table
+from featx.cli.bar import add_quiet, add_sample, bar
+from featx.cli.output import add_json, check_png, deliver, describe, print_json, table
 
 _EPILOG = """\
 Records stream by one at a time, so memory does not grow. Quantiles are within 0.8 % of the value; counts, means, least
@@ -20,10 +20,9 @@ and most are exact. Exit code 4 when records are damaged: they are left out, and
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("store", help="folder of the store, finished or not")
-    parser.add_argument("--sample", metavar="N|P%%", help="read this many records, or this share, chosen at random")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
+    add_sample(parser, "read")
     parser.add_argument("--picture", metavar="PNG", help="draw it all on one page")
     add_quiet(parser)
     add_json(parser)
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.picture:
         check_png(options.picture)
-    with bar(options, "records") as shown:
+    with bar(options, "records", resumes=False) as shown:
         found = stats(options.store, sample=options.sample, seed=options.seed, begin=shown.begin, tick=shown.tick)
     if options.picture:
         from featx.care.stats_page import stats_page

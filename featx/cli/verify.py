@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from featx.cli.output import add_json, print_json
+from featx.cli.bar import add_quiet, add_sample, bar
+from featx.cli.output import add_json, describe, print_json
 from featx.errors import UsageError
 from featx.progress import Progress
 from featx.store import Problem
@@ -32,13 +33,12 @@ Lost records go to the ledger with the reason "damaged": `featx extract ... --re
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    describe(parser, _EPILOG)
     parser.add_argument("store", help="folder of the store, finished or not")
-    parser.add_argument("--sample", metavar="N|P%", help="check this many records, or this share, chosen at random")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
+    add_sample(parser, "check")
     parser.add_argument("--repair", nargs="?", const=_IN_PLACE, metavar="OUT", help="keep the good, list the rest")
     parser.add_argument("--drop-damaged", action="store_true", help="remove the folders that a repair set aside")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_quiet(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -77,21 +77,13 @@ def everything(options: argparse.Namespace) -> int:
 
 def sample(options: argparse.Namespace) -> int:
     """A random share of the records."""
-    from featx.care.sample import check_sample
+    from featx.care.sample import CERTAINTY, check_sample
 
-    bars: list[Progress] = []
-
-    def begin(count: int) -> None:
-        bars.append(Progress(count, quiet=options.quiet or options.json, unit="records"))
-
-    found = check_sample(
-        options.store, options.sample, options.seed, begin=begin, tick=lambda n: bars[0].advance(n)
-    )  # fmt: skip
-    for bar in bars:
-        bar.close()
+    with bar(options, "records", resumes=False) as shown:
+        found = check_sample(options.store, options.sample, options.seed, begin=shown.begin, tick=shown.tick)
     if options.json:
         facts: dict[str, Any] = {"records": found.records, "checked": found.checked, "damaged": found.damaged}
-        print_json({"ok": found.ok, **facts, "rate_bound": found.bound, "certainty": 0.95,
+        print_json({"ok": found.ok, **facts, "rate_bound": found.bound, "certainty": CERTAINTY,
                     "problems": [listed(p) for p in found.problems]})  # fmt: skip
     else:
         tell(found.problems)

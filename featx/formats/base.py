@@ -58,9 +58,8 @@ class Format(ABC):
     losses: sentences, what reading or writing cannot keep. reads, writes: whether it can. pickled: whether reading
     needs ``allow_pickle``: for ``all`` of it, for ``part`` (without trust that part is left out, and the losses say
     so), ``no``. takes, gives: the options that reading uses besides ``dtype``, ``labels`` and ``box_kind``, and that
-    writing uses besides ``keys`` and ``first``. boxes: which boxes such files hold. box_end: whether x1 and y1 are the
-    last covered ``pixel`` or the ``edge`` behind it; boxes are never shifted, the provenance says which. suffix: the
-    end of a path that is written in this format when no format is named; one format at most has it.
+    writing uses besides ``keys`` and ``first``. boxes: which boxes such files hold. suffix: the end of a path that
+    is written in this format when no format is named; one format at most has it. Boxes are never shifted.
     """
 
     name: ClassVar[str]
@@ -73,7 +72,6 @@ class Format(ABC):
     takes: ClassVar[frozenset[str]] = frozenset()
     gives: ClassVar[frozenset[str]] = frozenset()
     boxes: ClassVar[BoxKind] = "proposal"
-    box_end: ClassVar[Literal["pixel", "edge", "either"]] = "either"
     suffix: ClassVar[str] = ""
 
     @abstractmethod
@@ -108,9 +106,13 @@ class Format(ABC):
         """Names of the classes, for a format that brings its own; else those that were told."""
         return options.labels
 
+    def beside(self, path: Path) -> list[Path]:
+        """The files that :meth:`write` makes besides ``path``."""
+        return []
+
     def write(self, records: Records, path: Path, options: Options) -> int:
-        """Write ``records`` to ``path`` and return their number. One file appears whole or not at all; of many files
-        each does, and those that are there are kept, so that the same call resumes.
+        """Write ``records`` to ``path`` and return their number. What has the name ``path`` appears whole or not
+        at all.
 
         Raises UsageError, before anything is written, for what the format cannot hold.
         """
@@ -136,4 +138,4 @@ def schema_of(record: Record, options: Options, boxes: BoxKind) -> Schema:
 
 def unit(form: Format) -> str:
     """What an item of the format is called."""
-    return "row" if form.suffix in (".tsv", ".csv") else "record"
+    return "row" if form.suffix == ".tsv" else "record"

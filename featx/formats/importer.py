@@ -64,8 +64,7 @@ def _source(form: Format, options: Options, facts: Mapping[str, Any]) -> dict[st
     told = {name: getattr(options, name) for name in _TOLD if getattr(options, name) != getattr(plain, name)}
     if options.sizes:
         told["sizes"] = file_facts(Path(options.sizes))
-    end = {} if form.box_end == "either" else {"box_end": form.box_end}
-    return {"format": form.name, **facts, **end, **({"told": told} if told else {})}
+    return {"format": form.name, **facts, **({"told": told} if told else {})}
 
 
 def _beyond(form: Format, path: Path, options: Options, labels: Mapping[str, Any]) -> Iterator[str]:

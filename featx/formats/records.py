@@ -18,8 +18,8 @@ from featx.store import StoreReader
 class Records:
     """An iterable of (key, record) over a store: ``options.keys`` or all, ``options.first`` first, else source order.
 
-    Records have no padding rows (``count == len(features)``). Iterate as often as needed; give ``count=True`` in the
-    pass that is the work, so that progress shows it.
+    Records have no padding rows (``count == len(features)``). tick: is told of each that was iterated over; ``keys``
+    and ``[key]`` do not count.
     """
 
     def __init__(
@@ -60,17 +60,9 @@ class Records:
         yield from (key for key in self.store.keys("source") if key not in first)
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
-        return self.each()
-
-    def each(
-        self, skip: Callable[[str], bool] = lambda key: False, *, count: bool = True
-    ) -> Iterator[tuple[str, Record]]:
-        """(key, record) of all that ``skip`` does not pass over."""
         for key in self.keys():
-            if not skip(key):
-                yield key, self[key]
-            if count:
-                self._tick(1)
+            yield key, self[key]
+            self._tick(1)
 
     def __getitem__(self, key: str) -> Record:
         """The record of a key, without padding. Raises KeyNotFound, StoreDamaged."""

@@ -80,9 +80,13 @@ class UniterLmdb(Format):
                 values = _values(key, record)
                 out.put(name.encode(), _npz(values) if path.name.endswith(_COMPRESSED) else pack(values))
             out.put(INDEX, json.dumps(list(counts)).encode())
-        if sidecar := _sidecar(path):
+        for sidecar in self.beside(path):
             disk.publish(sidecar, json.dumps(counts).encode())
         return len(counts)
+
+    def beside(self, path: Path) -> list[Path]:
+        """The row counts, where the folder's name says that there are such."""
+        return [place for place in [_sidecar(path)] if place is not None]
 
 
 def _keys(index: bytes) -> list[bytes]:

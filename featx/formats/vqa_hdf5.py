@@ -89,13 +89,19 @@ class _VqaHdf5(Format):
                     place = slice(int(starts[number]), int(starts[number + 1])) if self.adaptive else number
                     for array, values in zip(made, (record.features, record.boxes, _spatial(record)), strict=True):
                         array[place] = values
-            stem = path.with_suffix("")
-            disk.publish(
-                Path(f"{stem}_imgid2idx.json"), json.dumps({str(one): row for one, row in rows.items()}).encode()
-            )
-            disk.publish(Path(f"{stem}_imgid2idx.pkl"), dumps(rows, 0))
-            disk.publish(Path(f"{str(stem).removesuffix('36')}_ids.pkl"), dumps(set(rows), 0))
+            texts = json.dumps({str(one): row for one, row in rows.items()}).encode()
+            for other, data in zip(self.beside(path), (texts, dumps(rows, 0), dumps(set(rows), 0)), strict=True):
+                disk.publish(other, data)
         return len(keys)
+
+    def beside(self, path: Path) -> list[Path]:
+        """Rows by id, as JSON and as its readers want it, and the set of ids."""
+        stem = str(path.with_suffix(""))
+        return [
+            Path(f"{stem}_imgid2idx.json"),
+            Path(f"{stem}_imgid2idx.pkl"),
+            Path(f"{stem.removesuffix('36')}_ids.pkl"),
+        ]
 
     def _pictures(self, source: Hdf5Source, path: Path) -> Any:
         """The dataset that has an entry per picture."""

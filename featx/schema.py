@@ -103,6 +103,9 @@ class Schema:
         object.__setattr__(self, "names", tuple(names))
         object.__setattr__(self, "_hash", hash((self.fields, self.boxes, self.pooled, self.rows)))
 
+    def __reduce__(self) -> tuple[Any, ...]:  # the hash of a name is another in another process
+        return Schema, (self.fields, self.boxes, self.pooled, self.rows)
+
     def __hash__(self) -> int:  # a schema is a key of caches, asked for once a record
         return self._hash
 

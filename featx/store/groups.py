@@ -67,7 +67,12 @@ class Groups:
         return self.open.space(length)
 
     def add(self, key: bytes, record: Bytes, name: str | None) -> None:
-        """Add a record to the open group, and the original of its key if that is shortened."""
+        """Add a record to the open group, and the original of its key if that is shortened.
+
+        Raises what the group before failed of; the record was not added then.
+        """
+        if self.open.size + len(record) >= self._limit:
+            self.wait()
         self.open.add(key, record, name)
         if self.open.size >= self._limit:
             self.send()
@@ -103,8 +108,17 @@ class Groups:
         future.result()
 
     def close(self) -> None:
-        """Wait for the thread. What it failed of is lost, as what was never committed is."""
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
+        """Wait for the thread, whatever interrupts: who closes gives the part up, and it must not be written to then.
+
+        What the thread failed of is lost, as what was never committed is.
+        """
+        interrupt: KeyboardInterrupt | None = None
+        while self._thread is not None:
+            try:
+                self._thread.shutdown()
+                self._thread = None
+            except KeyboardInterrupt as error:
+                interrupt = error
         self._sent = None
+        if interrupt is not None:
+            raise interrupt

@@ -31,7 +31,6 @@ from featx.schema import Array, Schema
 from featx.store import disk, log
 from featx.store.base import Bytes, Log, Sealed, Shard, Words
 from featx.store.lmdb_file import read_meta
-from featx.store.lmdb_store import LmdbShard
 from featx.store.log import LogShard, RecordLog
 from featx.store.manifest import file_hash
 
@@ -51,18 +50,24 @@ def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
     shards: list[Shard] = [Hdf5Shard(path, schema) for path in _segments(folder)]
     if sealed:
         return shards
+    opened: LogShard | None = None
     with suppress(FileNotFoundError):
         opened = LogShard(folder / log.FILE, schema)
-        return shards if _is_sealed(opened, shards) else [*shards, opened]
-    if len(_segments(folder)) > len(shards):  # a writer has just sealed its log
+    if len(_segments(folder)) > len(shards):  # a writer has just sealed its log, and may have begun another
         return open_shards(folder, schema, sealed=sealed)
-    return [*shards, *_journal(folder, len(shards), schema)]
+    if opened is None:
+        return [*shards, *_journal(folder, len(shards), schema)]
+    return shards if _is_sealed(opened, shards) else [*shards, opened]
 
 
 def _journal(folder: Path, number: int, schema: Schema) -> list[Shard]:
     """The open part of a store of format 1: an LMDB file."""
     path = folder / f"journal-{number:05d}.lmdb"
-    return [LmdbShard(path, schema)] if read_meta(path) else []
+    if not read_meta(path):
+        return []
+    from featx.store.format_1 import LmdbShard
+
+    return [LmdbShard(path, schema)]
 
 
 def _is_sealed(opened: LogShard | RecordLog, shards: Sequence[Shard]) -> bool:
@@ -89,7 +94,7 @@ class Hdf5Shard(Shard):
             self._map()
         except PermissionError:
             raise
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (OSError, LookupError, AttributeError, RuntimeError, ValueError, TypeError) as error:
             raise _damaged(path, str(error)) from error
 
     def _map(self) -> None:
@@ -174,10 +179,10 @@ class Hdf5Log(Log):
         return key in self._log or any(key in shard for shard in self._sealed)
 
     def append(self, group: Mapping[bytes, Bytes]) -> None:
-        self._log.append(group)
-        if self._log.size >= SEGMENT_BYTES:
+        if len(self._log) and self._log.size >= SEGMENT_BYTES:  # before: what fails here has not stored the group
             self._seal_log()
             self._begin_anew()
+        self._log.append(group)
 
     def seal(self) -> Sealed:
         if len(self._log):

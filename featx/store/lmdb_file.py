@@ -1,9 +1,9 @@
 """As much of LMDB's file format as it takes to trust a file before it is mapped.
 
-LMDB maps its file and believes it: a file that ends early, or a node that claims a wrong length, kills the process
-with SIGBUS, no exception. So the meta pages are read here first, by ordinary reads, and the file must reach as far
-as the newer one says; and the pages of the tree of a sealed file are hashed, so that a change is found before LMDB
-follows it. Values have pages of their own (see ``lmdb_store``), so the tree is small: about 50 bytes per record.
+Reading behind the end of a mapped file kills the process with SIGBUS, no exception. So the meta pages are read here
+first, by ordinary reads, and the file must reach as far as the newer one says; and the pages of the tree of a sealed
+file are hashed, so that a change is found before a key is said to be missing. Values have pages of their own (see
+``lmdb_store``), so the tree is small: about 50 bytes per record.
 
 Layout: the 64 bit little-endian format of LMDB 0.9 (data version 1).
 """

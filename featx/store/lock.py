@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 from featx.errors import StoreError
@@ -30,14 +31,16 @@ class Lock:
             raise StoreError(
                 f"{what} is being written by {owner}", "wait for it, or stop that process and run this again"
             ) from None
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         _held.add(self)
+        with suppress(OSError):  # a full disk: who holds it is for people, holding it is what counts
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
 
     def release(self) -> None:
         """Give the lock up. Releasing twice is harmless."""
         if self._handle >= 0:
-            os.ftruncate(self._handle, 0)
+            with suppress(OSError):
+                os.ftruncate(self._handle, 0)
             self._close()
 
     def _close(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -124,13 +125,19 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._clear()
+
+    def _clear(self) -> None:
         self.places: dict[bytes, int] = {}
         self.end, self.checksum = FIRST, 0
+        self._last = 0  # the page on which the last group begins
         self._seen = -1
 
     def follow(self, handle: int) -> None:
         """Take up the whole groups that came since. Raises StoreDamaged for one that is not, and is not the last."""
         size = os.fstat(handle).st_size
+        if self._last and not self._is_there(handle, size):
+            self._clear()  # a writer whose sync failed cut off what had been seen
         if size == self._seen:
             return
         last = None
@@ -151,7 +158,12 @@ class Index:
         if twice is not None or len(set(group.keys)) < len(group.keys):
             raise self._damaged(group.first, f"it holds {text(twice or b'a key')!r} again")
         self.places.update(zip(group.keys, places.tolist(), strict=True))
-        self.end, self.checksum = group.end, group.checksum
+        self._last, self.end, self.checksum = group.first, group.end, group.checksum
+
+    def _is_there(self, handle: int, size: int) -> bool:
+        """Whether the last group is what it was."""
+        group = read_group(handle, self._last, size, None)
+        return group is not None and group.checksum == self.checksum
 
     def _refuse_a_gap(self, handle: int, size: int) -> None:
         """A torn group is the last one. One that is followed by another was durable once: it is damaged."""
@@ -176,13 +188,15 @@ class LogShard(Shard):
     def __init__(self, path: Path, schema: Schema) -> None:
         self.path, self.schema, self.frame = path, schema, ""
         self._index = Index(path)
+        self._lock = threading.Lock()  # threads may share a reader
         self._file = -1
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._follow()
 
     def _follow(self) -> dict[bytes, int]:
-        self._index.follow(self._handle)
-        return self._index.places
+        with self._lock:
+            self._index.follow(self._handle)
+            return self._index.places
 
     @property
     def _handle(self) -> int:

@@ -175,7 +175,7 @@ class View(StoreReader):
         return pack(head._replace(rows=length, count=len(rows)), chosen)
 
     def row_counts(self, keys: Sequence[str]) -> Array:
-        """Rows, and real rows among them, of the record of each key: ``[B, 2]`` int64. Features are not touched."""
+        """Rows, and real rows among them, of the record of each key: ``[B, 2]`` int64."""
         counts = np.empty((len(keys), 2), np.int64)
         for place, key in enumerate(keys):
             stored = self.superset.stored_bytes(key)

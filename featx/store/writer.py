@@ -194,8 +194,9 @@ class PartWriter:
         self.commit()
         with disk.room(self.folder):
             if self.finished is None:
-                self.finished = self._seal()
-                self.finished.save(self.folder)
+                sealed = self._seal()
+                sealed.save(self.folder)
+                self.finished = sealed
                 disk.remove(self.folder / "aliases.jsonl")
             self.close()
             _complete(self.store)
@@ -233,9 +234,11 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self.commit()
-        self.close()
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.close()
 
     @property
     def _writable(self) -> Log:
@@ -260,7 +263,7 @@ class PartWriter:
 
 
 class _Done:
-    """Membership of the pictures a writer need not be given again; a look-up in the part, not a set in memory."""
+    """Membership of the pictures a writer need not be given again, committed or refused."""
 
     def __init__(self, writer: PartWriter) -> None:
         self._writer = writer

@@ -46,7 +46,7 @@ struct Shard {
   std::vector<const Byte*> arrays;  // one for each slot
 };
 
-enum class Status : int64_t { good, absent, bad_tree, bad_record, bad_checksum, too_long };
+enum class Status : int64_t { good, absent, bad_tree, bad_record, bad_checksum, too_long, bad_choice };
 
 // Where a record lies, and what its header says. Python sees it as a row of numbers.
 struct Place {

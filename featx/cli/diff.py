@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from featx.care.difference import Diff, from_one
 from featx.care.spread import Spread
@@ -12,7 +13,7 @@ from featx.cli.output import add_json, check_png, deliver, describe, print_json,
 _EPILOG = """\
 Regions are paired by the conventions in which boxes are known to differ (order, x1 - x0 + 1, clipping, frames, ...),
 else so that the sum of their IoU is largest. Exit code 0 when the same pictures have the same records up to --tolerance
-(of features, confidences and pixels; ids, order and number of regions always count), else 1.
+(of features, pixels and all other floats; ids, fields, order and number of regions always count), else 1.
 
   featx diff published.featx mine.featx
   featx diff float32.featx float16.featx --tolerance 0.02 --sample 1000 --picture diff.png
@@ -91,7 +92,11 @@ def numbers(found: Diff) -> str:
     ):  # fmt: skip
         rows.append((name, *row(spread, turned)))
     agree = [f"{name} agree for {equal / total:.1%}" for name, (equal, total) in found.agree.items() if total]
-    return "\n".join([table(rows), *agree])
+    rest = [
+        f"{name} differs by up to {number:.3g}" if math.isfinite(number) else f"{name} is not the same"
+        for name, number in found.rest.items()
+    ]
+    return "\n".join([table(rows), *agree, *rest])
 
 
 def row(spread: Spread, turned: bool) -> tuple[str, ...]:

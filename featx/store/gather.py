@@ -17,7 +17,7 @@ import numpy as np
 from featx.codec import VERSION, layout, store_key, text, unpack
 from featx.errors import FeatxError, StoreDamaged, UsageError
 from featx.record import RecordBatch
-from featx.schema import FEATURE_DTYPES, Array, Field, Schema
+from featx.schema import Array, Field, Schema
 from featx.store.base import Checksums, Shard
 from featx.store.batch import allocate, check_boxes, check_out, places_of
 from featx.store.native import reader, usable_cores
@@ -36,17 +36,10 @@ Missing = Callable[[str], FeatxError]
 
 
 def gatherable(schema: Schema) -> bool:
-    """Whether batches of such records can be gathered here. Others are no records at all, which ``batch`` will say."""
-    features, boxes = schema.fields[:2]
+    """Whether batches of such records can be gathered here; others are too large to be records, as ``batch`` says."""
+    products = [prod(field.shape) for field in schema.fields]
     extents = [extent for field in schema.fields for extent in field.shape]
-    return (
-        (features.per, len(features.shape)) == ("region", 1)
-        and features.dtype in FEATURE_DTYPES
-        and (boxes.dtype, boxes.per, boxes.shape) == ("float32", "region", (4,))
-        and all(isinstance(extent, int) and 0 <= extent <= _LARGEST for extent in extents)
-        and all(prod(field.shape) <= _LARGEST and field.per in ("region", "picture") for field in schema.fields)
-        and (schema.rows is None or (isinstance(schema.rows, int) and 0 <= schema.rows <= _LARGEST))
-    )
+    return max(*products, *extents, schema.rows or 0) <= _LARGEST
 
 
 class Found(NamedTuple):

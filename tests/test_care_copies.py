@@ -188,6 +188,88 @@ def test_split_by_lists_takes_refusals_along_and_tells_what_is_in_no_list(tmp_pa
     assert done.stores == {tmp_path / "out" / "bad": (0, 0)}
 
 
+def test_a_split_goes_on_only_with_the_store_and_the_keys_it_was_begun_with(tmp_path: Path, backend: str) -> None:
+    a, b = store_of(tmp_path / "a", backend, names(8)), store_of(tmp_path / "b", backend, names(8), salt="!")
+    chosen = tmp_path / "t.txt"
+    chosen.write_text("\n".join(names(2)))
+    split(a, tmp_path / "by", lists=[chosen])
+    chosen.write_text("\n".join(names(4)[2:]))
+    with pytest.raises(UsageError, match="was made of other pictures"):
+        split(a, tmp_path / "by", lists=[chosen])
+    chosen.write_text("\n".join(reversed(names(2))))
+    assert split(a, tmp_path / "by", lists=[chosen]).stores == {tmp_path / "by" / "t": (2, 0)}
+    assert set(stored(tmp_path / "by" / "t")) == set(names(2))
+    split(a, tmp_path / "halves", parts=2)
+    with pytest.raises(UsageError, match="was made of another store"):
+        split(b, tmp_path / "halves", parts=2)
+    many = make_store(tmp_path / "many", backend, 20, parts=2)
+    create_store(tmp_path / "other", backend, SCHEMA, PROVENANCE, parts=2)
+    for part in range(2):
+        with open_part(tmp_path / "other", part) as writer:
+            for ordinal, key in enumerate(list(stored(many))[part::2]):
+                writer.put(key, record_of(key), ordinal)
+            writer.finish()
+    split(many, tmp_path / "parts", parts=2)
+    with pytest.raises(UsageError, match="was made of another store"):
+        split(tmp_path / "other", tmp_path / "parts", parts=2)
+    assert sum(len(stored(tmp_path / "parts" / f"{n}-of-2")) for n in (1, 2)) == len(stored(many))
+
+
+def test_a_compact_goes_on_only_with_the_store_it_was_begun_with(tmp_path: Path, backend: str) -> None:
+    a = store_of(tmp_path / "a", backend, names(6), ("r",))
+    b = store_of(tmp_path / "b", backend, names(6), ("r",), salt="!")
+    c = store_of(tmp_path / "c", backend, names(6), ("s",))
+    for number, options in enumerate(({}, {"drop_refused": True}, {"dtype": "float32"}, {"parts": 3})):
+        out = tmp_path / f"whole {number}"
+        compact(a, out, **options)
+        for other, what in ((b, "another store"), (c, "other refusals")):
+            if other == b or options not in ({"drop_refused": True},):
+                with pytest.raises(UsageError, match=f"was made of ({what}|something else)"):
+                    compact(other, out, **options)
+        compact(a, out, **options)
+        with contextlib.suppress(Killed):
+            compact(a, tmp_path / f"begun {number}", tick=cut(2), **options)
+        with pytest.raises(UsageError, match=r"was made of (another store|something else)"):
+            compact(b, tmp_path / f"begun {number}", **options)
+        compact(a, tmp_path / f"begun {number}", **options)
+        assert set(stored(tmp_path / f"begun {number}")) == set(names(6))
+
+
+def test_a_compacted_store_is_of_the_list_that_it_was(tmp_path: Path, backend: str) -> None:
+    sources = {"pictures": 3, "sha256": "ab" * 32}
+    create_store(tmp_path / "a", backend, SCHEMA, PROVENANCE, sources=sources)
+    with open_part(tmp_path / "a") as writer:
+        for ordinal, key in enumerate("xy"):
+            writer.put(key, record_of(key), ordinal)
+        writer.refuse("z", 2, "/photos/z", "empty", "the file has no bytes")
+        writer.finish()
+    for _ in range(2):
+        assert compact(tmp_path / "a", tmp_path / "out").sources == sources
+    assert create_store(tmp_path / "out", backend, SCHEMA, PROVENANCE, sources=sources).complete, (
+        "extract goes on with it"
+    )
+    dropped = compact(tmp_path / "a", tmp_path / "dropped", drop_refused=True).sources
+    assert dropped is not None
+    assert dropped["pictures"] == 2
+    assert "sha256" not in dropped
+
+
+def test_a_merge_goes_on_only_with_what_it_was_begun_with(tmp_path: Path, backend: str) -> None:
+    a, b = store_of(tmp_path / "a", backend, names(6)), store_of(tmp_path / "b", backend, names(8)[5:], salt="!")
+    c = store_of(tmp_path / "c", backend, names(6), salt="?")
+    for after in (2, 1000):
+        out = tmp_path / f"out {after}"
+        with contextlib.suppress(Killed):
+            merge(out, [a, b], prefer="first", tick=cut(after))
+        for stores, prefer, what in (
+            ([a, b], "last", "another --prefer"), ([c, b], "first", "other stores"), ([b, a], "first", "other stores"),
+        ):  # fmt: skip
+            with pytest.raises(UsageError, match=f"was made of {what}"):
+                merge(out, stores, prefer=prefer)
+        merge(out, [a, b], prefer="first")
+        assert stored(out) == stored(b) | stored(a)
+
+
 def test_compact_makes_one_part_of_many_with_the_same_content(tmp_path: Path, backend: str) -> None:
     a = make_store(tmp_path / "a", backend, 30, parts=4)
     made = compact(a, tmp_path / "out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import Any
 
 from featx.care.copying import check_complete, copy_records, copy_refusals, facts, with_dtype
 from featx.care.folders import copy_part
+from featx.care.origin import begin_store, digest, refused
 from featx.errors import UsageError
-from featx.schema import Schema
-from featx.store import Manifest, StoreReader, create_store, open_part, open_store
+from featx.store import Manifest, StoreReader, disk, open_part, open_store
 from featx.store.manifest import part_folder
 
 Tick = Callable[[int], object]
@@ -37,7 +37,7 @@ def compact(
     Records are copied as they are stored; only another ``dtype`` of the features, or ``drop_padding`` (rows behind the
     regions of a record), takes them apart, and then ``recoded`` in the provenance says so. drop_refused: without the
     ledger, and so without the list of pictures. Killed, the same call goes on. Raises UsageError for an unfinished
-    store, RecordError for a value beyond the range of the new dtype.
+    store and for an ``out`` made of anything else, RecordError for a value beyond the range of the new dtype.
     """
     if parts < 1:
         raise UsageError(f"a store of {parts} parts cannot be", "give at least 1 part")
@@ -45,12 +45,17 @@ def compact(
         raise UsageError(f"{out} is the store itself", "write to another folder")
     with open_store(store, partial=True) as reader:
         check_complete(str(store), reader)
-        made = _facts(reader.manifest, backend, dtype, drop_padding, drop_refused)
-        manifest = create_store(Path(out), **made, parts=parts)
+        made = _facts(reader, backend, dtype, drop_padding, drop_refused)
+        kept = made["provenance"] == reader.manifest.provenance and not drop_refused  # still the list that it was
+        if kept and _is_made(reader, Path(out)):
+            made["sources"] = reader.manifest.sources
+        manifest = begin_store(Path(out), made, parts)
         begin(sum(sum(part.files.values()) for part in reader.parts))
         if _as_it_is(reader, manifest, drop_refused):
             copy_part(part_folder(Path(store), 0, 1), Path(out), 0, 1, tick=tick)
         _fill(reader, Path(out), parts, drop_padding, drop_refused, tick)
+        if kept:
+            _take_over(Path(out), reader.manifest.sources)
     return Manifest.load(Path(out))
 
 
@@ -81,21 +86,36 @@ def _as_it_is(reader: StoreReader, made: Manifest, drop_refused: bool) -> bool:
 
 
 def _facts(
-    manifest: Manifest, backend: str | None, dtype: str | None, drop_padding: bool, drop_refused: bool
+    reader: StoreReader, backend: str | None, dtype: str | None, drop_padding: bool, drop_refused: bool
 ) -> dict[str, Any]:
+    manifest = reader.manifest
     schema, provenance, changes = manifest.schema, dict(manifest.provenance), {}
     if dtype is not None and dtype != schema.fields[0].dtype:
         changes["features"] = f"{schema.fields[0].dtype} to {dtype}"
         schema = with_dtype(schema, dtype)
     if drop_padding and schema.rows is not None:
         changes["rows"] = f"{schema.rows} to as many as there are"
-        schema = _without_rows(schema)
+        schema = replace(schema, rows=None)
     if changes:
         provenance["recoded"] = changes
-    sources = None if drop_refused else manifest.sources
+    failures = [] if drop_refused else list(reader.failures())
+    listed = {} if drop_refused else dict(manifest.sources or {})
+    origin = {"store": digest(reader), "refused": refused(failures)}
+    sources = {**listed, "pictures": len(reader) + len(failures), "compacted": origin}
     name = backend or manifest.backend
     return facts(manifest, backend_name=name, schema=schema, provenance=provenance, sources=sources)
 
 
-def _without_rows(schema: Schema) -> Schema:
-    return replace(schema, rows=None)
+def _is_made(reader: StoreReader, out: Path) -> bool:
+    """Whether ``out`` is the whole of what would be made of the store."""
+    if not (out / "manifest.json").exists() or not Manifest.load(out).complete:
+        return False
+    with open_store(out) as there:
+        alike = all(getattr(there.manifest, name) == getattr(reader.manifest, name) for name in ("totals", "sources"))
+        return alike and refused(there.failures()) == refused(reader.failures())
+
+
+def _take_over(out: Path, sources: Mapping[str, Any] | None) -> None:
+    """The list of pictures alone, now that all of them are there."""
+    with disk.room(out), disk.Lock(out / ".lock", f"the manifest of {out}", wait=True):
+        replace(Manifest.load(out), sources=sources).save(out)

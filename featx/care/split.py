@@ -10,9 +10,11 @@ from pathlib import Path
 from featx.care.compact import blocks
 from featx.care.copying import check_complete, copy_records, copy_refusals, facts, some
 from featx.care.folders import copy_part
+from featx.care.origin import begin_store, digest, hash_of
+from featx.care.part import Part
 from featx.codec import store_key
 from featx.errors import UsageError
-from featx.store import Refusal, StoreReader, create_store, open_part, open_store
+from featx.store import Refusal, StoreReader, open_part, open_store
 from featx.store.manifest import part_folder
 
 Tick = Callable[[int], object]
@@ -41,7 +43,7 @@ def split(
     parts: so many stores, ``out/1-of-3`` and so on, of consecutive keys; a store of that many parts is taken apart by
     its parts, whose files are copied as they are. lists: text files, one key on a line; ``train.txt`` makes
     ``out/train``. A refused picture goes where its key belongs. Killed, the same call goes on. Raises UsageError for
-    keys that the store does not know, unless ``allow_missing``.
+    keys that the store does not know, unless ``allow_missing``, and for a folder that was made of anything else.
     """
     if (parts is None) == (not lists) or (parts is not None and parts < 1):
         raise UsageError(
@@ -77,9 +79,10 @@ def read_keys(path: Path) -> list[str]:
 
 
 def _by_parts(store: Path, reader: StoreReader, folders: Sequence[Path], tick: Tick) -> None:
-    for number, (folder, part) in enumerate(zip(folders, reader.parts, strict=True)):
-        pictures = part.totals.records + part.totals.refused
-        create_store(folder, **facts(reader.manifest, sources={"pictures": pictures}))
+    for number, folder in enumerate(folders):
+        with Part(part_folder(store, number, len(folders)), reader.manifest.backend, reader.schema) as held:
+            keys = [*held.names(), *(one.key for one in held.refusals())]
+        _begin(reader, folder, keys)
         copy_part(part_folder(store, number, len(folders)), folder, 0, 1, tick=tick)
         with open_part(folder) as writer:
             writer.finish()
@@ -115,10 +118,15 @@ def _by_lists(reader: StoreReader, out: Path, lists: Sequence[Path], allow_missi
     return Split(made, len(reader) - sum(key in reader for key in listed))
 
 
+def _begin(reader: StoreReader, folder: Path, keys: Sequence[str]) -> None:
+    origin = {"store": digest(reader), "pictures": hash_of(keys)}
+    begin_store(folder, facts(reader.manifest, sources={"pictures": len(keys), "split": origin}))
+
+
 def _make(reader: StoreReader, folder: Path, keys: Sequence[str], refusals: Iterable[Refusal], tick: Tick) -> None:
     """A complete store of these records and refusals."""
     refused = list(refusals)
-    create_store(folder, **facts(reader.manifest, sources={"pictures": len(keys) + len(refused)}))
+    _begin(reader, folder, [*keys, *(one.key for one in refused)])
     with open_part(folder) as writer:
         if writer.finished is None:
             copy_records(reader, keys, writer, tick)

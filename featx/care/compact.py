@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,9 @@ from featx.care.copying import check_complete, copy_records, copy_refusals, fact
 from featx.care.folders import copy_part
 from featx.care.origin import begin_store, digest, refused
 from featx.errors import UsageError
+from featx.progress import Tick
 from featx.store import Manifest, StoreReader, disk, open_part, open_store
 from featx.store.manifest import part_folder
-
-Tick = Callable[[int], object]
 
 
 def compact(

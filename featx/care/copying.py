@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from featx.care.cast import recast
 from featx.codec import HEADER_SIZE, decode, peek, store_key
 from featx.errors import UsageError
+from featx.progress import Tick
 from featx.schema import Schema
 from featx.store import Manifest, Refusal, StoreReader
 from featx.store.agree import differences
@@ -16,7 +17,6 @@ from featx.store.writer import PartWriter
 
 _ORDINAL = slice(24, 32)  # of a stored record (FORMAT.md)
 _SHOWN = 10
-Tick = Callable[[int], object]
 
 
 def copy_records(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ from featx.care.sample import choose, sample_size
 from featx.care.spread import Spread
 from featx.care.steps import Reason, sentence
 from featx.errors import StoreDamaged, UsageError
+from featx.progress import Tick
 from featx.schema import Array
 from featx.store import StoreReader, open_store
 from featx.store.agree import differences
@@ -24,7 +25,6 @@ from featx.store.agree import differences
 _SHOWN = 10
 _OFFSET = 0.5  # share of the features' difference that is the same vector everywhere, to be taken for an offset
 _DEGREES = ("feature noise", "feature precision")
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 
 from featx.errors import StoreDamaged
+from featx.progress import Tick
 from featx.store import PartManifest, Totals, disk
 from featx.store.ledger import append_lines, read_ledger
 from featx.store.manifest import file_hash, part_folder
 
 LEDGER = "ledger.jsonl"
-Tick = Callable[[int], object]
 
 
 def copy_part(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,11 +17,11 @@ from featx.care.origin import begin_store, digest, refused
 from featx.care.part import Part
 from featx.codec import store_key
 from featx.errors import UsageError
+from featx.progress import Tick
 from featx.store import Manifest, StoreReader, open_part, open_store
 from featx.store.manifest import part_folder
 
 Prefer = Literal["first", "last"]
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)

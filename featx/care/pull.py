@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 
 from featx.care.hashing import Hashing
 from featx.care.remote import Remote
-from featx.care.transfer import Moved, Tick, Transfer, blocks_of, chosen, finished, folder_name, identity, parallel
+from featx.care.transfer import Moved, Transfer, blocks_of, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
+from featx.progress import Tick
 from featx.store import Manifest, PartManifest, disk
 from featx.store.manifest import part_folder
 

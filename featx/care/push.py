@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from featx.care.hashing import Hashing
 from featx.care.pull import PUSHING
 from featx.care.remote import Remote
-from featx.care.transfer import Moved, Tick, Transfer, blocks_of, chosen, finished, folder_name, identity, parallel
+from featx.care.transfer import Moved, Transfer, blocks_of, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
+from featx.progress import Tick
 from featx.store import Manifest, PartManifest
 from featx.store.manifest import part_folder
 
@@ -107,7 +108,8 @@ def _local_part(store: Path, manifest: Manifest, part: int) -> PartManifest:
 
 
 def _claim_remote(remote: Remote, manifest: Manifest) -> None:
-    """The same for the other side."""
+    """Make ``remote`` the place of a copy. Raises UsageError when another store, a push of one, or something else is
+    there."""
     mine = json.dumps({"store": identity(manifest), "totals": manifest.to_dict()["totals"]}).encode()
     data, mark = remote.read("manifest.json"), remote.read(PUSHING)
     if data is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -20,13 +20,13 @@ from featx.care.salvage import Salvage
 from featx.care.swap import free_name, kept, restore, swap
 from featx.codec import text
 from featx.errors import StoreError, UsageError
+from featx.progress import Tick
 from featx.store import Manifest, PartManifest, Refusal, Report, Totals, create_store, disk, open_part, verify
 from featx.store.manifest import part_folder
 from featx.store.writer import PartWriter
 
 REASON = "damaged"  # of the refusal of a record that is lost
 State = Literal["rewritten", "left open", "missing"]
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def repair(
     before = verify(store, tick=tick)
     if out is None:
         parts = [_replace(store, manifest, part, before) for part in _damaged(before, manifest)]
-        notes = _settle(store, before, bool(parts))
+        notes = _settle(store)
         return Repair(store, before, parts, Manifest.load(store), notes)
     parts = _into(store, Path(out), manifest, before)
-    notes = _settle(Path(out), before, False)
+    notes = _settle(Path(out))
     return Repair(Path(out), before, parts, Manifest.load(Path(out)), notes)
 
 
@@ -237,7 +237,7 @@ def _reopen(store: Path) -> None:
             replace(manifest, totals=None).save(store)
 
 
-def _settle(store: Path, before: Report, changed: bool) -> list[str]:
+def _settle(store: Path) -> list[str]:
     """Complete the manifest when every part is finished; what stands in the way becomes a note."""
     manifest = Manifest.load(store)
     folders = [part_folder(store, part, manifest.parts) for part in range(manifest.parts)]

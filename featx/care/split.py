@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from featx.care.origin import begin_store, digest, hash_of
 from featx.care.part import Part
 from featx.codec import store_key
 from featx.errors import UsageError
+from featx.progress import Tick
 from featx.store import Refusal, StoreReader, open_part, open_store
 from featx.store.manifest import part_folder
-
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)

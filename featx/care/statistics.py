@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +14,13 @@ from featx.care.places import Places
 from featx.care.sample import choose, sample_size
 from featx.care.spread import Spread
 from featx.errors import StoreDamaged
+from featx.progress import Tick
 from featx.record import Record
 from featx.schema import Array
 from featx.store import open_store
 
 _SIZES = 10_000  # different picture sizes that are counted one by one
 _CLASSES = 1 << 20  # ids beyond are counted as unknown
-Tick = Callable[[int], object]
 
 
 @dataclass

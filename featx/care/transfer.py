@@ -17,10 +17,9 @@ import xxhash
 
 from featx.care.remote import BLOCK
 from featx.errors import Interrupted, UsageError
+from featx.progress import Tick
 from featx.store import Manifest
 from featx.store.manifest import part_folder
-
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)

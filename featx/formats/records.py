@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ class Records:
         self, store: StoreReader, options: Options | None = None, tick: Callable[[int], object] = lambda count: None
     ) -> None:
         self.store, self.options, self._tick = store, options or Options(), tick
+        self._passed = 0
         self._listed = _key_file(self.options.keys) if self.options.keys else None
         self._first = _key_file(self.options.first) if self.options.first else []
         if missing := next((key for key in [*(self._listed or ()), *self._first] if key not in store), None):
@@ -60,9 +63,16 @@ class Records:
         yield from (key for key in self.store.keys("source") if key not in first)
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
-        for key in self.keys():
+        self._tick(self._passed)
+        for key in islice(self.keys(), self._passed, None):
             yield key, self[key]
             self._tick(1)
+
+    def after(self, count: int) -> Records:
+        """The same records, but iterating passes over the first ``count``, which then count as done."""
+        made = copy(self)
+        made._passed = count
+        return made
 
     def __getitem__(self, key: str) -> Record:
         """The record of a key, without padding. Raises KeyNotFound, StoreDamaged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,57 @@ def test_killed_each_of_them_goes_on(tmp_path: Path, backend: str, after: int) -
     assert stored(tmp_path / "c") == stored(a)
     for path in (tmp_path / "m", tmp_path / "p" / "1-of-2", tmp_path / "p" / "2-of-2", tmp_path / "c"):
         assert verify(path).ok
+
+
+class Meter:
+    """A bar: of how much, and how much of that was done."""
+
+    def __init__(self, after: int = 1 << 40) -> None:
+        self.total, self.done, self._left = None, 0, after
+
+    def begin(self, total: int) -> None:
+        assert self.total is None, "a bar has one length"
+        self.total = total
+
+    def tick(self, size: int) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Killed
+        assert size >= 0
+        self.done += size
+
+
+@pytest.mark.parametrize("after", [1, 3, 8, 21])
+def test_every_bar_ends_full_also_of_work_that_goes_on_or_is_done(tmp_path: Path, backend: str, after: int) -> None:
+    a = store_of(tmp_path / "a", backend, names(9), ("r", names(14)[12]))
+    b = store_of(tmp_path / "b", backend, names(14)[7:])
+    many, empty = make_store(tmp_path / "many", backend, 30, parts=3), store_of(tmp_path / "e", backend, [], ("x",))
+    (tmp_path / "t.txt").write_text("\n".join([*names(4), "r"]))
+    (tmp_path / "v.txt").write_text("\n".join(names(7)[2:]))
+    other = "hdf5" if backend == "lmdb" else "lmdb"
+    works: dict[str, Callable[..., Any]] = {
+        "merge": lambda **more: merge(tmp_path / "m", [a, b], **more),
+        "merge into another backend": lambda **more: merge(tmp_path / "n", [a, b], backend=other, **more),
+        "split by lists": lambda **more: split(
+            a, tmp_path / "l", lists=[tmp_path / "t.txt", tmp_path / "v.txt"], **more
+        ),
+        "split in blocks": lambda **more: split(many, tmp_path / "p", parts=2, **more),
+        "split in more blocks than keys": lambda **more: split(a, tmp_path / "q", parts=11, **more),
+        "split by parts": lambda **more: split(many, tmp_path / "r", parts=3, **more),
+        "compact": lambda **more: compact(many, tmp_path / "c", **more),
+        "compact in parts": lambda **more: compact(many, tmp_path / "d", parts=4, dtype="float32", **more),
+        "compact one part": lambda **more: compact(a, tmp_path / "f", **more),
+        "compact one part without refusals": lambda **more: compact(a, tmp_path / "g", drop_refused=True, **more),
+        "compact nothing": lambda **more: compact(empty, tmp_path / "h", parts=2, **more),
+    }
+    for name, work in works.items():
+        first = Meter(after)
+        with contextlib.suppress(Killed):
+            work(begin=first.begin, tick=first.tick)
+        for meter in (Meter(), Meter()):
+            work(begin=meter.begin, tick=meter.tick)
+            assert meter.total, name
+            assert meter.done == meter.total, name
 
 
 def test_split_in_blocks_loses_nothing_and_each_is_complete(tmp_path: Path, backend: str) -> None:

@@ -170,6 +170,29 @@ def test_a_wrong_beginning_is_found_and_fetched_anew(store: Path, tmp_path: Path
     assert data.read_bytes() == content
 
 
+def test_the_bar_of_a_copy_ends_full_whatever_had_to_be_done_again(
+    store: Path, tmp_path: Path, flaky: type[Flaky]
+) -> None:
+    def run(work: Any, *where: Any) -> None:
+        told: list[int] = []
+        totals: list[int] = []
+        work(*where, pause=0, jobs=1, begin=totals.append, tick=told.append)
+        assert totals == [sum(path.stat().st_size for path in store.glob("parts/*/*") if path.name in counted)]
+        assert sum(told) == totals[0]
+
+    counted = {path.name for path in store.glob("parts/*/*")} - {"part.json", ".lock"}
+    flaky.faults["open"] = [None, None, 10, None, OSError("reset"), 10, 10] * 2
+    run(push, store, "flaky://there")
+    run(push, store, "flaky://there")
+    flaky.faults["range"] = [OSError("time-out"), 1000, 0, None, 7] * 4
+    run(pull, "flaky://there", tmp_path / "back")
+    data = next(path for path in (tmp_path / "back").rglob("*") if path.suffix in (".lmdb", ".h5"))
+    data.unlink()
+    data.with_name(f".{data.name}.tmp").write_bytes(b"something else" * 20)
+    run(pull, "flaky://there", tmp_path / "back")
+    run(pull, "flaky://there", tmp_path / "back")
+
+
 def test_damage_on_the_other_side_is_told_and_never_becomes_a_store(
     store: Path, tmp_path: Path, flaky: type[Flaky]
 ) -> None:

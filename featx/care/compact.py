@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from featx.care.copying import check_complete, copy_records, copy_refusals, facts, with_dtype
+from featx.care.copying import check_complete, copy_records, copy_refusals, facts, portions, told, with_dtype
 from featx.care.folders import copy_part
 from featx.care.origin import begin_store, digest, refused
 from featx.errors import UsageError
@@ -49,28 +49,39 @@ def compact(
         if kept and _is_made(reader, Path(out)):
             made["sources"] = reader.manifest.sources
         manifest = begin_store(Path(out), made, parts)
-        begin(sum(sum(part.files.values()) for part in reader.parts))
+        begin(volume(reader))
         if _as_it_is(reader, manifest, drop_refused):
             copy_part(part_folder(Path(store), 0, 1), Path(out), 0, 1, tick=tick)
-        _fill(reader, Path(out), parts, drop_padding, drop_refused, tick)
+            with open_part(Path(out)) as writer:
+                writer.finish()
+        else:
+            _fill(reader, Path(out), parts, drop_padding, drop_refused, tick)
         if kept:
             _take_over(Path(out), reader.manifest.sources)
     return Manifest.load(Path(out))
 
 
-def blocks(reader: StoreReader, parts: int) -> Iterator[tuple[int, Iterator[str]]]:
-    """(part, its keys): as many consecutive keys as make the parts equal, give or take one."""
+def volume(reader: StoreReader) -> int:
+    """Bytes of all files of its finished parts."""
+    return sum(sum(part.files.values()) for part in reader.parts)
+
+
+def blocks(reader: StoreReader, parts: int) -> Iterator[tuple[Iterator[str], int, int]]:
+    """For each part its keys, as many consecutive ones as make the parts equal, give or take one; how many these are;
+    and how many bytes of the store fall to them."""
     keys = iter(reader)
     whole, more = divmod(len(reader), parts)
-    for part in range(parts):
-        yield part, islice(keys, whole + (part < more))
+    counts = [whole + (part < more) for part in range(parts)]
+    for count, size in zip(counts, portions(volume(reader), counts), strict=True):
+        yield islice(keys, count), count, size
 
 
 def _fill(reader: StoreReader, out: Path, parts: int, trim: bool, drop_refused: bool, tick: Tick) -> None:
-    for part, keys in blocks(reader, parts):
+    for part, (block, count, size) in enumerate(blocks(reader, parts)):
+        keys = told(block, count, size, tick)
         with open_part(out, part) as writer:
             if writer.finished is None:
-                copy_records(reader, keys, writer, tick, trim=trim)
+                copy_records(reader, keys, writer, trim=trim)
                 if part == 0 and not drop_refused:
                     copy_refusals(reader.failures(), writer)
             deque(keys, maxlen=0)  # a finished part is passed over

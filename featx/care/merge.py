@@ -11,7 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from featx.care.copying import check_alike, check_complete, copy_records, copy_refusals, facts, same_content, some
+from featx.care.compact import volume
+from featx.care.copying import check_alike, check_complete, copy_records, copy_refusals, facts, same_content, some, told
 from featx.care.folders import copy_part
 from featx.care.origin import begin_store, digest, refused
 from featx.care.part import Part
@@ -69,7 +70,7 @@ def merge(
         parts = sum(reader.manifest.parts for reader in readers)
         lists = {"pictures": pictures, "merged": _origin(readers, prefer)}
         begin_store(Path(out), facts(manifest, backend_name=name, sources=lists), parts)
-        begin(sum(sum(part.files.values()) for reader in readers for part in reader.parts))
+        begin(sum(map(volume, readers)))
         work = _Work(Path(out), name, parts, link, tick)
         copied = 0
         for path, reader, keys, refused in zip(paths, readers, dropped, without, strict=True):
@@ -105,7 +106,7 @@ class _Work:
             with open_part(self.out, number, about=part.manifest.about) as writer:
                 if writer.finished is None:
                     keys = (key for key in part.names() if key not in dropped)
-                    copy_records(reader, keys, writer, self.tick)
+                    copy_records(reader, told(keys, part.manifest.totals.records, part.size, self.tick), writer)
                     copy_refusals((one for one in part.refusals() if one.key not in refused), writer)
                 elif not whole:
                     self.tick(part.size)

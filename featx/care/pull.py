@@ -79,6 +79,7 @@ def _fetching(
                 disk.settle(target)
                 return
             disk.remove(disk.temporary(target))
+            moved.undone(size)
             if again:
                 raise StoreDamaged(
                     f"{remote.url}/{folder_name(part.part, manifest)}/{name} arrived twice with other bytes than its "

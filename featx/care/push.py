@@ -76,11 +76,17 @@ def _sending(
     source = part_folder(store, part.part, manifest.parts) / name
     target, size, expected = f"{folder_name(part.part, manifest)}/{name}", part.files[name], part.hashes[name]
 
+    told = 0
+
     def content() -> Iterator[bytes]:
-        state = Hashing(expected)
+        nonlocal told
+        moved.undone(told)  # of a try that failed
+        state, told = Hashing(expected), 0
         for block in blocks_of(source):
             state.update(block)
             yield block
+            told += len(block)
+            moved.travelled(len(block))
         if state.hexdigest() != expected:
             raise StoreDamaged(
                 f"{source} is damaged: its bytes are not those of its part.json", "run `featx verify --repair` first"
@@ -91,7 +97,6 @@ def _sending(
             moved.passed(size)
             return
         remote.write(target, content, size)
-        moved.travelled(size)
         if check and remote.hash(target, size, expected) != expected:
             raise StoreError(f"{remote.url}/{target} came back with other bytes", "run the same command again")
 

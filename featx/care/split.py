@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featx.care.compact import blocks
-from featx.care.copying import check_complete, copy_records, copy_refusals, facts, some
+from featx.care.compact import blocks, volume
+from featx.care.copying import check_complete, copy_records, copy_refusals, facts, some, told
 from featx.care.folders import copy_part
 from featx.care.origin import begin_store, digest, hash_of
 from featx.care.part import Part
@@ -50,9 +50,9 @@ def split(
         )
     with open_store(store, partial=True) as reader:
         check_complete(str(store), reader)
-        begin(sum(sum(part.files.values()) for part in reader.parts))
         if parts is None:
-            return _by_lists(reader, Path(out), [Path(name) for name in lists], allow_missing, tick)
+            return _by_lists(reader, Path(out), [Path(name) for name in lists], allow_missing, begin, tick)
+        begin(volume(reader))
         folders = [Path(out) / f"{part + 1}-of-{parts}" for part in range(parts)]
         if reader.manifest.parts == parts:
             _by_parts(Path(store), reader, folders, tick)
@@ -89,15 +89,17 @@ def _by_parts(store: Path, reader: StoreReader, folders: Sequence[Path], tick: T
 
 def _by_blocks(reader: StoreReader, folders: Sequence[Path], tick: Tick) -> None:
     refusals = sorted(reader.failures(), key=lambda one: store_key(one.key))
-    for part, keys in blocks(reader, len(folders)):
+    for part, (keys, _, size) in enumerate(blocks(reader, len(folders))):
         block = list(keys)
         end = store_key(block[-1]) if block and part + 1 < len(folders) else None
         mine = [one for one in refusals if end is None or store_key(one.key) <= end]
         refusals = refusals[len(mine) :]
-        _make(reader, folders[part], block, mine, tick)
+        _make(reader, folders[part], block, mine, size, tick)
 
 
-def _by_lists(reader: StoreReader, out: Path, lists: Sequence[Path], allow_missing: bool, tick: Tick) -> Split:
+def _by_lists(
+    reader: StoreReader, out: Path, lists: Sequence[Path], allow_missing: bool, begin: Tick, tick: Tick
+) -> Split:
     if len({path.stem for path in lists}) < len(lists):
         raise UsageError("two lists have one name", "each list makes a store that is called as the list")
     wanted = {path.stem: read_keys(path) for path in lists}
@@ -109,10 +111,12 @@ def _by_lists(reader: StoreReader, out: Path, lists: Sequence[Path], allow_missi
             f"{len(missing):,} keys of the lists are not in the store: {some(missing)}",
             "`featx inspect STORE --keys` lists what there is; --allow-missing goes on without them",
         )
+    held = {name: sorted((key for key in keys if key in reader), key=store_key) for name, keys in wanted.items()}
+    sizes = {name: volume(reader) * len(keys) // max(len(reader), 1) for name, keys in held.items()}
+    begin(sum(sizes.values()))
     made = {}
     for name, keys in wanted.items():
-        held = sorted((key for key in keys if key in reader), key=store_key)
-        _make(reader, out / name, held, [refused[key] for key in keys if key in refused], tick)
+        _make(reader, out / name, held[name], [refused[key] for key in keys if key in refused], sizes[name], tick)
         made[out / name] = _counts(out / name)
     return Split(made, len(reader) - sum(key in reader for key in listed))
 
@@ -122,14 +126,17 @@ def _begin(reader: StoreReader, folder: Path, keys: Sequence[str]) -> None:
     begin_store(folder, facts(reader.manifest, sources={"pictures": len(keys), "split": origin}))
 
 
-def _make(reader: StoreReader, folder: Path, keys: Sequence[str], refusals: Iterable[Refusal], tick: Tick) -> None:
-    """A complete store of these records and refusals."""
-    refused = list(refusals)
+def _make(
+    reader: StoreReader, folder: Path, keys: Sequence[str], refused: Sequence[Refusal], size: int, tick: Tick
+) -> None:
+    """A complete store of these records and refusals; ``tick`` is told of ``size`` bytes."""
     _begin(reader, folder, [*keys, *(one.key for one in refused)])
     with open_part(folder) as writer:
         if writer.finished is None:
-            copy_records(reader, keys, writer, tick)
+            copy_records(reader, told(keys, len(keys), size, tick), writer)
             copy_refusals(refused, writer)
+        else:
+            tick(size)
         writer.finish()
 
 

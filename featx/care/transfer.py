@@ -47,6 +47,10 @@ class Moved:
         """So much was there already."""
         self._tick(count)
 
+    def undone(self, count: int) -> None:
+        """So much that was told has to be done again."""
+        self._tick(-count)
+
     def travelled(self, count: int) -> None:
         """So much was copied."""
         if self._stopped:

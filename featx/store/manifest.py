@@ -211,7 +211,8 @@ def file_hash(path: Path, tick: Callable[[int], object] = lambda read: None, *, 
             tick(size)
         if tail:
             file.seek(0)
-            state.update(file.read(FRONT))
+            state.update(front := file.read(FRONT))
+            tick(len(front))
     return TAIL * tail + state.hexdigest()
 
 

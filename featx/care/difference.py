@@ -156,8 +156,8 @@ class _Tally:
             (found.apart, one.apart),
         ):
             spread.add(np.maximum(values, 0))
-        found.relative.add(np.array([one.relative]))
-        found.shift.add(np.array([one.shift]))
+        found.relative.add(np.array([one.relative] * bool(len(one.cosine))))
+        found.shift.add(np.array([one.shift] * bool(len(one.overlap))))
         for name, number in one.rest.items():
             found.rest[name] = max(found.rest.get(name, 0.0), number)
         for name, (equal, total) in one.agree.items():

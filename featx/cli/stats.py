@@ -56,9 +56,8 @@ def tell(found: Statistics) -> None:
     counts = sorted(found.counts.items())
     shown = ", ".join(f"{n}: {seen:,}" for n, seen in counts[:8]) + (", ..." if len(counts) > 8 else "")
     print(f"records with so many regions: {shown}")
-    print(
-        f"zeros: {found.zero_share:.1%} of the features' values; dimensions that always are: {len(found.dimensions.dead)}"
-    )
+    dead = len(found.dimensions.dead)
+    print(f"zeros: {found.zero_share:.1%} of the features' values; dimensions that always are: {dead}")
     rows: list[tuple[str, ...]] = [("", "least", "5 %", "median", "mean", "95 %", "most")]
     named = [
         ("features", found.values), ("norms", found.norms), ("box area / picture", found.area),

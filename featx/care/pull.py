@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from featx.care.hashing import Hashing
+from featx.care.hashing import Hashing, blocks_of
 from featx.care.remote import Remote
-from featx.care.transfer import Moved, Transfer, blocks_of, chosen, finished, folder_name, identity, parallel
+from featx.care.transfer import Moved, Transfer, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.progress import Tick
 from featx.store import Manifest, PartManifest, disk
@@ -20,6 +20,7 @@ from featx.store.manifest import part_folder
 
 PUSHING = ".pushing.json"  # lies beside the parts while a push is not through
 _PULLING = ".pulling.json"  # says whose files are in a folder that has no manifest yet
+_BEGUN = {"..pulling.json.tmp"}  # all there may be of a copy that died early
 
 
 def pull(
@@ -105,11 +106,13 @@ def _fetch(remote: Remote, name: str, draft: Path, size: int, expected: str, mov
     for block in blocks_of(draft) if begun else ():
         state.update(block)
     moved.passed(begun)
-    with draft.open("ab") as file:
-        for block in remote.blocks(name, begun, size):
-            file.write(block)
-            state.update(block)
-            moved.travelled(len(block))
+    if not begun:
+        disk.create(draft)
+    for block in remote.blocks(name, begun, size):
+        disk.put(draft, block, begun)
+        state.update(block)
+        begun += len(block)
+        moved.travelled(len(block))
     return state.hexdigest() == expected
 
 
@@ -168,7 +171,7 @@ def _claim(store: Path, manifest: Manifest, url: str) -> None:
         begun = json.loads(mark.read_bytes())
         if {**begun, "url": url} != json.loads(mine):
             raise UsageError(f"{store} holds the begin of a copy of {begun.get('url')}", "pull into another folder")
-    elif store.is_file() or (store.is_dir() and any(store.iterdir())):
+    elif store.is_file() or (store.is_dir() and not {path.name for path in store.iterdir()} <= _BEGUN):
         raise UsageError(f"{store} is not empty, and no copy of a store", "pull into another folder")
     with disk.room(store):
         disk.make_folders(store)

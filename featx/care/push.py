@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from featx.care.hashing import Hashing
+from featx.care.hashing import Hashing, blocks_of
 from featx.care.pull import PUSHING
 from featx.care.remote import Remote
-from featx.care.transfer import Moved, Transfer, blocks_of, chosen, finished, folder_name, identity, parallel
+from featx.care.transfer import Moved, Transfer, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.progress import Tick
 from featx.store import Manifest, PartManifest

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from featx.care.hashing import Hashing
+from featx.care.hashing import BLOCK, Hashing
 from featx.errors import FeatxError, MissingDependency, StoreDamaged, StoreError, UsageError
 
 T = TypeVar("T")
-BLOCK = 4 << 20  # bytes that are asked for at a time
 TRIES = 5
 _FIRST_PAUSE = 0.2  # seconds before the second try; each further pause is twice as long
 

@@ -7,7 +7,7 @@ its ``manifest.json`` is there, and a part only when its ``part.json`` is: both 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from threading import Lock
 
 import xxhash
 
-from featx.care.remote import BLOCK
 from featx.errors import Interrupted, UsageError
 from featx.progress import Tick
 from featx.store import Manifest
@@ -105,10 +104,3 @@ def identity(manifest: Manifest) -> str:
 def folder_name(part: int, manifest: Manifest) -> str:
     """The folder of a part as it is called on the other side."""
     return part_folder(Path(), part, manifest.parts).as_posix()
-
-
-def blocks_of(path: Path) -> Iterator[bytes]:
-    """A file in blocks."""
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            yield block

@@ -29,6 +29,7 @@ FORMATS = {
     "volta-hdf5": "featx.formats.volta_hdf5:VoltaHdf5",
     "vqa-hdf5-fixed": "featx.formats.vqa_hdf5:VqaHdf5Fixed",
     "vqa-hdf5-adaptive": "featx.formats.vqa_hdf5:VqaHdf5Adaptive",
+    "safetensors": "featx.formats.safetensors:Safetensors",
 }
 
 

@@ -120,12 +120,12 @@ class Format(ABC):
 
 
 def schema_of(record: Record, options: Options, boxes: BoxKind) -> Schema:
-    """The schema that ``record`` fits: its extra fields as they are, its features as ``options.dtype``.
+    """The schema that ``record`` fits: its extra fields as they are, its features as ``options.dtype``, else float32.
 
     An extra array is per region when its first axis is that of the features, which must then have rows.
     """
     rows = len(record.features)
-    fields = [Field("features", options.dtype, record.features.shape[1:]), Field("boxes", "float32", (4,))]
+    fields = [Field("features", options.dtype or "float32", record.features.shape[1:]), Field("boxes", "float32", (4,))]
     for name, array in record.extra.items():
         stored = next((known for known, dtype in MEMORY_DTYPE.items() if dtype == array.dtype), str(array.dtype))
         region = array.ndim > 0 and len(array) == rows

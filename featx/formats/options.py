@@ -18,7 +18,10 @@ class Options:
     """
 
     # reading
-    dtype: str = field(default="float32", metadata={"help": "of the features in the store; float32 loses nothing"})
+    dtype: str = field(
+        default="",
+        metadata={"help": "of the features in the store; '' as the source says, else float32, which is exact"},
+    )
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     box_kind: BoxKind | None = field(
         default=None,

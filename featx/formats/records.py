@@ -28,7 +28,7 @@ class Records:
         self, store: StoreReader, options: Options | None = None, tick: Callable[[int], object] = lambda count: None
     ) -> None:
         self.store, self.options, self._tick = store, options or Options(), tick
-        self._passed = 0
+        self._passed, self._padding = 0, False
         self._listed = _key_file(self.options.keys) if self.options.keys else None
         self._first = _key_file(self.options.first) if self.options.first else []
         if missing := next((key for key in [*(self._listed or ()), *self._first] if key not in store), None):
@@ -74,10 +74,16 @@ class Records:
         made._passed = count
         return made
 
+    def padded(self) -> Records:
+        """The same records with their padding rows, for a format that loses nothing."""
+        made = copy(self)
+        made._padding = True
+        return made
+
     def __getitem__(self, key: str) -> Record:
         """The record of a key, without padding. Raises KeyNotFound, StoreDamaged."""
         record, rows = self.store[key], {field.name for field in self.schema.extras if field.per == "region"}
-        if len(record) == len(record.features):
+        if self._padding or len(record) == len(record.features):
             return record
         extra = {name: array[: len(record)] if name in rows else array for name, array in record.extra.items()}
         return Record(record.features[: len(record)], record.boxes[: len(record)], record.size, extra=extra)

@@ -16,6 +16,7 @@ from featx.codec import store_key
 from featx.errors import UsageError
 from featx.progress import Tick
 from featx.store import Refusal, StoreReader, open_part, open_store
+from featx.store.key_list import read_keys
 from featx.store.manifest import part_folder
 
 
@@ -59,22 +60,6 @@ def split(
         else:
             _by_blocks(reader, folders, tick)
         return Split({folder: _counts(folder) for folder in folders})
-
-
-def read_keys(path: Path) -> list[str]:
-    """The keys in a text file (UTF-8, one on a line), each once. Raises UsageError."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the list {path} cannot be read: {error}", "give a UTF-8 text file, one key on a line"
-        ) from None
-    keys = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
-    if not keys:
-        raise UsageError(
-            f"the list {path} has no keys", "write one key on a line; `featx inspect STORE --keys` lists them"
-        )
-    return keys
 
 
 def _by_parts(store: Path, reader: StoreReader, folders: Sequence[Path], tick: Tick) -> None:

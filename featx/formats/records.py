@@ -15,6 +15,7 @@ from featx.formats.options import Options
 from featx.record import Record
 from featx.schema import Schema
 from featx.store import StoreReader
+from featx.store.key_list import read_keys
 
 
 class Records:
@@ -29,8 +30,8 @@ class Records:
     ) -> None:
         self.store, self.options, self._tick = store, options or Options(), tick
         self._passed, self._padding = 0, False
-        self._listed = _key_file(self.options.keys) if self.options.keys else None
-        self._first = _key_file(self.options.first) if self.options.first else []
+        self._listed = read_keys(self.options.keys) if self.options.keys else None
+        self._first = read_keys(self.options.first) if self.options.first else []
         if missing := next((key for key in [*(self._listed or ()), *self._first] if key not in store), None):
             raise UsageError(f"{missing!r} of {self.options.keys or self.options.first} is not in the store",
                              "`featx inspect STORE --keys` lists what there is")  # fmt: skip
@@ -112,16 +113,3 @@ class Records:
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(f"--ids {self.options.ids} cannot be read: {error}",
                              "give `key`, `digits`, or a JSON file {key: number}") from None  # fmt: skip
-
-
-def _key_file(path: str) -> list[str]:
-    """The keys in a file of one key per line; no key twice."""
-    try:
-        keys = [line for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"the list of keys {path} cannot be read: {error}", "give a UTF-8 file, one key per line"
-        ) from None
-    if len(set(keys)) != len(keys):
-        raise UsageError(f"{path} has a key twice", "name every key once")
-    return keys

@@ -352,6 +352,21 @@ def test_compressed_chunks_of_a_cut_file_are_left_to_the_library_and_told_when_i
         read(FIXED, path)
 
 
+def test_what_a_killed_writer_left_compressed_is_read_by_the_library_as_if_the_file_had_been_closed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.hdf5"
+    write_fixed(path, chunks=True, compression="gzip", libver="latest")
+    content = bytearray(path.read_bytes())
+    content[11] = 1  # "this file is opened for write access": Specification II.A, version 3
+    content[44:48] = lookup3(bytes(content[:44])).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="h5clear"):
+        h5py.File(path)
+    assert kept(read(FIXED, path)) == {str(key) for key in range(12)}
+    assert path.read_bytes() == content
+
+
 def test_groups_that_hold_themselves_are_gone_through_once(tmp_path: Path) -> None:
     path = write_volta(tmp_path / "x.h5", 5)
     with h5py.File(path, "r+") as file:

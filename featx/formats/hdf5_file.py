@@ -18,7 +18,7 @@ import numpy as np
 
 from featx.errors import UsageError
 from featx.formats.hdf5_arrays import SavedArray
-from featx.formats.hdf5_bytes import Unhandled
+from featx.formats.hdf5_bytes import Unhandled, lookup3
 from featx.formats.hdf5_groups import Saved
 from featx.formats.hdf5_library import FAULTS, Library, Refused
 from featx.formats.hdf5_links import Link
@@ -27,6 +27,7 @@ from featx.store import disk
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _END_AT = {0: 40, 1: 44, 2: 28, 3: 28}  # of the end of the file in the superblock, by its version
+_HEAD, _MARK = 48, 11  # bytes of a superblock of version 3, and where it says that a writer has the file open
 _LONGEST = 1 << 30  # bytes read at once
 LOST = "its index is lost, without which no array can be located: make a new copy, or run again what was killed"
 
@@ -39,12 +40,24 @@ class _Padded(io.RawIOBase):
         self.length = os.fstat(self.handle).st_size
         self.stated = max(self.length, min(_stated_end(os.pread(self.handle, 64, 0)), 1 << 48))
         self.missing, self._at = False, 0
+        self._head = b""
+
+    def cleared(self) -> bool:
+        """Give a superblock without the mark of a writer from now on, as h5clear writes one; False when it has none."""
+        head = os.pread(self.handle, _HEAD, 0)
+        if len(head) < _HEAD or head[8] != 3 or not head[_MARK]:
+            return False
+        plain = head[:_MARK] + b"\0" + head[_MARK + 1 : -4]
+        self._head = plain + lookup3(plain).to_bytes(4, "little")
+        return True
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         found = os.pread(self.handle, len(view), self._at)
         view[: len(found)] = found
         view[len(found) :] = bytes(len(view) - len(found))
+        for at in range(self._at, min(self._at + len(found), len(self._head))):
+            view[at - self._at] = self._head[at]
         self.missing |= len(found) < len(view)
         self._at += len(view)
         return len(view)
@@ -150,16 +163,14 @@ def is_hdf5(path: Path) -> bool:
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Hdf5Source]:
-    """A file for reading. Raises UsageError for what HDF5 cannot open."""
-    import h5py
-
+    """A file for reading. Raises UsageError when nothing in it can be located."""
     try:
         raw = _Padded(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", "give an HDF5 file") from None
     with raw:
         try:
-            file = h5py.File(raw, "r")
+            file = _open(raw)
         except FAULTS as error:
             source = Hdf5Source(None, raw)
             try:
@@ -172,6 +183,18 @@ def open_hdf5(path: Path) -> Iterator[Hdf5Source]:
             return
         with file:
             yield Hdf5Source(Library(file), raw)
+
+
+def _open(raw: _Padded) -> Any:
+    """The file by the library, also one that a writer left open."""
+    import h5py
+
+    try:
+        return h5py.File(raw, "r")
+    except FAULTS:
+        if not raw.cleared():
+            raise
+    return h5py.File(raw, "r")
 
 
 @contextmanager

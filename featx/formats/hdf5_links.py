@@ -17,6 +17,7 @@ from featx.formats.hdf5_objects import LINK, LINK_INFO, SYMBOL_TABLE, Header
 from featx.formats.hdf5_orphans import Entry, entries, orphans, symbol_node
 
 _NAME = 4096  # bytes of a name
+_ALIGNED = 8  # bytes, names in a heap
 _DEEPEST = 24  # levels of a tree
 _SOME = ", and with it some pictures of the group"
 _SOFT = 2  # cache type of an entry that is a soft link
@@ -116,6 +117,10 @@ def children(file: Bytes, place: int, highest: int, kind: int, key_size: int) ->
 
 def _symbol(file: Bytes, entry: Entry, names: int, end: int) -> Link:
     try:
+        if entry.name % _ALIGNED:
+            raise Damage(
+                names, f"a list of names leads to place {entry.name} of the names at byte {names}, where none is"
+            )
         return Link(_name(file, names + entry.name, end), None if entry.cache == _SOFT else entry.address)
     except Damage as damage:
         return _lost(damage, f" (the header of the picture is at byte {entry.address})")

@@ -367,6 +367,25 @@ def test_what_a_killed_writer_left_compressed_is_read_by_the_library_as_if_the_f
     assert path.read_bytes() == content
 
 
+def test_a_group_whose_numbers_were_never_written_is_told_and_one_without_regions_is_kept(tmp_path: Path) -> None:
+    path = write_volta(tmp_path / "x.h5", 2)
+    with h5py.File(path, "r+") as file:
+        file["0/features"][...] = 0
+        file["0/boxes"][...] = 0
+        put(file.create_group("empty"), 0)
+        for name, array in {"features": np.zeros((0, DIM), "f4"), "boxes": np.zeros((0, 4), "f4")}.items():
+            del file["empty"][name]
+            file["empty"][name] = array
+        del file["empty"]["obj_id"], file["empty"]["obj_conf"]
+    for cut in (0, 1):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
+        items = {item.key: item for item in VOLTA.read(path, Options())}
+        assert "zeros" in items["0"].problem
+        assert items["1"].record is not None
+        assert items["empty"].record is not None
+        assert len(items["empty"].record) == 0
+
+
 def test_groups_that_hold_themselves_are_gone_through_once(tmp_path: Path) -> None:
     path = write_volta(tmp_path / "x.h5", 5)
     with h5py.File(path, "r+") as file:

@@ -72,16 +72,18 @@ class SavedArray:
         shape = self.shape if last is None else (last - first, *self.shape[1:])
         if self.shape and not 0 <= first <= first + shape[0] <= len(self):
             raise ValueError(f"{self.name} has no rows {first} to {last}: its shape is {list(self.shape)}")
+        if not prod(shape):
+            return np.zeros(shape, self.dtype)
         if self._chunks:
             return self._chunks.rows(first, shape)
         start = first * prod(self.shape[1:]) * self.dtype.itemsize
         size = prod(shape) * self.dtype.itemsize
         if self._within is not None:
             data = self._within[start : start + size]
-        elif self._address == UNDEFINED and size:
+        elif self._address == UNDEFINED:
             raise Damage(0, f"{self.name} was never written")
         else:
-            data = self._file.read(self._address + start, size, self.name) if size else b""
+            data = self._file.read(self._address + start, size, self.name)
         return np.ndarray(shape, self.dtype, data).copy()
 
 

@@ -12,7 +12,7 @@ from featx.schema import Array
 
 
 class Saved:
-    """Groups and arrays of an open file. Raises Damage when the root group is lost, Unhandled."""
+    """Groups and arrays of an open file. Raises Damage when the root group is lost."""
 
     def __init__(self, handle: int) -> None:
         self._bytes = Bytes(handle)

@@ -55,7 +55,8 @@ class LinkHeap:
             self._table[max(bisect_right(self._table, (at, UNDEFINED, 0)) - 1, 0)] if self._table else (0, 0, 0)
         )
         if not start <= at <= at + size <= start + length:
-            raise Damage(self._place, f"the block with place {at} of the heap of links at byte {self._place} is lost")
+            why = f": {self._faults[0]}" if self._faults else ""
+            raise Damage(self._place, f"a name at place {at} of the heap at byte {self._place} is lost{why}")
         block = self._block(place, length)
         if at - start + size > len(block):
             raise Damage(

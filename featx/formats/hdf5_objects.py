@@ -49,11 +49,9 @@ class Header(NamedTuple):
 
 
 def root_header(file: Bytes) -> Header:
-    """The header of the root group, by the superblock or where h5py puts it. Raises Damage, Unhandled."""
+    """The header of the root group, by the superblock or where h5py puts it. Raises Damage."""
     head = file.read(0, min(file.length, 128), "the superblock").ljust(128, b"\0")
     version = head[8]
-    if version in _ROOT_AT and (head[13:15] if version < 2 else head[9:11]) != bytes([ADDRESS] * 2):
-        raise Unhandled(f"its superblock states addresses of other than {ADDRESS} bytes")
     stated = [place for at, usual in _places(version) for place in (int.from_bytes(head[at : at + 8], "little"), usual)]
     first: Damage | None = None
     for place in dict.fromkeys(stated):

@@ -17,6 +17,7 @@ from featx.formats.hdf5_bytes import Bytes, Damage, Fields
 _GROUP = 1  # cache type of an entry that is a group; beside it are the addresses of its tree and its heap
 _PLACES = re.compile(rb"SNOD\x01\0|HEAP\0\0\0\0")
 _PICTURE = b"\0features\0"
+_NO_NAME = (b"", b"\0", b"\1")  # at byte 8 of a heap, where the first name would be
 _MOST_NAMES = 1 << 16  # bytes of the names of a picture
 
 
@@ -53,6 +54,8 @@ def orphans(file: Bytes, heap: int, seen: set[int], known: list[Entry]) -> list[
     owners = {entry.name: entry.address for entry in known}
     found: list[Entry] = []
     try:
+        if _PICTURE in _names_in(file, heap):  # what a picture holds are no pictures
+            return []
         for entry in known:
             _is_picture(file, entry.heap)
         for place in file.find(_PLACES):
@@ -82,13 +85,18 @@ def _fresh(file: Bytes, place: int, owners: dict[int, int]) -> list[Entry]:
 
 def _is_picture(file: Bytes, heap: int) -> bool:
     """Whether the heap of a group has the names of a picture; False when it cannot be read or is empty."""
+    names = _names_in(file, heap)
+    if _PICTURE not in names and names[8:9] not in _NO_NAME:
+        raise _Doubt
+    return _PICTURE in names
+
+
+def _names_in(file: Bytes, heap: int) -> bytes:
+    """The first names in a heap; nothing when it cannot be read."""
     try:
         fields = file.fields(heap, 32, "a heap of names", b"HEAP")
         fields.take(4)
         size, _, place = fields.address(), fields.address(), fields.address()
-        names = file.read(place, min(size, _MOST_NAMES), "names")
+        return file.read(place, min(size, _MOST_NAMES), "names")
     except Damage:
-        return False
-    if _PICTURE not in names and names.strip(b"\0")[:1].isalnum():
-        raise _Doubt
-    return _PICTURE in names
+        return b""

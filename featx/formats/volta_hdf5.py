@@ -143,6 +143,9 @@ def _item(source: Hdf5Source, number: int, picture: Link, options: Options, size
             raise ValueError(lost)
         there = {link.name for link in members}
         values = {one: source.rows(source.array(f"/{name}", one)) for one in _ARRAYS if one in there}
+        regions = [values[one] for one in ("boxes", "features") if one in values and values[one].size]
+        if regions and not any(array.any() for array in regions):
+            raise ValueError("its boxes and features are zeros: the run that made the file did not come to them")
         with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
             return Item(number, place, key, record_of(values, sizes.find(key), options.background))
     except (FeatxError, *FAULTS) as error:

@@ -14,7 +14,7 @@ import pytest
 
 from featx.care import compact, merge, split
 from featx.cli import main
-from featx.errors import RecordError, StoreDamaged, UsageError
+from featx.errors import RecordError, StoreDamaged, StoreError, UsageError
 from featx.record import Record
 from featx.schema import Field, Schema
 from featx.store import create_store, open_part, open_store, verify
@@ -387,7 +387,7 @@ def test_an_unfinished_store_is_not_copied_as_if_it_were_whole(tmp_path: Path) -
         lambda: split(tmp_path / "a", tmp_path / "o", parts=2),
         lambda: compact(tmp_path / "a", tmp_path / "o"),
     ):
-        with pytest.raises(UsageError, match="unfinished"):
+        with pytest.raises(StoreError, match="unfinished"):
             run()
 
 
@@ -395,7 +395,7 @@ def test_the_commands_do_it_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     a = store_of(tmp_path / "a", "lmdb", names(6), ("r",))
     b = store_of(tmp_path / "b", "lmdb", ["x", "y"])
     assert main(["merge", str(tmp_path / "m"), str(a), str(b), "--quiet"]) == 0
-    assert "8 records, 1 pictures refused, in 2 parts" in capsys.readouterr().out
+    assert "8 records, 1 picture refused, in 2 parts" in capsys.readouterr().out
     assert main(["compact", str(tmp_path / "m"), str(tmp_path / "c"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["records"], facts["digest"]) == (8, verify(tmp_path / "m").totals.digest)

@@ -215,10 +215,25 @@ def test_a_damaged_file_is_not_pushed(store: Path, tmp_path: Path, memory: str) 
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
     data.write_bytes(content)
-    with pytest.raises(StoreDamaged, match=data.name):
-        push(tmp_path / "s", memory)
-    with pytest.raises(StoreError, match=r"manifest\.json"):
-        pull(memory, tmp_path / "back")
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match=data.name):
+            push(tmp_path / "s", memory)
+        with pytest.raises(StoreError, match=r"manifest\.json"):
+            pull(memory, tmp_path / "back")
+
+
+def test_a_store_is_not_copied_onto_or_into_itself(store: Path, tmp_path: Path) -> None:
+    before = files(store)
+    for place, what in ((store, "the store itself"), (store / "below", "lies in the store")):
+        for url in (str(place), place.as_uri()):
+            with pytest.raises(UsageError, match=what):
+                push(store, url)
+        with pytest.raises(UsageError, match=what):
+            pull(store.as_uri(), place)
+    (tmp_path / "link").symlink_to(store)
+    with pytest.raises(UsageError, match="the store itself"):
+        push(store, str(tmp_path / "link"))
+    assert files(store) == before
 
 
 def test_check_reads_back_what_arrived(store: Path, flaky: type[Flaky]) -> None:
@@ -314,10 +329,10 @@ def test_the_commands_copy_there_and_back(
     store: Path, tmp_path: Path, memory: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["push", str(store), memory, "--check", "--quiet"]) == 0
-    assert "complete, 3 parts" in capsys.readouterr().out
+    assert "complete, 3 of 3 parts" in capsys.readouterr().out
     assert main(["pull", memory, str(tmp_path / "back"), "--parts", "0,2", "--json"]) == 0
     assert '"complete": false' in capsys.readouterr().out
     assert main(["pull", memory, str(tmp_path / "back")]) == 0
     said = capsys.readouterr()
-    assert "complete, 3 parts" in said.out
+    assert "complete, 3 of 3 parts" in said.out
     assert "ETA" in said.err

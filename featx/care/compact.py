@@ -12,7 +12,7 @@ from typing import Any
 
 from featx.care.copying import check_complete, copy_records, copy_refusals, facts, portions, told, with_dtype
 from featx.care.folders import copy_part
-from featx.care.origin import begin_store, digest, refused
+from featx.care.origin import begin_store, check_outside, digest, refused
 from featx.errors import UsageError
 from featx.progress import Tick
 from featx.store import Manifest, StoreReader, disk, open_part, open_store
@@ -35,13 +35,12 @@ def compact(
 
     Records are copied as they are stored; only another ``dtype`` of the features, or ``drop_padding`` (rows behind the
     regions of a record), takes them apart, and then ``recoded`` in the provenance says so. drop_refused: without the
-    ledger, and so without the list of pictures. Killed, the same call goes on. Raises UsageError for an unfinished
-    store and for an ``out`` made of anything else, RecordError for a value beyond the range of the new dtype.
+    ledger, and so without the list of pictures. Killed, the same call goes on. Raises StoreError for an unfinished
+    store, UsageError for an ``out`` made of anything else, RecordError for a value beyond the range of the new dtype.
     """
     if parts < 1:
         raise UsageError(f"a store of {parts} parts cannot be", "give at least 1 part")
-    if os.path.realpath(store) == os.path.realpath(out):
-        raise UsageError(f"{out} is the store itself", "write to another folder")
+    check_outside(out, store)
     with open_store(store, partial=True) as reader:
         check_complete(str(store), reader)
         made = _facts(reader, backend, dtype, drop_padding, drop_refused)

@@ -9,7 +9,7 @@ from typing import Any
 
 from featx.care.cast import recast
 from featx.codec import HEADER_SIZE, decode, peek, store_key
-from featx.errors import UsageError
+from featx.errors import StoreError, UsageError
 from featx.progress import Tick
 from featx.schema import Schema
 from featx.store import Manifest, Refusal, StoreReader
@@ -87,9 +87,9 @@ def check_alike(manifests: Mapping[str, Manifest]) -> None:
 
 
 def check_complete(name: str, reader: StoreReader) -> None:
-    """Raise UsageError for an unfinished store: its records would be taken for all there are."""
+    """Raise StoreError for an unfinished store: its records would be taken for all there are."""
     if not reader.manifest.complete:
-        raise UsageError(f"{name} is unfinished", "finish it first: run its `featx extract` again")
+        raise StoreError(f"{name} is unfinished", "finish it first: run its `featx extract` again")
 
 
 def facts(manifest: Manifest, **changes: Any) -> dict[str, Any]:

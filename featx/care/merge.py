@@ -14,7 +14,7 @@ from typing import Any, Literal
 from featx.care.compact import volume
 from featx.care.copying import check_alike, check_complete, copy_records, copy_refusals, facts, same_content, some, told
 from featx.care.folders import copy_part
-from featx.care.origin import begin_store, digest, refused
+from featx.care.origin import begin_store, check_outside, digest, refused
 from featx.care.part import Part
 from featx.codec import store_key
 from featx.errors import UsageError
@@ -55,8 +55,9 @@ def merge(
     ``out`` made of anything else or with another ``prefer``.
     """
     paths = [Path(source) for source in sources]
-    if len(paths) < 2 or len(set(map(os.path.realpath, [*paths, out]))) <= len(paths):
+    if len(paths) < 2 or len(set(map(os.path.realpath, paths))) < len(paths):
         raise UsageError("a merge takes two or more different stores, and a new one", "featx merge OUT A B ...")
+    check_outside(out, *paths)
     with ExitStack() as stack:
         readers = [stack.enter_context(open_store(path, partial=True)) for path in paths]
         for path, reader in zip(paths, readers, strict=True):
@@ -135,7 +136,8 @@ def _dropped(
                 dropped[number].add(key)
     if conflicts:
         raise UsageError(
-            f"{len(conflicts):,} pictures have different records in {' and '.join(map(str, paths))}: {some(conflicts)}",
+            f"{' and '.join(map(str, paths))} hold different records for {len(conflicts):,} of their pictures: "
+            f"{some(conflicts)}",
             "say whose records count with --prefer first or --prefer last",
         )
     return dropped, twice

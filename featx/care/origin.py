@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from featx.errors import UsageError
-from featx.store import Manifest, Refusal, StoreReader, create_store
+from featx.store import Manifest, Refusal, StoreReader, create_store, disk
 
 _WORDS = {
     "store": "another store", "stores": "other stores", "pictures": "other pictures", "refused": "other refusals",
@@ -21,15 +22,30 @@ _WORDS = {
 
 
 def begin_store(folder: Path, facts: Mapping[str, Any], parts: int = 1) -> Manifest:
-    """``create_store``; where another origin is why it cannot be, the UsageError says in what it differs."""
-    if (folder / "manifest.json").exists():
+    """``create_store``; a UsageError says where ``folder`` is something else, or was made of something else."""
+    with disk.reading(folder):
+        held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if folder.is_file() or ("manifest.json" not in held and any(not name.startswith(".") for name in held)):
+        what = "a file" if folder.is_file() else "not empty, and no store"
+        raise UsageError(f"{folder} is {what}", "write to another folder")
+    if "manifest.json" in held:
         there = Manifest.load(folder).sources
         if there != facts["sources"]:
             raise UsageError(
                 f"{folder} is there already, and was made of {_difference(there or {}, facts['sources'] or {})}",
-                "write to another folder, or remove this one",
+                "write to another folder",
             )
     return create_store(folder, **facts, parts=parts)
+
+
+def check_outside(out: str | os.PathLike[str], *stores: str | os.PathLike[str]) -> None:
+    """Raise UsageError for a folder that is one of these stores, or lies in one."""
+    place = Path(os.path.realpath(out))
+    for store in stores:
+        home = Path(os.path.realpath(store))
+        if home in (place, *place.parents):
+            what = "is the store itself" if home == place else f"lies in the store {store}"
+            raise UsageError(f"{out} {what}", "write to another folder")
 
 
 def digest(reader: StoreReader) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from featx.care.hashing import Hashing, blocks_of
+from featx.care.origin import check_outside
 from featx.care.remote import Remote
 from featx.care.transfer import Moved, Transfer, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
@@ -42,6 +43,8 @@ def pull(
     StoreDamaged for a file that arrives wrong twice.
     """
     remote, store = Remote(url, pause=pause), Path(folder)
+    if remote.folder is not None:
+        check_outside(store, remote.folder)
     with TemporaryDirectory(prefix="featx-pull-") as staging:
         manifest = _remote_manifest(remote, Path(staging))
         said, raw = _remote_parts(remote, Path(staging), manifest, parts)
@@ -59,7 +62,7 @@ def pull(
         complete = manifest.complete and len(here) == manifest.parts
         (manifest if complete else replace(manifest, totals=None)).save(store)
         disk.remove(store / _PULLING)
-    return Transfer(here, moved.bytes, complete)
+    return Transfer(here, moved.bytes, complete, manifest.parts)
 
 
 def _fetching(

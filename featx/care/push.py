@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from featx.care.hashing import Hashing, blocks_of
+from featx.care.origin import check_outside
 from featx.care.pull import PUSHING
 from featx.care.remote import Remote
 from featx.care.transfer import Moved, Transfer, chosen, finished, folder_name, identity, parallel
@@ -36,6 +37,8 @@ def push(
     The rest as in :func:`pull`. Raises UsageError when another store, or something else, is at ``url``.
     """
     store, remote = Path(folder), Remote(url, pause=pause)
+    if remote.folder is not None:
+        check_outside(remote.folder, store)
     manifest = Manifest.load(store)
     said = {part: _local_part(store, manifest, part) for part in chosen(manifest, parts, finished(store, manifest))}
     sizes = {part: sum(facts.files.values()) for part, facts in said.items()}
@@ -66,7 +69,7 @@ def push(
         (manifest if complete else replace(manifest, totals=None)).save(Path(staging))
         _put(remote, "manifest.json", (Path(staging) / "manifest.json").read_bytes())
     remote.remove(PUSHING)
-    return Transfer(there, moved.bytes, complete)
+    return Transfer(there, moved.bytes, complete, manifest.parts)
 
 
 def _sending(
@@ -79,18 +82,25 @@ def _sending(
     told = 0
 
     def content() -> Iterator[bytes]:
+        """The file. Its last block comes when its hash is known to be right: what is there in full length is whole."""
         nonlocal told
         moved.undone(told)  # of a try that failed
-        state, told = Hashing(expected), 0
+        state, told, last = Hashing(expected), 0, b""
         for block in blocks_of(source):
+            if last:
+                yield last
+                told += len(last)
+                moved.travelled(len(last))
+            last = block
             state.update(block)
-            yield block
-            told += len(block)
-            moved.travelled(len(block))
         if state.hexdigest() != expected:
             raise StoreDamaged(
-                f"{source} is damaged: its bytes are not those of its part.json", "run `featx verify --repair` first"
+                f"{source} is damaged: its bytes are not those of its part.json",
+                "run `featx verify --repair` on the store first",
             )
+        yield last
+        told += len(last)
+        moved.travelled(len(last))
 
     def task() -> None:
         if remote.size(target) == size and (not check or remote.hash(target, size, expected) == expected):

@@ -23,6 +23,11 @@ class Remote:
         self._fs, root = _open(url)
         self._root = root.rstrip("/")
 
+    @property
+    def folder(self) -> str | None:
+        """The path of a folder of this machine, None of what is elsewhere."""
+        return self._root or "/" if "file" in _names(self._fs.protocol) else None
+
     def path(self, name: str) -> str:
         """How the file system calls the file ``name`` of the folder."""
         return f"{self._root}/{name}"
@@ -136,6 +141,10 @@ class Remote:
 
     def _called(self, name: str) -> str:
         return f"{self.url}/{name}" if name else self.url
+
+
+def _names(protocol: Any) -> tuple[str, ...]:
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
 def _open(url: str) -> tuple[Any, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from featx.care.compact import blocks, volume
 from featx.care.copying import check_complete, copy_records, copy_refusals, facts, some, told
 from featx.care.folders import copy_part
-from featx.care.origin import begin_store, digest, hash_of
+from featx.care.origin import begin_store, check_outside, digest, hash_of
 from featx.care.part import Part
 from featx.codec import store_key
 from featx.errors import UsageError
@@ -49,6 +49,7 @@ def split(
         raise UsageError(
             "a store is split into a number of parts, or by lists of keys", "give --parts N, or --by LIST ..."
         )
+    check_outside(out, store)
     with open_store(store, partial=True) as reader:
         check_complete(str(store), reader)
         if parts is None:
@@ -93,7 +94,7 @@ def _by_lists(
     missing = sorted(key for key in listed if key not in reader and key not in refused)
     if missing and not allow_missing:
         raise UsageError(
-            f"{len(missing):,} keys of the lists are not in the store: {some(missing)}",
+            f"the store lacks {len(missing):,} of the keys in the lists: {some(missing)}",
             "`featx inspect STORE --keys` lists what there is; --allow-missing goes on without them",
         )
     held = {name: sorted((key for key in keys if key in reader), key=store_key) for name, keys in wanted.items()}

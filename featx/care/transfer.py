@@ -24,11 +24,12 @@ from featx.store.manifest import part_folder
 @dataclass(frozen=True)
 class Transfer:
     """What was copied. parts: those that are whole at the target now; bytes: that travelled; complete: whether the
-    copy is a complete store."""
+    copy is a complete store; total: the number of all its parts."""
 
     parts: list[int]
     bytes: int
     complete: bool
+    total: int
 
 
 class Moved:

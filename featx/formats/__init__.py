@@ -30,6 +30,8 @@ FORMATS = {
     "vqa-hdf5-fixed": "featx.formats.vqa_hdf5:VqaHdf5Fixed",
     "vqa-hdf5-adaptive": "featx.formats.vqa_hdf5:VqaHdf5Adaptive",
     "safetensors": "featx.formats.safetensors:Safetensors",
+    "parquet": "featx.formats.parquet:Parquet",
+    "arrow": "featx.formats.arrow:Arrow",
 }
 
 

@@ -25,7 +25,7 @@ LOSSES = (
     "int8 features are written as the float32 values that they read as; read again they are the same int8",
 )
 _VERSION = 1
-_NAMES = {  # of this project, as ``regions`` knows them
+NAMES = {  # of this project, as ``regions`` knows them
     "height": "image_h",
     "width": "image_w",
     "object_ids": "obj_id",
@@ -119,7 +119,7 @@ class Described(Format):
 
 def undescribed(values: Mapping[str, Any], size: tuple[int, int] | None, count: int | None, background: str) -> Record:
     """The record of a mapping with names of this project or of others. Raises ValueError, as ``regions.record_of``."""
-    found = record_of({_NAMES.get(name, name): value for name, value in values.items()}, size, background)
+    found = record_of({NAMES.get(name, name): value for name, value in values.items()}, size, background)
     return found if count is None else Record(found.features, found.boxes, found.size, max(count, 0), found.extra)
 
 

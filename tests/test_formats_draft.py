@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +123,21 @@ def test_a_link_stays_one_and_a_device_is_written_to(tmp_path: Path, store: Path
     assert (tmp_path / "far" / "out.txt").read_bytes() == whole
     assert (tmp_path / "link.txt").is_symlink()
     assert len(export(store, Path("/dev/null"))) == PICTURES
+
+
+def test_a_killed_export_of_the_command_goes_on(tmp_path: Path) -> None:
+    """With SIGKILL, at moments that fall where they fall, until it is through."""
+    store, words = make_store(tmp_path / "store", 2000, rows=36), ["--to", "lxmert-tsv", "--quiet"]
+    command = [sys.executable, "-m", "featx", "convert", str(store)]
+    subprocess.run([*command, str(tmp_path / "whole.tsv"), *words], check=True, capture_output=True)
+    draft, lengths = tmp_path / ".out.tsv.tmp", [0]
+    for _ in range(3):
+        child = subprocess.Popen([*command, str(tmp_path / "out.tsv"), *words])
+        while child.poll() is None and (not draft.exists() or draft.stat().st_size <= lengths[-1]):
+            time.sleep(0.001)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        lengths.append(draft.stat().st_size if draft.exists() else lengths[-1])
+    assert lengths[1] > 0, "killed while it wrote"
+    subprocess.run([*command, str(tmp_path / "out.tsv"), *words], check=True, capture_output=True)
+    assert (tmp_path / "out.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()

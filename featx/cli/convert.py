@@ -107,7 +107,7 @@ def write(options: argparse.Namespace, form: Format) -> None:
     if there and not options.overwrite:
         raise UsageError(f"{there[0]} exists", "choose another name, or --overwrite")
     view = view_asked(options)
-    with open_store(options.source, view=view) as store, bar(options, "records", resumes=False) as shown:
+    with open_store(options.source, view=view) as store, bar(options, "records", resumes=form.resumes) as shown:
         records = Records(store, _told(options), tick=shown.tick)
         shown.begin(len(records))
         number = form.write(records, out, records.options)

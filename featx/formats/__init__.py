@@ -20,6 +20,7 @@ __all__ = ["FORMATS", "GROUP", "Format", "Item", "Options", "Records", "Survey",
 GROUP = "featx.formats"  # entry points through which another package adds a format
 FORMATS = {
     "lxmert-tsv": "featx.formats.lxmert_tsv:LxmertTsv",
+    "butd-tsv": "featx.formats.butd_tsv:ButdTsv",
     "vilbert-lmdb": "featx.formats.vilbert:VilbertLmdb",
     "vilbert-beta-lmdb": "featx.formats.vilbert:VilbertBetaLmdb",
     "volta-lmdb": "featx.formats.volta_lmdb:VoltaLmdb",

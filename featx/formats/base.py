@@ -59,7 +59,8 @@ class Format(ABC):
     needs ``allow_pickle``: for ``all`` of it, for ``part`` (without trust that part is left out, and the losses say
     so), ``no``. takes, gives: the options that reading uses besides ``dtype``, ``labels`` and ``box_kind``, and that
     writing uses besides ``keys`` and ``first``. boxes: which boxes such files hold. suffix: the end of a path that
-    is written in this format when no format is named; one format at most has it. Boxes are never shifted.
+    is written in this format when no format is named; one format at most has it. resumes: whether an export that was
+    killed goes on. Boxes are never shifted.
     """
 
     name: ClassVar[str]
@@ -73,6 +74,7 @@ class Format(ABC):
     gives: ClassVar[frozenset[str]] = frozenset()
     boxes: ClassVar[BoxKind] = "proposal"
     suffix: ClassVar[str] = ""
+    resumes: ClassVar[bool] = False
 
     @abstractmethod
     def detect(self, path: Path) -> bool:

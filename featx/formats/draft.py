@@ -28,11 +28,15 @@ def drafted_lines(records: Records, name: str, path: Path) -> Iterator[tuple[Bin
     is no regular file, a pipe or /dev/stdout, is written to directly. Raises UsageError while another process writes
     the same file, and for what cannot be written.
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and not (path.is_file() or path.is_dir()):
         with path.open("wb") as file:
             yield file, records
         return
     path = path.resolve()  # a link stays one: what it points to is replaced
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "give the name of a file to write")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}", "make the folder first")
     draft, note = disk.temporary(path), path.with_name(f".{path.name}.export")
     with disk.room(path.parent), _held(note, path) as handle:
         facts = _facts(records, name)

@@ -177,6 +177,21 @@ def test_ctrl_c_while_a_command_is_loaded_is_no_traceback(
     assert "interrupted" in capsys.readouterr().err
 
 
+def test_a_bar_never_runs_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bar, "Progress", Meter)
+    shown = bar.Bar(quiet=False)
+    shown.begin(100, 10)
+    for count in (50, -20, 70):
+        shown.tick(count)
+    shown.fill()
+    assert (Meter.seen[-1].done, Meter.seen[-1].most) == (100, 100)
+    unknown = bar.Bar(quiet=False)
+    unknown.begin(None)
+    unknown.tick(7)
+    unknown.fill()
+    assert Meter.seen[-1].done == 7
+
+
 def test_numbers_go_with_their_nouns() -> None:
     assert [many(count, "record") for count in (0, 1, 2, 1234)] == [
         "0 records",

@@ -408,6 +408,12 @@ def test_the_command_exits_with_0_or_1(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "its script never wrote them" in said
     assert "12 of 12 pictures" in said
+    assert "0 equal, 12 differ" in said
+    half = store(tmp_path / "half", same, dtype="float16")
+    assert main(["diff", str(a), str(half), "--quiet", "--tolerance", "0.1"]) == 0
+    said = capsys.readouterr().out
+    assert "0 equal, 12 within the tolerance, 0 differ" in said
+    assert "most different" not in said
     assert main(["diff", str(a), str(b), "--json"]) == 1
     facts = json.loads(capsys.readouterr().out)
     assert facts["id_agreement"] == {"object_ids": 1.0, "attribute_ids": 0.0}

@@ -20,6 +20,8 @@ else so that the sum of their IoU is largest. Exit code 0 when the same pictures
   featx diff float32.featx float16.featx --tolerance 0.02 --sample 1000 --picture diff.png
 """
 
+_WORST = 5  # pictures that are named; --json has more
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -64,10 +66,13 @@ def run(options: argparse.Namespace) -> int:
 def tell(found: Diff, tolerance: float) -> None:
     """For people: what is common, by how much it differs, why, and where most."""
     print(f"A {found.a}\nB {found.b}")
-    print(
-        f"{found.compared:,} of {many(found.common, 'common picture')} compared: "
-        f"{found.equal:,} equal, {found.differing:,} differ"
-    )
+    near = found.compared - found.equal - found.differing
+    counts = [
+        f"{found.equal:,} equal",
+        *([f"{near:,} within the tolerance"] if near else []),
+        f"{found.differing:,} differ",
+    ]
+    print(f"{found.compared:,} of {many(found.common, 'common picture')} compared: {', '.join(counts)}")
     for name, count, some in (("A", found.only_a, found.some_a), ("B", found.only_b, found.some_b)):
         if count:
             print(f"only in {name}: {many(count, 'picture')} ({', '.join(some[:5])}{', ...' if count > 5 else ''})")
@@ -84,9 +89,9 @@ def tell(found: Diff, tolerance: float) -> None:
     if found.made:
         print("\ntheir makers say")
         print("\n".join(f"  {line}" for line in found.made))
-    if found.worst:
-        print("\nmost different")
-        print(table([(f"  {key}", f"{value:.3f}", "; ".join(why)[:90]) for key, value, why in found.worst]))
+    if found.worst and found.differing:
+        print("\nmost different (0: the same, 1: no region in common)")
+        print(table([(f"  {key}", f"{value:.3f}", "; ".join(why)[:90]) for key, value, why in found.worst[:_WORST]]))
     for message in found.damaged:
         print(f"damaged: {message}")
     print(verdict(found, tolerance))

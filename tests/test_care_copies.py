@@ -200,6 +200,32 @@ def test_every_bar_ends_full_also_of_work_that_goes_on_or_is_done(tmp_path: Path
             assert meter.done == meter.total, name
 
 
+def test_two_processes_never_write_one_part(tmp_path: Path, backend: str) -> None:
+    a, b = store_of(tmp_path / "a", backend, names(9)), store_of(tmp_path / "b", backend, names(14)[9:])
+    many = make_store(tmp_path / "many", backend, 12, parts=2)
+    tries: list[str] = []
+
+    def meanwhile(work: Callable[..., Any]) -> None:
+        def tick(size: int) -> None:
+            if not tries:
+                tries.append("begun")
+                with pytest.raises(StoreError, match="is being written by process"):
+                    work()
+                tries.append("refused")
+
+        tries.clear()
+        work(tick=tick)
+        assert tries == ["begun", "refused"]
+
+    meanwhile(lambda **more: merge(tmp_path / "m", [a, b], **more))
+    meanwhile(lambda **more: split(many, tmp_path / "p", parts=2, **more))
+    meanwhile(lambda **more: split(many, tmp_path / "q", parts=3, **more))
+    meanwhile(lambda **more: compact(a, tmp_path / "c", **more))
+    meanwhile(lambda **more: compact(many, tmp_path / "d", **more))
+    assert stored(tmp_path / "m") == stored(b) | stored(a)
+    assert stored(tmp_path / "d") == stored(many)
+
+
 def test_split_in_blocks_loses_nothing_and_each_is_complete(tmp_path: Path, backend: str) -> None:
     a = make_store(tmp_path / "a", backend, 30)
     done = split(a, tmp_path / "out", parts=3)

@@ -31,18 +31,20 @@ def copy_part(
 
     A copy that was cut goes on where it was. Every file is checked against its hash on the way. ``link``: hard links
     instead of copies, for stores that are only read. without: keys whose refusals are left out. Raises StoreDamaged for
-    a file that is not as it was written. ``tick`` is told of the bytes of all files, also of those that are there.
+    a file that is not as it was written, StoreError while another process writes the part. ``tick`` is told of the
+    bytes of all files, also of those that are there.
     """
     said = PartManifest.load(source)
     if said is None:
         raise StoreDamaged(f"{source} has no part.json", "run `featx verify --repair` on its store first")
     target = part_folder(store, part, parts)
-    if (done := PartManifest.load(target)) is not None:
-        tick(sum(said.files.values()))
-        return done
     said.check_files(source)
     with disk.room(store):
         disk.make_folders(target)
+    with disk.room(store), disk.Lock(target / ".lock", f"part {part} of {parts} of {store}"):
+        if (done := PartManifest.load(target)) is not None:
+            tick(sum(said.files.values()))
+            return done
         for name in said.files:
             if name != LEDGER or not without:
                 _copy(source / name, target / name, said.hashes[name], link, tick)

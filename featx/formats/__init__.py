@@ -27,6 +27,7 @@ FORMATS = {
     "volta-npy-lmdb": "featx.formats.volta_lmdb:VoltaNpyLmdb",
     "mmf-lmdb": "featx.formats.mmf_lmdb:MmfLmdb",
     "uniter-lmdb": "featx.formats.uniter_lmdb:UniterLmdb",
+    "uniter-npz": "featx.formats.uniter_npz:UniterNpz",
     "volta-hdf5": "featx.formats.volta_hdf5:VoltaHdf5",
     "vqa-hdf5-fixed": "featx.formats.vqa_hdf5:VqaHdf5Fixed",
     "vqa-hdf5-adaptive": "featx.formats.vqa_hdf5:VqaHdf5Adaptive",

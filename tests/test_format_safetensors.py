@@ -148,12 +148,9 @@ def test_the_golden_file_comes_back_byte_for_byte(shared: Path, tmp_path: Path) 
     assert found["COCO_train2014_000000132417/size"].tolist() == [333, 500]
 
 
-def test_several_files_have_an_index_and_one_that_is_absent_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_SHARD_DATA", 600)
+def test_several_files_have_an_index_and_one_that_is_absent_is_told(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s")
-    comes_back(FORM, store, tmp_path / "out", tmp_path / "again")
+    comes_back(FORM, store, tmp_path / "out", tmp_path / "again", Options(shard_size=600))
     index = json.loads((tmp_path / "out" / "features.safetensors.index.json").read_bytes())
     files = sorted(place.name for place in (tmp_path / "out").glob("*.safetensors"))
     assert len(files) > 2

@@ -34,6 +34,7 @@ FORMATS = {
     "safetensors": "featx.formats.safetensors:Safetensors",
     "parquet": "featx.formats.parquet:Parquet",
     "arrow": "featx.formats.arrow:Arrow",
+    "webdataset": "featx.formats.webdataset:WebDataset",
 }
 
 

@@ -73,3 +73,11 @@ class Options:
             "metavar": "RULE",
         },
     )
+    shard_size: int = field(
+        default=0,
+        metadata={
+            "help": "most bytes of a file, where a format is written as several",
+            "type": int,
+            "metavar": "BYTES",
+        },
+    )

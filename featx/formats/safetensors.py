@@ -9,8 +9,9 @@ So a picture is read by its name alone, from a file that is mapped, without offs
 field of the store; ``KEY/count`` int32 [1] where some of the n rows are padding. bfloat16 is BF16. The metadata hold
 ``format: pt`` and, as JSON text, schema, labels and provenance. The library holds the names of all tensors of a file
 in memory, and the format ends at 100 MB of them, which is some 150,000 pictures. So a name that ends in
-``.safetensors`` is one file, and any other a folder of files ``features-00001-of-00003.safetensors`` of 4 GB and 8 MB
-of names at most, with ``features.safetensors.index.json`` beside them, as transformers makes and reads them.
+``.safetensors`` is one file, and any other a folder of files ``features-00001-of-00003.safetensors`` of ``shard_size``
+bytes (4 GB) and 8 MB of names at most, with ``features.safetensors.index.json`` beside them, as transformers has
+them.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Safetensors(Described):
     title = "safetensors"
     source = "huggingface/safetensors, README.md (Format)"
     suffix = SUFFIX
+    gives = frozenset({"shard_size"})
 
     def detect(self, path: Path) -> bool:
         """By a header that names features and boxes."""
@@ -98,7 +100,9 @@ class Safetensors(Described):
         check_names(records.schema)
         records = records.padded()
         front = front_of({"format": "pt", NAME: Description.of(records).dump()})
-        return _write_one(records, path, front) if path.suffix == SUFFIX else _write_several(records, path, front)
+        if path.suffix == SUFFIX:
+            return _write_one(records, path, front)
+        return _write_several(records, path, front, options.shard_size or _SHARD_DATA)
 
 
 def _write_one(records: Records, path: Path, front: bytes) -> int:
@@ -113,8 +117,8 @@ def _write_one(records: Records, path: Path, front: bytes) -> int:
     return shards[0].pictures
 
 
-def _write_several(records: Records, path: Path, front: bytes) -> int:
-    shards = plan(records, front, _SHARD_FRONT, _SHARD_DATA)
+def _write_several(records: Records, path: Path, front: bytes, most: int) -> int:
+    shards = plan(records, front, _SHARD_FRONT, most)
     names = [f"features-{n:05d}-of-{len(shards):05d}{SUFFIX}" for n in range(1, len(shards) + 1)]
     pictures, data = counted(records), iter(records)
     with published_folder(path, lambda name: name == _INDEX or name.endswith(SUFFIX)) as folder:

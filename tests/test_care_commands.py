@@ -118,9 +118,10 @@ def test_every_bar_ends_full_and_never_runs_over(
     for code in (WORKS[line], 0 if line == "verify d --repair" else WORKS[line]):
         monkeypatch.setattr(Meter, "seen", [])
         assert main(line.split()) == code
-        (meter,) = Meter.seen
-        assert meter.total
-        assert meter.done == meter.most == meter.total
+        for meter in Meter.seen:
+            assert meter.total
+            assert meter.done == meter.most == meter.total
+        assert len(Meter.seen) == 1 + ("d --repair" in line and code == 4), "verified, then written anew"
 
 
 @pytest.mark.parametrize("backend", ["lmdb", "hdf5"])

@@ -37,6 +37,7 @@ FORMATS = {
     "safetensors": "featx.formats.safetensors:Safetensors",
     "parquet": "featx.formats.parquet:Parquet",
     "arrow": "featx.formats.arrow:Arrow",
+    "hf-frcnn-arrow": "featx.formats.hf_frcnn_arrow:HfFrcnnArrow",
     "webdataset": "featx.formats.webdataset:WebDataset",
 }
 

@@ -245,3 +245,17 @@ def test_no_damage_ends_in_anything_but_a_clear_error(small: bytes, damage: Any)
         path = Path(folder) / "x.arrow"
         path.write_bytes(damaged(small, damage))
         use(FORM, path)
+
+
+def test_of_a_folder_of_streams_one_that_is_broken_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    stream(folder / "data-00002-of-00003.arrow", table())
+    stream(folder / "data-00000-of-00003.arrow", table(image_id=[8, 9]))
+    (folder / "data-00001-of-00003.arrow").write_bytes(b"")
+    (folder / "state.json").write_text("{}")
+    items = read(FORM, folder)
+    assert [item.key for item in items] == ["8", "9", "", "42", "7"]
+    assert (items[2].place, items[2].record) == ("file data-00001-of-00003.arrow", None)
+    assert read(FORM, folder, start=3) == items[3:]
+    assert FORM.survey(folder, Options()).total == 5

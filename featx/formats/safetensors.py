@@ -188,7 +188,7 @@ def _item(number: int, picture: _Picture, told: Description | None, options: Opt
         if picture.file is None:
             raise ValueError(picture.problem)
         if not picture.key:
-            raise ValueError(f"{', '.join(picture.tensors):.200}: of no picture, as their names are not KEY/FIELD")
+            raise ValueError(f"tensors {[*picture.tensors]!r:.200} are of no picture: their names are not KEY/FIELD")
         key = checked_key(picture.key, options)
         return Item(number, picture.place, key, _record(picture, picture.file, told, sizes.find(key), options))
     except (FeatxError, ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The folders of self-critical.pytorch for bottom-up features (``scripts/make_bu_data.py``): in each a file per picture.
+"""The folders of self-critical.pytorch for bottom-up features (``scripts/make_bu_data.py``), with a file per picture.
 
 ``cocobu_att/NUMBER.npz``: ``feat`` float32 [n, D]. ``cocobu_box/NUMBER.npy``: boxes float32 [n, 4] pixels.
 ``cocobu_fc/NUMBER.npy``: the mean over the rows of ``feat``, float32 [D], which is not read. The number is that of the

@@ -96,7 +96,7 @@ def test_a_row_that_is_not_what_the_others_are_is_told_and_the_others_are_kept(t
     broken = [
         {"image_id": [None, 7]}, {"features": [[[1, 2, 3], [1, 2]], [[1, 2, 3]]]}, {"boxes": [None, BOXES[:1]]},
         {"boxes": [[[1, 2, 3, None]], BOXES[:1]]}, {"image_w": [None, 51]}, {"boxes": [BOXES[:1], BOXES[:1]]},
-        {"image_id": ["a\nb", "7"]},
+        {"image_id": ["a\nb", "7"]}, {"image_w": [1e300, 51]}, {"objects_id": [[1e300, 1], [9]]},
     ]  # fmt: skip
     for change in broken:
         first, second = read(FORM, stream(tmp_path / "x.arrow", table(**change)))

@@ -202,6 +202,15 @@ def test_a_bad_value_is_told_with_its_key_and_the_rest_is_read(tmp_path: Path, c
     assert items[1].place.startswith("key '1', byte ")
 
 
+def test_numbers_beyond_float32_are_read_without_a_word_and_are_for_the_store_to_refuse(tmp_path: Path) -> None:
+    p = Picture("1")
+    most = {name: np.full(volta(p)[name].shape, 1e308) for name in ("features", "boxes", "obj_conf")}
+    [item] = read("volta-lmdb", made(tmp_path / "db", {"1": volta(p) | most}))
+    assert item.record is not None
+    for name in ("features", "boxes", "object_confs"):
+        assert np.isposinf(item.record.array(name)).all()
+
+
 def test_what_extractors_are_known_to_get_wrong_is_put_right(tmp_path: Path) -> None:
     p = Picture("1", 4)
     more = np.concatenate([p.features, np.ones((6, 8), np.float32)])

@@ -158,6 +158,51 @@ def test_a_bad_value_is_told_with_its_key_and_the_rest_is_read(tmp_path: Path, t
     assert items[1].place.startswith("key 'b.npz', byte ")
 
 
+def newer(archive: bytes) -> bytes:
+    """An archive that says it needs version 14.6 of the zip format to be read."""
+    made = bytearray(archive)
+    for mark, place in ((b"PK\3\4", 4), (b"PK\1\2", 6)):
+        at = made.index(mark) + place
+        made[at : at + 2] = b"\x92\x00"
+    return bytes(made)
+
+
+def encrypted(archive: bytes) -> bytes:
+    """An archive whose first member says that it is encrypted."""
+    made = bytearray(archive)
+    for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        made[made.index(mark) + place] |= 1
+    return bytes(made)
+
+
+@pytest.mark.parametrize(("spoil", "said"), [(newer, "version 14.6"), (encrypted, "encrypted")])
+def test_an_archive_that_cannot_be_opened_is_a_problem(tmp_path: Path, told: Options, spoil: Any, said: str) -> None:
+    pictures = {"a.npz": compressed(dump(1)), "b.npz": spoil(compressed(dump(2))), "c.npz": compressed(dump(3))}
+    items = read(made(tmp_path / "all_compressed", pictures), told)
+    assert [item.record is None for item in items] == [False, True, False]
+    assert said in items[1].problem
+
+
+SIGNALLING = {"<f2": 0x7D01, "<f4": 0x7F800001, "<f8": 0x7FF0000000000001}  # NaN that the processor complains about
+
+
+@pytest.mark.parametrize("dtype", SIGNALLING)
+@pytest.mark.parametrize("name", ["norm_bb", "features", "conf"])
+def test_what_is_no_number_is_read_without_a_word_and_is_for_the_store_to_refuse(
+    tmp_path: Path, told: Options, dtype: str, name: str
+) -> None:
+    shape = dump(1)[name].shape
+    nan = np.full(shape, SIGNALLING[dtype], dtype.replace("f", "u")).view(dtype)
+    most = np.full(shape, np.finfo(dtype).max, dtype)
+    pictures = {"a.npz": dump(1, **{name: nan}), "b.npz": dump(1, **{name: most}), "c.npz": dump(1)}
+    items = read(made(tmp_path / "all", pictures), told)
+    field = {"norm_bb": "boxes", "features": "features", "conf": "object_confs"}[name]
+    values = [item.record.array(field) for item in items if item.record is not None]
+    assert np.isnan(values[0]).all()
+    assert (values[1] > 6e4).all()
+    assert np.isfinite(values[2]).all()
+
+
 def test_a_file_that_was_cut_keeps_its_whole_records(tmp_path: Path, told: Options) -> None:
     pictures = {f"{n}.npz": dump(n, 4, 900) for n in range(60)}
     path = made(tmp_path / "all", pictures)

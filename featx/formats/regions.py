@@ -55,7 +55,7 @@ def floats(value: Any, what: str, columns: int = 0, rows: int = 0) -> Array:
     if not fits:
         raise ValueError(f"{what} is {array.dtype}{list(array.shape)}, expected floats [n, {columns or 'D'}]")
     kept = array.dtype.kind == "f" and array.dtype.itemsize == 2
-    return np.ascontiguousarray(array, "<f2" if kept else "<f4")
+    return _cast(array, "<f2" if kept else "<f4")
 
 
 def vector(value: Any, what: str, rows: int, kind: str) -> Array:
@@ -66,7 +66,13 @@ def vector(value: Any, what: str, rows: int, kind: str) -> Array:
     array = array.reshape(rows)
     if kind == "ids":
         return ids(array, what)
-    return np.ascontiguousarray(array, "<f4")
+    return _cast(array, "<f4")
+
+
+def _cast(array: Array, dtype: str) -> Array:
+    """As floats; what is too large becomes infinity, which the record's own check tells."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(array, dtype)
 
 
 def ids(array: Array, what: str) -> Array:

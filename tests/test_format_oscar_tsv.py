@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from featx.cli import main
 from featx.errors import UsageError
 from featx.formats import Item, Options, Records, detect, get
 from featx.formats.importer import import_items
@@ -105,12 +108,15 @@ def read(form: Any, path: Path, options: Options, start: int = 0) -> list[Item]:
     return list(form.read(path, options, start))
 
 
-@pytest.mark.parametrize("write", [plain, captioning, lambda *row: plain(*row, 3, "extra", "columns")])
+def upside_down(key: str, seed: int) -> str:
+    return f"{key}\t{json.dumps({'features': coded(matrix(seed)), 'num_boxes': 3})}\n"
+
+
+@pytest.mark.parametrize("write", [plain, captioning, upside_down, lambda *row: plain(*row, 3, "extra", "columns")])
 def test_features_and_places_are_read_from_either_kind_of_row(tmp_path: Path, sizes: Options, write: Any) -> None:
     path = tmp_path / "features.tsv"
     path.write_text(write("a", 1) + write("né", 2) + write("b", 3))
-    if write in (plain, captioning):
-        assert detect(path) == [OSCAR]
+    assert detect(path) == [OSCAR]
     items = read(OSCAR, path, sizes)
     assert [item.key for item in items] == ["a", "né", "b"]
     assert [item.place for item in items][2] == f"byte {len((write('a', 1) + write('né', 2)).encode())}"
@@ -232,7 +238,7 @@ def test_the_published_features_go_through_oscar_and_its_reader_finds_them(golde
     out = tmp_path / "features.tsv"
     assert OSCAR.write(Records(golden), out, Options()) == 10
     assert {path.name for path in [out, *OSCAR.beside(out)]} == {path.name for path in tmp_path.iterdir()}
-    items = {item.key: item.record for item in read(OSCAR, out, sizes_of(golden, tmp_path / "sizes"))}
+    items = {item.key: item.record for item in read(OSCAR, out, Options(labels=golden.labels))}
     assert list(items) == list(golden.keys("source"))
     for key, record in items.items():
         expected, peer = golden[key], get_img_feature(tmp_path, key)
@@ -242,8 +248,18 @@ def test_the_published_features_go_through_oscar_and_its_reader_finds_them(golde
             places = [x0 / width, y0 / height, x1 / width, y1 / height, (x1 - x0) / width, (y1 - y0) / height]
             assert np.allclose(row[2048:], places, rtol=0, atol=2e-7)
         assert record is not None
-        assert np.array_equal(record.features, expected.features)
-        assert np.allclose(record.boxes, expected.boxes, rtol=0, atol=1e-4)
+        for field in ("features", "boxes", "object_confs"):
+            assert np.array_equal(record.array(field), expected.array(field)), field
+        names = golden.labels["objects"]
+        assert [names[n] for n in record.object_ids] == [names[n] for n in expected.object_ids]
+        assert record.size == expected.size
+    for path in (tmp_path / "label.tsv", tmp_path / "hw.tsv"):
+        assert [TSVFile(path).seek(row)[0] for row in range(10)] == list(items)
+    for path in (tmp_path / "label.tsv", tmp_path / "hw.tsv"):
+        path.unlink()
+    for item in read(OSCAR, out, sizes_of(golden, tmp_path / "sizes")):
+        assert item.record is not None
+        assert np.allclose(item.record.boxes, golden[item.key].boxes, rtol=0, atol=1e-4)
 
 
 def test_the_published_features_go_through_vinvl_and_its_reader_finds_them(golden: StoreReader, tmp_path: Path) -> None:
@@ -322,6 +338,124 @@ def test_a_wrong_index_is_told_and_every_row_is_read(
     import_items(form, path, tmp_path / "s", sizes)
 
 
+def label(key: str, seed: int, rows: int = 3, **changes: Any) -> str:
+    """A row of label.tsv, to the regions of ``plain(key, seed, rows)``."""
+    objects = [
+        {"class": ["cat", "dog"][number % 2], "rect": box, "conf": 0.5 + number / 8, **changes}
+        for number, box in enumerate(boxes_of(seed, rows).tolist())
+    ]
+    return f"{key}\t{json.dumps(objects)}\n"
+
+
+def test_labels_beside_the_features_tell_classes_boxes_and_even_sizes(tmp_path: Path) -> None:
+    path, options = tmp_path / "train.feature.tsv", Options(labels=LABELS, key="img-{}")
+    path.write_text(plain("a", 1) + "broken\n" + plain("né", 2))
+    (tmp_path / "train.label.tsv").write_text(label("a", 1) + label("x", 5) + label("né", 2, conf=1))
+    first, broken, last = read(OSCAR, path, options)
+    assert (broken.record, "no tab" in broken.problem) == (None, True)
+    for seed, item in ((1, first), (2, last)):
+        assert item.record is not None
+        assert item.record.size == (HEIGHT, WIDTH)
+        assert np.array_equal(item.record.boxes, boxes_of(seed, 3)), "the pixels of the labels, not of the shares"
+        assert item.record.object_ids.tolist() == [1, 0, 1]
+    assert first.key == "img-a"
+    assert first.record is not None
+    assert first.record.object_confs.tolist() == [0.5, 0.625, 0.75]
+    assert read(OSCAR, path, options, 2) == [last]
+    assert read(OSCAR, path, Options(key="img-{}"))[0].record is not None, "names need not be told"
+
+
+def test_sizes_beside_the_features_go_by_the_names_in_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "features.tsv"
+    path.write_text(plain("a", 1) + plain("b", 2))
+    (tmp_path / "hw.tsv").write_text('a\t[{"height": 90, "width": 120}]\n')
+    first, last = read(OSCAR, path, Options(key="img-{}"))
+    assert first.record is not None
+    assert first.record.size == (HEIGHT, WIDTH)
+    assert "the size of picture 'img-b' is not" in last.problem
+    facts = OSCAR.survey(path, Options()).facts
+    (tmp_path / "hw.tsv").write_text('a\t[{"height": 91, "width": 120}]\n')
+    assert OSCAR.survey(path, Options()).facts != facts, "another file is another source"
+
+
+UNLIKE = {
+    "of another picture": (label("c", 2), "of 'c' in row 1"),
+    "one region less": (label("b", 2, 2), "2 regions of 'b' in row 1, not 3"),
+    "cut": ("", "of '' in row 1"),
+    "other boxes": (label("b", 2, rect=[0, 0, 60, 45]), "not its boxes"),
+    "a class that is not known": (label("b", 2, **{"class": "cow"}), "the class 'cow'"),
+    "no list": ('b\t{"class": 1}\n', "no JSON with a list"),
+    "no numbers": (label("b", 2, rect=[float("nan")] * 4), "not its boxes"),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_labels_that_do_not_belong_to_a_row_are_told(tmp_path: Path, name: str) -> None:
+    path, (other, said) = tmp_path / "features.tsv", UNLIKE[name]
+    path.write_text(plain("a", 1) + plain("b", 2))
+    (tmp_path / "label.tsv").write_text(label("a", 1) + other)
+    (tmp_path / "hw.tsv").write_text("a\t90 120\nb\t90 120\n")
+    first, last = read(OSCAR, path, Options(labels=LABELS))
+    assert first.record is not None
+    assert said in last.problem
+    assert last.place == f"byte {len(plain('a', 1))}"
+
+
+def test_labels_of_no_region_cannot_tell_a_size(tmp_path: Path) -> None:
+    (tmp_path / "features.tsv").write_text(plain("a", 1, 0) + plain("b", 1) + plain("c", 1))
+    wild = [label("b", 1, rect=[0, 0, float("nan"), 1]), label("c", 1, rect=[0, 0, 3e38, 1])]
+    (tmp_path / "label.tsv").write_text(label("a", 1, 0) + "".join(wild))
+    for item in read(OSCAR, tmp_path / "features.tsv", Options()):
+        assert "no region tells the size" in item.problem
+
+
+def test_background_has_the_name_that_vinvl_gives_it(tmp_path: Path, sizes: Options) -> None:
+    (tmp_path / "x.tsv").write_text(prediction("a", 1, **{"class": "__background__"}))
+    import_items(VINVL, tmp_path / "x.tsv", tmp_path / "s", replace(sizes, labels=LABELS))
+    with open_store(tmp_path / "s") as store:
+        assert store["a"].object_ids.tolist() == [-1] * 3
+        VINVL.write(Records(store), tmp_path / "again.tsv", Options())
+    objects = json.loads((tmp_path / "again.tsv").read_text().split("\t")[1])["objects"]
+    assert [one["class"] for one in objects] == ["__background__"] * 3
+
+
+def test_labels_of_an_earlier_export_do_not_stay_beside_other_features(tmp_path: Path, sizes: Options) -> None:
+    (tmp_path / "x.tsv").write_text(plain("a", 1))
+    import_items(OSCAR, tmp_path / "x.tsv", tmp_path / "s", sizes)
+    (tmp_path / "label.tsv").write_text(label("z", 9))
+    with open_store(tmp_path / "s") as store:
+        OSCAR.write(Records(store), tmp_path / "features.tsv", Options())
+    assert not (tmp_path / "label.tsv").exists()
+    assert json.loads((tmp_path / "hw.tsv").read_text().split("\t")[1]) == [{"height": 90, "width": 120}]
+
+
+def test_an_export_that_was_killed_before_the_features_had_their_name_goes_on(
+    tmp_path: Path, sizes: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.tsv").write_text(plain("a", 1) + plain("b", 2))
+    import_items(OSCAR, tmp_path / "x.tsv", tmp_path / "s", sizes)
+    words = ["convert", str(tmp_path / "s"), str(tmp_path / "features.tsv"), "--to", "oscar-tsv", "--quiet"]
+
+    def killed(path: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("featx.store.disk.settle", killed)
+        with pytest.raises(Killed):
+            main(words)
+    assert (tmp_path / "features.lineidx").exists()
+    assert not (tmp_path / "features.tsv").exists()
+    assert main(words) == 0
+    gone_on = (tmp_path / "features.tsv").read_bytes()
+    assert main(words) == 2, "now it is there"
+    assert main([*words, "--overwrite"]) == 0
+    assert (tmp_path / "features.tsv").read_bytes() == gone_on
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
 def test_an_object_without_attributes_has_number_minus_one_and_none_again(tmp_path: Path, sizes: Options) -> None:
     said = found(1)
     said["objects"][1].update(attributes=[], attr_scores=[])
@@ -345,6 +479,24 @@ def test_no_damage_does_anything_but_problems(tmp_path: Path, sizes: Options, wr
     detect(path)
     items = read(form, path, replace(sizes, labels=LABELS))
     assert all((item.record is None) == bool(item.problem) for item in items)
+    assert [item.number for item in items] == list(range(len(items)))
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=damages(), name=st.sampled_from(["features.tsv", "label.tsv", "hw.tsv", "features.lineidx"]))
+def test_no_damage_of_any_file_does_anything_but_problems(tmp_path: Path, damage: Any, name: str) -> None:
+    features = plain("a", 1) + plain("né", 2, 0) + plain("b", 3)
+    whole = {
+        "features.tsv": features, "features.lineidx": byte_index(features),
+        "label.tsv": label("a", 1) + label("né", 2, 0) + label("b", 3),
+        "hw.tsv": "".join(f'{key}\t[{{"height": 90, "width": 120}}]\n' for key in ("a", "né", "b")),
+    }  # fmt: skip
+    for place, content in whole.items():
+        (tmp_path / place).write_bytes(damaged(content.encode(), damage) if place == name else content.encode())
+    items = []
+    with suppress(UsageError):  # sizes that cannot be read
+        items = read(OSCAR, tmp_path / "features.tsv", Options(labels=LABELS))
+    assert items or name in ("hw.tsv", "features.tsv")
     assert [item.number for item in items] == list(range(len(items)))
 
 

@@ -12,6 +12,7 @@ from featx.cli.output import CHOICES, add_json, describe, print_json
 from featx.cli.viewing import add_view, view_asked
 from featx.errors import UsageError
 from featx.formats import Format, Options, Records, detect, get, names
+from featx.formats.draft import begun
 from featx.formats.importer import import_items
 from featx.labels import read_labels
 from featx.store import open_store
@@ -103,7 +104,7 @@ def write(options: argparse.Namespace, form: Format) -> None:
             f"{out} cannot be written: there is no folder {out.absolute().parent}", "make the folder first"
         )
     there = [out] if out.is_file() or (out.is_dir() and any(out.iterdir())) else []
-    there += [place for place in form.beside(out) if place.exists()]
+    there += [place for place in form.beside(out) if place.exists() and not begun(out)]
     if there and not options.overwrite:
         raise UsageError(f"{there[0]} exists", "choose another name, or --overwrite")
     view = view_asked(options)

@@ -37,7 +37,7 @@ def drafted_lines(records: Records, name: str, path: Path) -> Iterator[tuple[Bin
         raise UsageError(f"{path} is a folder", "give the name of a file to write")
     if not path.parent.is_dir():
         raise UsageError(f"{path} cannot be written: there is no folder {path.parent}", "make the folder first")
-    draft, note = disk.temporary(path), path.with_name(f".{path.name}.export")
+    draft, note = disk.temporary(path), _note(path)
     with disk.room(path.parent), _held(note, path) as handle:
         facts = _facts(records, name)
         if not (draft.is_file() and _read(handle) == facts):
@@ -55,6 +55,15 @@ def drafted_lines(records: Records, name: str, path: Path) -> Iterator[tuple[Bin
             note.unlink()
             raise
         note.unlink()
+
+
+def begun(path: Path) -> bool:
+    """Whether an export to ``path`` was begun and has not ended."""
+    return _note(path.resolve()).exists()
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f".{path.name}.export")
 
 
 def _whole_lines(file: BinaryIO) -> int:

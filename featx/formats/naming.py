@@ -47,7 +47,7 @@ class Sizes:
         try:
             text = Path(options.sizes).read_text("utf-8")
             self._known = _from_json(json.loads(text)) if text.lstrip()[:1] == "{" else _from_lines(text)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
             raise UsageError(
                 f"the sizes in {options.sizes} cannot be read: {error!r}",
                 "give JSON {key: [height, width]}, COCO's annotations, or lines `key,height,width`",

@@ -125,7 +125,9 @@ def test_what_we_write_has_the_columns_of_the_demo(tmp_path: Path) -> None:
     for number, row in enumerate(rows):
         record = open_store(tmp_path / "s")[str(100 + number)]
         assert row["preds_per_image"] == 3
-        assert row["boxes"][:4] == [[0, 0, 0.25, 0.25]] * 3 + [[0, 0, 0, 0]]
+        thirds = np.float32([0, 128 / 3, 256 / 3, 128]) / np.float32(128)  # the boxes are three columns of the picture
+        assert row["boxes"][:3] == [[thirds[n], 0, thirds[n + 1], 1] for n in range(3)]
+        assert row["boxes"][3] == [0, 0, 0, 0]
         assert row["obj_ids"] == [number % 9] * 3 + [0] * 33
         np.testing.assert_array_equal(np.float32(row["roi_features"])[:3], record.features)
         assert row["sizes"] == [667, 1333], "64 x 128: the longer side becomes 1333"

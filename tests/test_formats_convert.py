@@ -28,12 +28,12 @@ WRITERS = [name for name in FORMATS if get(name).writes]
 
 
 def make_store(path: Path, pictures: int = PICTURES, rows: int = 3) -> Path:
-    """Records that every format can hold: numbers as keys, all of one length."""
+    """Records that every format can hold: numbers as keys, all of one length, boxes that are a grid of one row."""
     rng = np.random.default_rng(4)
     create_store(path, "lmdb", region_schema(DIM, "float32", rows=rows), {"extractor": "none"}, {"objects": ["x"] * 9})
     with open_part(path) as writer:
         for number in range(pictures):
-            boxes = np.tile(np.float32([0, 0, 32, 16]), (rows, 1))
+            boxes = np.float32([[128 * n / rows, 0, 128 * (n + 1) / rows, 64] for n in range(rows)])
             ids, confs = np.full(rows, number % 9, np.int32), np.full(rows, 0.5, np.float32)
             extra = {"object_ids": ids, "object_confs": confs, "attribute_ids": ids, "attribute_confs": confs}
             features = rng.random((rows, DIM), np.float32).astype(np.float16).astype(np.float32)

@@ -48,7 +48,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("memory") / "store"
     rng = np.random.default_rng(1)
     create_store(path, "lmdb", region_schema(DIM, "float32", rows=ROWS), {}, {"objects": ["x"] * 9})
-    boxes, ids = np.tile(np.float32([0, 0, 32, 16]), (ROWS, 1)), np.zeros(ROWS, np.int32)
+    boxes = np.float32([[128 * n / ROWS, 0, 128 * (n + 1) / ROWS, 64] for n in range(ROWS)])
+    ids = np.zeros(ROWS, np.int32)
     confs = np.full(ROWS, 0.5, np.float32)
     extra = {"object_ids": ids, "object_confs": confs, "attribute_ids": ids, "attribute_confs": confs}
     features = rng.random((ROWS, DIM), np.float32).astype(np.float16).astype(np.float32)

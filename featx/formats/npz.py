@@ -20,7 +20,7 @@ _SUFFIX = ".npy"
 _TAIL = 22 + 65535  # bytes in which the end of a zip file lies, with the longest comment
 _LEVEL = 1  # of deflate: features come out 4 % longer than by numpy's level 6, in less than half the time
 _DIRECTORY = 1 << 20  # bytes; that of ten arrays has 600
-_FAULTS = (
+FAULTS = (  # of zipfile
     zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, NotImplementedError, RuntimeError, OverflowError,
     MemoryError,
 )  # fmt: skip
@@ -29,9 +29,9 @@ _FAULTS = (
 def names(file: BinaryIO) -> set[str]:
     """Names of the arrays in an archive. Raises ValueError for what is none."""
     try:
-        with _opened(file) as archive:
+        with opened(file) as archive:
             return {name.removesuffix(_SUFFIX) for name in archive.namelist()}
-    except _FAULTS as error:
+    except FAULTS as error:
         raise _damaged(error) from None
 
 
@@ -41,12 +41,12 @@ def arrays(file: BinaryIO, wanted: Iterable[str], pickled: Collection[str] = ())
     Raises ValueError for an archive that is damaged, UsageError for a pickle that is refused.
     """
     try:
-        with _opened(file) as archive:
+        with opened(file) as archive:
             there = set(archive.namelist())
             return {
                 name: _member(archive, name, allow_pickle=name in pickled) for name in wanted if name + _SUFFIX in there
             }
-    except _FAULTS as error:
+    except FAULTS as error:
         raise _damaged(error) from None
 
 
@@ -60,8 +60,8 @@ def pack(values: Mapping[str, Array | bytes]) -> bytes:
     return out.getvalue()
 
 
-def _opened(file: BinaryIO) -> zipfile.ZipFile:
-    """The archive, if its directory is of a size that a few arrays need."""
+def opened(file: BinaryIO) -> zipfile.ZipFile:
+    """The archive, if its directory is of a size that a few arrays need. Raises ValueError, or what zipfile does."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - _TAIL, 0))
     tail = file.read(_TAIL)

@@ -30,6 +30,7 @@ FORMATS = {
     "mmf-lmdb": "featx.formats.mmf_lmdb:MmfLmdb",
     "mmf-npy": "featx.formats.mmf_npy:MmfNpy",
     "self-critical": "featx.formats.self_critical:SelfCritical",
+    "grid-feats-pth": "featx.formats.grid_feats:GridFeats",
     "bua-npz": "featx.formats.bua_npz:BuaNpz",
     "uniter-lmdb": "featx.formats.uniter_lmdb:UniterLmdb",
     "uniter-npz": "featx.formats.uniter_npz:UniterNpz",

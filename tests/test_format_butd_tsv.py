@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,19 @@ def test_keys_that_are_no_numbers_are_refused_before_anything_is_written(golden:
     with pytest.raises(UsageError, match="is no number by the rule --ids key"):
         FORM.write(Records(golden), tmp_path / "out.tsv", Options())
     assert not list(tmp_path.iterdir())
+
+
+def test_two_keys_that_become_one_number_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes(tsv(row(1), row(7), row(3), row(27)))
+    import_items(FORM, tmp_path / "a.tsv", tmp_path / "s", Options(key="x{}"))
+    numbers = {"x1": 1, "x7": 2**64 + 7, "x3": 3, "x27": 2**64 + 7}
+    (tmp_path / "ids.json").write_text(json.dumps(numbers))
+    options = Options(ids=str(tmp_path / "ids.json"))
+    with open_store(tmp_path / "s") as store:
+        with pytest.raises(UsageError, match="'x7' and 'x27' both become 18446744073709551623"):
+            FORM.write(Records(store, options), tmp_path / "out.tsv", options)
+        assert not (tmp_path / "out.tsv").exists()
+        (tmp_path / "ids2.json").write_text(json.dumps({**numbers, "x27": 4}))
+        options = Options(ids=str(tmp_path / "ids2.json"))
+        assert FORM.write(Records(store, options), tmp_path / "out.tsv", options) == 4
+    assert [item["image_id"] for item in peer_reads(tmp_path / "out.tsv")] == [1, 2**64 + 7, 3, 4]

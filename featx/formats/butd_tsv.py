@@ -54,8 +54,7 @@ class ButdTsv(TsvFormat):
         return record
 
     def check(self, records: Records) -> None:
-        for key in records.keys():  # noqa: SIM118  iterating over them reads them
-            records.number(key)
+        records.check_numbers()
 
     def line(self, key: str, record: Record, records: Records) -> bytes:
         height, width = record.size

@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featx.errors import UsageError
 from featx.formats.options import Options
 from featx.record import Record
@@ -105,6 +107,19 @@ class Records:
             raise UsageError(f"the key {key!r} is no number by the rule --ids {rule}",
                              "--ids digits takes the last digits of a key, --ids FILE reads JSON")  # fmt: skip
         return int(digits)
+
+    def check_numbers(self) -> None:
+        """Raise UsageError for a key that stands for no number, and for two that stand for the same one.
+
+        Needs 16 bytes for each key.
+        """
+        # the hash of a number is itself below 2**61 - 1, and fits an int64 beyond
+        numbers = np.fromiter((hash(self.number(key)) for key in self.keys()), np.int64, len(self))
+        numbers.sort()
+        twice = set(numbers[1:][numbers[1:] == numbers[:-1]][:1].tolist())
+        if twice:
+            one, other = islice((key for key in self.keys() if hash(self.number(key)) in twice), 2)
+            raise UsageError(f"{one!r} and {other!r} both become {self.number(other)}", "--ids FILE tells them apart")
 
     @cached_property
     def _numbers(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
@@ -27,23 +27,30 @@ from urllib.parse import unquote
 import xxhash
 
 from featx.delivery import delivery
-from featx.errors import FeatxError, UsageError
+from featx.errors import FeatxError
 from featx.formats.base import Item, Survey
 from featx.formats.description import NAME, Described, Description, checked_key, undescribed
 from featx.formats.naming import Sizes
-from featx.formats.npy import dumped, loaded
+from featx.formats.npy import loaded
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.formats.regions import whole
 from featx.formats.shards import members, published_folder, shard_facts
-from featx.formats.tar_members import BLOCK, END, Member, header, tar_members
+from featx.formats.tar_members import BLOCK, END, Member, tar_members
+from featx.formats.webdataset_write import (
+    JSON,
+    NPY,
+    SUFFIX,
+    SUMS,
+    check_names,
+    member_bytes,
+    picture_bytes,
+    write_shards,
+)
 from featx.record import Record
-from featx.schema import Array, Schema
+from featx.schema import Array
 
-SUFFIX = ".tar"
 _META = f"__{NAME}__"
-_SUMS = "xxh3_64"
-_JSON, _NPY = "json", ".npy"
 _LONGEST_JSON = 64 << 20  # bytes
 _SHARD = 1_000_000_000  # bytes
 _TRIED = 64  # members that are looked at to know the format
@@ -94,9 +101,9 @@ class WebDataset(Described):
 
     def write(self, records: Records, path: Path, options: Options) -> int:
         schema, description = records.schema, Description.of(records).dump().encode()
-        _check_names(schema)
-        pictures = (_picture(key, record, schema) for key, record in records.padded())
-        front = _member(_META, description)
+        check_names(schema)
+        pictures = (picture_bytes(key, record, schema) for key, record in records.padded())
+        front = member_bytes(_META, description)
         if path.suffix == SUFFIX:
             with delivery(str(path)) as file:
                 file.write(front)
@@ -104,7 +111,7 @@ class WebDataset(Described):
                 file.write(bytes(END))
             return number
         with published_folder(path, lambda name: name.endswith(SUFFIX)) as folder:
-            return _write_shards(pictures, folder, front, options.shard_size or _SHARD)
+            return write_shards(pictures, folder, front, options.shard_size or _SHARD)
 
 
 def _has_regions(path: Path) -> bool:
@@ -113,48 +120,8 @@ def _has_regions(path: Path) -> bool:
         if file.read(BLOCK)[257:262] != b"ustar" and path.suffix != SUFFIX:
             return False
         names = [member.name for member in islice(tar_members(file, path.stat().st_size), _TRIED)]
-    wanted = [f".{field}{_NPY}" for field in ("features", "boxes")]
+    wanted = [f".{field}{NPY}" for field in ("features", "boxes")]
     return _META in names or all(any(name.endswith(end) for name in names) for end in wanted)
-
-
-def _check_names(schema: Schema) -> None:
-    """Raise UsageError for fields that webdataset, which makes them lower case, would take for one another."""
-    names = [name.lower() for name in schema.names]
-    if len(set(names)) < len(names):
-        raise UsageError(f"of the fields {', '.join(schema.names)} two differ in case only", "export another format")
-
-
-def _write_shards(pictures: Iterator[bytes], folder: Path, front: bytes, limit: int) -> int:
-    """Fill file after file up to ``limit`` bytes; one picture may have more. Returns the number of pictures."""
-    number, waiting = 0, next(pictures, None)
-    for shard in count():
-        with (folder / f"features-{shard:06d}{SUFFIX}").open("xb") as file:
-            size = file.write(front) + END
-            while waiting is not None and (size == len(front) + END or size + len(waiting) <= limit):
-                size += file.write(waiting)
-                number, waiting = number + 1, next(pictures, None)
-            file.write(bytes(END))
-        if waiting is None:
-            break
-    return number
-
-
-def _picture(key: str, record: Record, schema: Schema) -> bytes:
-    """The members of a picture."""
-    arrays = {f"{_quoted(field.name)}{_NPY}": dumped(record.array(field.name)) for field in schema.fields}
-    facts = {"key": key, "height": record.size[0], "width": record.size[1], "count": record.count}
-    sums = {name: xxhash.xxh3_64_hexdigest(data) for name, data in arrays.items()}
-    text = json.dumps({**facts, _SUMS: sums}, ensure_ascii=False).encode()
-    return b"".join(_member(f"{_quoted(key)}.{name}", data) for name, data in ((_JSON, text), *arrays.items()))
-
-
-def _member(name: str, data: bytes) -> bytes:
-    return header(name, len(data)) + data + bytes(-len(data) % BLOCK)
-
-
-def _quoted(name: str) -> str:
-    """A name without what is read as a folder or as the end of a name."""
-    return name.replace("%", "%25").replace(".", "%2E").replace("/", "%2F").replace("\\", "%5C")
 
 
 def _samples(path: Path) -> Iterator[_Sample]:
@@ -217,21 +184,21 @@ def _item(number: int, sample: _Sample, told: Description | None, options: Optio
 
 def _facts(sample: _Sample) -> dict[str, Any]:
     """What the JSON of a picture says; nothing where there is none. Raises ValueError."""
-    if _JSON not in sample.members:
+    if JSON not in sample.members:
         return {}
     try:
-        facts = json.loads(_read(sample.file, sample.members[_JSON], _LONGEST_JSON))
+        facts = json.loads(_read(sample.file, sample.members[JSON], _LONGEST_JSON))
         return {str(name): value for name, value in facts.items()}
     except (ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"its {_JSON} cannot be read: {error!s:.200}") from None
+        raise ValueError(f"its {JSON} cannot be read: {error!s:.200}") from None
 
 
 def _record(
     sample: _Sample, facts: dict[str, Any], told: Description | None, size: tuple[int, int] | None, options: Options
 ) -> Record:  # fmt: skip
-    sums = facts.pop(_SUMS, None)
+    sums = facts.pop(SUMS, None)
     sums = {name.lower(): digest for name, digest in sums.items()} if isinstance(sums, dict) else {}
-    arrays = {unquote(rest.removesuffix(_NPY)): rest for rest in sample.members if rest.endswith(_NPY)}
+    arrays = {unquote(rest.removesuffix(NPY)): rest for rest in sample.members if rest.endswith(NPY)}
     if told:
         lower = {field.name.lower(): field.name for field in told.schema.fields}
         arrays = {lower[name]: rest for name, rest in arrays.items() if name in lower}

@@ -222,6 +222,10 @@ def test_damage_in_front_of_a_folder_of_files_costs_none_of_the_others(tmp_path:
     assert items[0].place == "features-000000.tar, byte 0"
     assert [item.key for item in items[1:]] == KEYS[-len(items) + 1 :]
     assert [item.problem for item in items[1:] if item.record is None] == []
+    files[1].unlink()
+    (absent,) = [item for item in read(FORM, out)[1:] if item.record is None]
+    assert absent.place == "file features-000001.tar"
+    assert "not in the folder" in absent.problem
 
 
 @pytest.mark.parametrize(

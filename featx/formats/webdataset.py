@@ -16,7 +16,9 @@ bfloat16 and int8 are float32 here, with the values that they read as.
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -45,6 +47,7 @@ from featx.formats.webdataset_write import (
     check_names,
     member_bytes,
     picture_bytes,
+    shard_name,
     write_shards,
 )
 from featx.record import Record
@@ -53,6 +56,7 @@ from featx.schema import Array
 _META = f"__{NAME}__"
 _LONGEST_JSON = 64 << 20  # bytes
 _SHARD = 1_000_000_000  # bytes
+_NUMBERED = re.compile(r"features-(\d{6})\.tar")
 _TRIED = 64  # members that are looked at to know the format
 
 
@@ -131,6 +135,10 @@ def _samples(path: Path) -> Iterator[_Sample]:
         prefix = f"{place.name}, " if path.is_dir() else ""
         with place.open("rb") as file:
             yield from _of_file(file, place.stat().st_size, prefix)
+    numbers = {int(found[1]) for place in files if (found := _NUMBERED.fullmatch(place.name))}
+    for number in sorted({*range(max(numbers, default=0))} - numbers if numbers else ()):
+        name = shard_name(number)
+        yield _Sample(f"file {name}", "", {}, io.BytesIO(), "this file of several is not in the folder")
 
 
 def _of_file(file: BinaryIO, size: int, prefix: str) -> Iterator[_Sample]:

@@ -30,7 +30,7 @@ def write_shards(pictures: Iterator[bytes], folder: Path, front: bytes, limit: i
     """Fill file after file up to ``limit`` bytes; one picture may have more. Returns the number of pictures."""
     number, waiting = 0, next(pictures, None)
     for shard in count():
-        with (folder / f"features-{shard:06d}{SUFFIX}").open("xb") as file:
+        with (folder / shard_name(shard)).open("xb") as file:
             size = file.write(front) + END
             while waiting is not None and (size == len(front) + END or size + len(waiting) <= limit):
                 size += file.write(waiting)
@@ -39,6 +39,11 @@ def write_shards(pictures: Iterator[bytes], folder: Path, front: bytes, limit: i
         if waiting is None:
             break
     return number
+
+
+def shard_name(number: int) -> str:
+    """What file ``number`` of a folder is called, from 0."""
+    return f"features-{number:06d}{SUFFIX}"
 
 
 def picture_bytes(key: str, record: Record, schema: Schema) -> bytes:

@@ -218,6 +218,16 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (path / "in" / "a").read_bytes() == b"a"
 
 
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with written_folder(tmp_path / "link", lambda name: True) as draft:
+        (draft / "a").write_bytes(b"a")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "a").read_bytes() == b"a"
+    assert {place.name for place in tmp_path.iterdir()} == {"real", "link"}
+
+
 def test_a_folder_of_other_things_is_never_replaced_and_one_of_its_own_is(tmp_path: Path) -> None:
     with open_store(make_store(tmp_path / "s", 3)) as store:
         path = tmp_path / "x"

@@ -48,8 +48,8 @@ class BuaNpz(PictureFolder):
     def fits(self, place: Path) -> bool:
         return set(_ARRAYS) <= npz.names(io.BytesIO(content(place)))
 
-    def load(self, path: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
-        [place] = self.places(path, name)
+    def load(self, root: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
+        [place] = self.places(root, name)
         sides = [side for names in _SIDES.values() for side in names]
         wanted = [*_ARRAYS, *sides, *(["info"] if options.allow_pickle else [])]
         found = npz.arrays(io.BytesIO(content(place)), wanted, pickled=("info",))

@@ -43,12 +43,15 @@ class GridFeats(PictureFolder):
     def fits(self, place: Path) -> bool:
         return len(_grid(load_tensor(content(place)))) > 0
 
-    def load(self, path: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
+    def load(self, root: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
         assert size is not None
-        [place] = self.places(path, name)
+        [place] = self.places(root, name)
         channels, rows, columns = (grid := _grid(load_tensor(content(place)))).shape
         features = np.ascontiguousarray(grid.reshape(channels, rows * columns).T)
         return Record(features, tiles(rows, columns, size), size)
+
+    def check(self, records: Records) -> None:
+        records.check_numbers()
 
     def name_of(self, key: str, records: Records) -> str:
         return super().name_of(str(records.number(key)), records)

@@ -47,19 +47,19 @@ class MmfNpy(PictureFolder):
         head = content(place.with_name(place.name.removesuffix(self.ending) + _INFO))[:FRONT]
         return front_of(head).dtype is None and front_of(content(place)[:FRONT]).dtype is not None
 
-    def names(self, path: Path) -> list[str]:
+    def names(self, root: Path) -> list[str]:
         """Names of all pictures, those of which one of the two files is missing among them."""
-        found = (name.removesuffix(_INFO).removesuffix(self.ending) for name in self.listed(path))
+        found = (name.removesuffix(_INFO).removesuffix(self.ending) for name in self.listed(root))
         return sorted(set(found))
 
-    def places(self, path: Path, name: str) -> list[Path]:
-        return [path / (name + self.ending), path / (name + _INFO)]
+    def places(self, root: Path, name: str) -> list[Path]:
+        return [root / (name + self.ending), root / (name + _INFO)]
 
     def need(self, path: Path, options: Options) -> None:
         need_trust(options, f"{path} keeps its boxes")
 
-    def load(self, path: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
-        features, told = (content(place) for place in self.places(path, name))
+    def load(self, root: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
+        features, told = (content(place) for place in self.places(root, name))
         info = parse(told, "the info", allow_pickle=True)
         values = info.item() if info.size == 1 else None
         if not isinstance(values, dict):

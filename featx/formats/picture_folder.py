@@ -51,8 +51,8 @@ class PictureFolder(Format):
         """Whether a file with the ending is one of this format. May raise ValueError or OSError for no."""
 
     @abstractmethod
-    def load(self, path: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
-        """The record of the picture ``name``. Raises ValueError, OSError or FeatxError.
+    def load(self, root: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
+        """The record of the picture ``name`` below ``root``. Raises ValueError, OSError or FeatxError.
 
         size: (height, width) that was told; never None when ``sized``.
         """
@@ -65,13 +65,13 @@ class PictureFolder(Format):
         """The folder in ``path`` that is listed. Raises UsageError when there is none."""
         return path
 
-    def names(self, path: Path) -> list[str]:
-        """Names of all pictures, sorted."""
-        return sorted(name.removesuffix(self.ending) for name in self.listed(self.root(path)))
+    def names(self, root: Path) -> list[str]:
+        """Names of all pictures below ``root``, sorted."""
+        return sorted(name.removesuffix(self.ending) for name in self.listed(root))
 
-    def places(self, path: Path, name: str) -> list[Path]:
+    def places(self, root: Path, name: str) -> list[Path]:
         """The files that :meth:`load` reads."""
-        return [self.root(path) / (name + self.ending)]
+        return [root / (name + self.ending)]
 
     def ours(self, name: str) -> bool:
         """Whether an existing file, by its name within the folder, may go when the folder is written anew."""
@@ -104,10 +104,11 @@ class PictureFolder(Format):
 
     def survey(self, path: Path, options: Options) -> Survey:
         self.need(path, options)
-        names = _names(self, path)
+        root = _root(self, path)
+        names = self.names(root)
         step, size, digest = max(len(names) // _SAMPLES, 1), 0, hashlib.sha256()
         for number, name in enumerate(names):
-            for place in self.places(path, name):
+            for place in self.places(root, name):
                 length = _length(place)
                 digest.update(f"{name}\0{length}\0".encode(errors="surrogateescape"))
                 size += max(length, 0)
@@ -122,16 +123,17 @@ class PictureFolder(Format):
         sizes = Sizes(options)
         if self.sized:
             sizes.must(path)
-        for number, name in islice(enumerate(_names(self, path)), start, None):
-            yield self._item(path, number, name, options, sizes)
+        root = _root(self, path)
+        for number, name in islice(enumerate(self.names(root)), start, None):
+            yield self._item(root, number, name, options, sizes)
 
-    def _item(self, path: Path, number: int, name: str, options: Options, sizes: Sizes) -> Item:
+    def _item(self, root: Path, number: int, name: str, options: Options, sizes: Sizes) -> Item:
         key, place = "", f"file {name}{self.ending}".encode(errors="backslashreplace").decode()
         try:
             key = checked_key(name, options)
             size = sizes.need(key) if self.sized else sizes.find(key)
             with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
-                return Item(number, place, key, self.load(path, name, size, options))
+                return Item(number, place, key, self.load(root, name, size, options))
         except (FeatxError, ValueError, TypeError, OSError) as error:
             problem = error.message if isinstance(error, FeatxError) else str(error) or type(error).__name__
             return Item(number, place, key, None, problem)
@@ -190,7 +192,7 @@ def written_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
     A folder that has the name is replaced if all files in it are ``ours``, by their names within it. Raises UsageError
     for any other, and for a file, before the body.
     """
-    target = path.absolute()
+    target = path.resolve()  # a link stays one: what it points to is replaced
     if target.exists() and not target.is_dir():
         raise UsageError(f"{path} is a file, expected the name of a folder", "choose another name")
     there = walk(target, "", nested=True) if target.exists() else iter(())
@@ -216,10 +218,10 @@ def written_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _names(form: PictureFolder, path: Path) -> list[str]:
+def _root(form: PictureFolder, path: Path) -> Path:
     if not path.is_dir():
         raise UsageError(f"{path} is no folder; {form.title} is one", "give the folder that the files are in")
-    return form.names(path)
+    return form.root(path)
 
 
 def _fits(form: PictureFolder, place: Path) -> bool:

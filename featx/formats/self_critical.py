@@ -52,8 +52,7 @@ class SelfCritical(PictureFolder):
             raise UsageError(f"{path} {said}, expected one", f"give the folder NAME{_ATT}, with NAME{_BOX} beside it")
         return path / found[0]
 
-    def places(self, path: Path, name: str) -> list[Path]:
-        root = self.root(path)
+    def places(self, root: Path, name: str) -> list[Path]:
         return [root / (name + self.ending), _boxes(root) / f"{name}.npy"]
 
     def fits(self, place: Path) -> bool:
@@ -64,15 +63,18 @@ class SelfCritical(PictureFolder):
         if path.is_dir() and not (boxes := _boxes(self.root(path))).is_dir():
             raise UsageError(f"there is no folder {boxes}, so there are no boxes", "make_bu_data.py makes it")
 
-    def load(self, path: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
+    def load(self, root: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
         assert size is not None
-        att, box = self.places(path, name)
+        att, box = self.places(root, name)
         found = npz.arrays(io.BytesIO(content(att)), ["feat"])
         if "feat" not in found:
             raise ValueError("it has no feat")
         boxes = floats(parse(content(box), "the boxes"), "the boxes", 4).astype("<f4")
         check_inside(boxes, *size)
         return Record(floats(found["feat"], "feat"), boxes, size)
+
+    def check(self, records: Records) -> None:
+        records.check_numbers()
 
     def name_of(self, key: str, records: Records) -> str:
         return super().name_of(str(records.number(key)), records)

@@ -34,9 +34,9 @@ class UniterNpz(PictureFolder):
     def check(self, records: Records) -> None:
         records.need("object_confs", what=self.title)
 
-    def load(self, path: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
+    def load(self, root: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
         assert size is not None
-        [place] = self.places(path, name)
+        [place] = self.places(root, name)
         return record_of_dump(npz.arrays(io.BytesIO(content(place)), ARRAYS), size)
 
     def files(self, key: str, record: Record) -> Iterator[tuple[str, bytes]]:

@@ -155,7 +155,7 @@ def test_keys_that_are_no_numbers_are_refused_and_so_are_two_with_the_same(share
             FORM.write(Records(store), tmp_path / "out", Options())
         (tmp_path / "ids.json").write_text("{" + ", ".join(f'"{key}": 7' for key in store) + "}")
         same = Options(ids=str(tmp_path / "ids.json"))
-        with pytest.raises(UsageError, match="the name of another"):
+        with pytest.raises(UsageError, match="both become 7"):
             FORM.write(Records(store, same), tmp_path / "out", same)
     assert not (tmp_path / "out").exists()
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from featx.errors import UsageError
 from featx.formats import Options, Records, get
+from featx.formats.folder import walk
 from featx.formats.importer import import_items
-from featx.formats.npy_header import dump, dump_object, parse
+from featx.formats.npy import dump, dump_object, parse
 from featx.formats.npz import arrays, names, pack
-from featx.formats.picture_folder import walk, written_folder
 from featx.record import Record
 from featx.schema import Array, region_schema
 from featx.store import create_store, open_part, open_store
@@ -120,7 +120,7 @@ def test_an_archive_that_swells_is_refused_before_it_does(case: str) -> None:
 def test_an_archive_that_swells_as_much_as_it_says_is_refused_where_no_picture_is_so_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("featx.formats.npy_header.LIMIT", 1 << 20)
+    monkeypatch.setattr("featx.formats.npy.LIMIT", 1 << 20)
     with pytest.raises(ValueError, match="longer than 1,048,576 bytes"):
         arrays(io.BytesIO(bomb((1 << 19,), 1 << 21)), ["x"])
 
@@ -202,30 +202,6 @@ def test_an_import_of_a_changed_folder_is_not_gone_on_with(tmp_path: Path) -> No
     (tmp_path / "x" / "102.npz").unlink()
     with pytest.raises(UsageError, match="sha256"):
         import_items(FORM, tmp_path / "x", tmp_path / "again", Options(sizes=str(sizes)))
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "out"
-    with pytest.raises(RuntimeError), written_folder(path, lambda name: True) as draft:  # noqa: PT012
-        (draft / "a").write_bytes(b"a")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-    with written_folder(path, lambda name: True) as draft:
-        (draft / "in").mkdir()
-        (draft / "in" / "a").write_bytes(b"a")
-        assert not path.exists()
-    assert [place.name for place in tmp_path.iterdir()] == ["out"]
-    assert (path / "in" / "a").read_bytes() == b"a"
-
-
-def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
-    with written_folder(tmp_path / "link", lambda name: True) as draft:
-        (draft / "a").write_bytes(b"a")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real" / "a").read_bytes() == b"a"
-    assert {place.name for place in tmp_path.iterdir()} == {"real", "link"}
 
 
 def test_a_folder_of_other_things_is_never_replaced_and_one_of_its_own_is(tmp_path: Path) -> None:

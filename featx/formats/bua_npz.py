@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx.formats import npz
-from featx.formats.npy_header import dump_object
+from featx.formats.npy import dump_object
 from featx.formats.options import Options
 from featx.formats.picture_folder import PictureFolder, content
 from featx.formats.regions import first, record_of

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from featx.errors import UsageError
 from featx.formats.mmf_lmdb import info_of
-from featx.formats.npy_header import FRONT, dump, dump_object, front_of, parse
+from featx.formats.npy import FRONT, dump, dump_object, front_of, parse
 from featx.formats.options import Options
 from featx.formats.pickles import need_trust
 from featx.formats.picture_folder import PictureFolder, content
@@ -38,6 +38,7 @@ class MmfNpy(PictureFolder):
     pickled = "all"
     takes = frozenset({"key", "sizes", "background", "allow_pickle"})
     ending = ".npy"
+    each = 2
     nested = True
 
     def fits(self, place: Path) -> bool:

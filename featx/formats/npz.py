@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import BinaryIO
 
-from featx.formats.npy_header import FRONT, check, dump, front_of, parse
+from featx.formats.npy import FRONT, check, dump, front_of, parse
 from featx.schema import Array
 
 _SUFFIX = ".npy"

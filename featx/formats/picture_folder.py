@@ -1,18 +1,16 @@
 """What formats have in common that are a folder of one file per picture: listing, numbers, identity, delivery.
 
 Pictures are numbered in the order of their names. Only the names are held in memory; files are read one at a time. A
-written folder takes its name when all of it is on the disk.
+written folder takes its name when all of it is on the disk, and an export that was killed goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import stat
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -22,27 +20,30 @@ import numpy as np
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Format, Item, Survey
 from featx.formats.description import checked_key
+from featx.formats.folder import drafted_folder, walk
 from featx.formats.identity import file_facts
 from featx.formats.naming import Sizes
-from featx.formats.npy_header import LIMIT
+from featx.formats.npy import LIMIT
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.record import Record
-from featx.store import disk
 
 _TRIED = 16  # files that are looked at to know the format
 _SAMPLES = 64  # pictures whose content is part of the identity
-_LONGEST_NAME = 255  # bytes, of file systems
+_LONGEST_NAME = 250  # bytes; file systems take 255, and some files have longer endings
 
 
 class PictureFolder(Format):
     """A folder of one file per picture, or of a few that belong together.
 
     ending: of the file that stands for a picture; what is before it is the name of the picture. nested: whether names
-    have slashes, which are folders in the folder. sized: whether the sizes of the pictures must be told.
+    have slashes, which are folders in the folder. sized: whether the sizes of the pictures must be told. each: how many
+    files a picture is written to.
     """
 
+    resumes = True
     ending: ClassVar[str]
+    each: ClassVar[int] = 1
     nested: ClassVar[bool] = False
     sized: ClassVar[bool] = False
 
@@ -59,7 +60,7 @@ class PictureFolder(Format):
 
     @abstractmethod
     def files(self, key: str, record: Record) -> Iterator[tuple[str, bytes]]:
-        """The files of a picture, as names within the folder and their content."""
+        """The ``each`` files of a picture, as names within the folder and their content."""
 
     def root(self, path: Path) -> Path:
         """The folder in ``path`` that is listed. Raises UsageError when there is none."""
@@ -142,13 +143,13 @@ class PictureFolder(Format):
         self.check(records)
         for key in records.keys():  # noqa: SIM118  iterating over them reads them
             self.name_of(key, records)
-        number = 0
-        with written_folder(path, self.ours) as folder:
-            for key, record in records:
-                for name, content in self.files(self.name_of(key, records), record):
-                    _add(folder / name, content, key)
-                number += 1
-        return number
+        with drafted_folder(records, self.name, path, self.ours) as folder:
+            done, begun = divmod(folder.count, self.each)  # pictures, and files of the next
+            for key, record in records.after(done):
+                for name, written in islice(self.files(self.name_of(key, records), record), begun, None):
+                    folder.add(name, written)
+                begun = 0
+        return len(records)
 
 
 def content(place: Path) -> bytes:
@@ -158,64 +159,6 @@ def content(place: Path) -> bytes:
         said = f"{length:,} bytes, more than the {LIMIT:,} of a picture" if length > 0 else "no file that can be read"
         raise ValueError(f"{place.name} is {said}")
     return place.read_bytes()
-
-
-def walk(root: Path, ending: str, *, nested: bool) -> Iterator[str]:
-    """Names of the files below a folder that end in ``ending``, as paths within it; links are followed, not in circles.
-
-    Raises UsageError for a folder that cannot be listed.
-    """
-    yield from _walk(root, "", ending, nested, set())
-
-
-def _walk(root: Path, prefix: str, ending: str, nested: bool, above: set[tuple[int, int]]) -> Iterator[str]:
-    try:
-        own = root.stat()
-        inner = []
-        with os.scandir(root) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    inner.append(entry.name)
-                elif entry.name.endswith(ending) and len(entry.name) > len(ending):
-                    yield prefix + entry.name
-    except OSError as error:
-        raise UsageError(f"{root} cannot be listed: {error.strerror}", "give a folder of files") from None
-    here = (own.st_dev, own.st_ino)
-    for name in inner if nested and here not in above else ():
-        yield from _walk(root / name, f"{prefix}{name}/", ending, nested, above | {here})
-
-
-@contextmanager
-def written_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
-    """An empty folder that gets the name ``path`` when the body is through, with all in it on the disk.
-
-    A folder that has the name is replaced if all files in it are ``ours``, by their names within it. Raises UsageError
-    for any other, and for a file, before the body.
-    """
-    target = path.resolve()  # a link stays one: what it points to is replaced
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{path} is a file, expected the name of a folder", "choose another name")
-    there = walk(target, "", nested=True) if target.exists() else iter(())
-    if other := next((name for name in there if not ours(name)), None):
-        raise UsageError(f"{path} holds {other}, which is no part of such a folder", "choose another name")
-    draft = disk.temporary(target)
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(draft, ignore_errors=True)  # what an export that was killed left
-    try:
-        with disk.room(target.parent):
-            draft.mkdir()
-            yield draft
-            for folder, _, names in os.walk(draft):
-                for name in names:
-                    disk.sync(Path(folder, name))
-                disk.sync(Path(folder))
-            if target.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                disk.rename(target, old)
-            disk.move(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _root(form: PictureFolder, path: Path) -> Path:
@@ -237,15 +180,3 @@ def _length(place: Path) -> int:
     except (OSError, ValueError):
         return -1
     return found.st_size if stat.S_ISREG(found.st_mode) else -1
-
-
-def _add(place: Path, data: bytes, key: str) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("xb") as file:
-            file.write(data)
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(
-            f"the file of picture {key!r} would have the name of another: {place.name}",
-            "write some of them with --keys",
-        ) from None

@@ -16,7 +16,7 @@ import numpy as np
 
 from featx.errors import UsageError
 from featx.formats import npz
-from featx.formats.npy_header import dump, parse
+from featx.formats.npy import dump, parse
 from featx.formats.options import Options
 from featx.formats.picture_folder import PictureFolder, content
 from featx.formats.records import Records
@@ -41,6 +41,7 @@ class SelfCritical(PictureFolder):
     takes = frozenset({"key", "sizes"})
     gives = frozenset({"ids"})
     ending = ".npz"
+    each = 3
     sized = True
 
     def root(self, path: Path) -> Path:

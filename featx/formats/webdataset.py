@@ -33,7 +33,7 @@ from featx.errors import FeatxError
 from featx.formats.base import Item, Survey
 from featx.formats.description import NAME, Described, Description, checked_key, undescribed
 from featx.formats.naming import Sizes
-from featx.formats.npy import loaded
+from featx.formats.npy import parse
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.formats.regions import whole
@@ -223,7 +223,7 @@ def _array(sample: _Sample, rest: str, sums: Mapping[str, Any]) -> Array:
         data = _read(sample.file, sample.members[rest])
         if rest in sums and sums[rest] != xxhash.xxh3_64_hexdigest(data):
             raise ValueError("its bytes are not those that were written: the checksum differs")
-        return loaded(data)
+        return parse(data, "it")
     except ValueError as error:
         raise ValueError(f"{rest}: {error}") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import xxhash
 
 from featx.errors import UsageError
-from featx.formats.npy import dumped
+from featx.formats.npy import dump
 from featx.formats.tar_members import BLOCK, END, header
 from featx.record import Record
 from featx.schema import Schema
@@ -48,7 +48,7 @@ def shard_name(number: int) -> str:
 
 def picture_bytes(key: str, record: Record, schema: Schema) -> bytes:
     """The members of a picture."""
-    arrays = {f"{_quoted(field.name)}{NPY}": dumped(record.array(field.name)) for field in schema.fields}
+    arrays = {f"{_quoted(field.name)}{NPY}": dump(record.array(field.name)) for field in schema.fields}
     facts = {"key": key, "height": record.size[0], "width": record.size[1], "count": record.count}
     sums = {name: xxhash.xxh3_64_hexdigest(data) for name, data in arrays.items()}
     text = json.dumps({**facts, SUMS: sums}, ensure_ascii=False).encode()

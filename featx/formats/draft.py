@@ -1,4 +1,4 @@
-"""An export to one file of lines: it takes its name whole, and one that was killed goes on where it was."""
+"""An export to a file of lines or to a folder: it takes its name whole, and one that was killed goes on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,24 +38,42 @@ def drafted_lines(records: Records, name: str, path: Path) -> Iterator[tuple[Bin
         raise UsageError(f"{path} is a folder", "give the name of a file to write")
     if not path.parent.is_dir():
         raise UsageError(f"{path} cannot be written: there is no folder {path.parent}", "make the folder first")
+    with drafted(records, name, path) as draft:
+        with draft.open("r+b" if draft.exists() else "x+b") as file:
+            yield file, records.after(_whole_lines(file))
+        disk.settle(path)
+
+
+@contextmanager
+def drafted(records: Records, name: str, path: Path) -> Iterator[Path]:
+    """Where an export to ``path``, which is no link, is written before the body gives it that name.
+
+    A file or a folder is there only if the same export left it behind. It is kept when the body is killed, interrupted
+    or stopped by the disk, and goes with any other error. Raises UsageError while another process writes to ``path``.
+    """
     draft, note = disk.temporary(path), _note(path)
     with disk.room(path.parent), _held(note, path) as handle:
         facts = _facts(records, name)
-        if not (draft.is_file() and _read(handle) == facts):
-            draft.unlink(missing_ok=True)
+        if not (draft.exists() and _read(handle) == facts):
+            _discard(draft)
             os.ftruncate(handle, 0)
             os.pwrite(handle, facts, 0)
         try:
-            with draft.open("r+b" if draft.exists() else "x+b") as file:
-                yield file, records.after(_whole_lines(file))
-            disk.settle(path)
+            yield draft
         except OSError:  # a full disk, say: there is something to go on with
             raise
         except Exception:
-            draft.unlink(missing_ok=True)
+            _discard(draft)
             note.unlink()
             raise
         note.unlink()
+
+
+def _discard(draft: Path) -> None:
+    if draft.is_dir() and not draft.is_symlink():
+        shutil.rmtree(draft)
+    else:
+        draft.unlink(missing_ok=True)
 
 
 def begun(path: Path) -> bool:

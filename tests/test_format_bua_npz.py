@@ -172,6 +172,16 @@ def test_a_bad_file_is_told_and_the_rest_is_read(tmp_path: Path, case: str) -> N
     assert said in items[1].problem
 
 
+def test_tensors_in_the_classes_leave_the_regions_to_be_read_without_them(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "f", {"a.npz": saved(arrays(1) | {"info": {"objects_id": Tensor()}})})
+    [refused] = read(FORM, path, TRUST)
+    assert "without --allow-pickle all but its classes is read" in refused.problem
+    [item] = read(FORM, path)
+    assert item.record is not None
+    assert np.array_equal(item.record.features, arrays(1)["x"])
+    assert item.record.extra == {}
+
+
 def given_boxes(bbox_dir: Path, im_file: str) -> Array:
     """As the script's mode bbox_feats reads the boxes of a picture."""
     with np.load(bbox_dir / (im_file.split(".")[0] + ".npz")) as found:

@@ -183,7 +183,7 @@ def test_the_published_features_go_through_and_the_peers_reader_finds_them(share
         assert np.array_equal(told["objects"], record.object_ids)
 
 
-@pytest.mark.parametrize("key", ["../a", "a//b", "/a", "a/.", "a_info"])
+@pytest.mark.parametrize("key", ["../a", "a//b", "/a", "a/.", "a_info", "b/" + "x" * 248])
 def test_keys_that_would_leave_the_folder_or_meet_another_are_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(UsageError, match="key"):
         write(tmp_path, [key])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.errors import UsageError
 from featx.formats import npz
 from featx.formats.npy import dump_object
 from featx.formats.options import Options
@@ -52,7 +53,10 @@ class BuaNpz(PictureFolder):
         [place] = self.places(root, name)
         sides = [side for names in _SIDES.values() for side in names]
         wanted = [*_ARRAYS, *sides, *(["info"] if options.allow_pickle else [])]
-        found = npz.arrays(io.BytesIO(content(place)), wanted, pickled=("info",))
+        try:
+            found = npz.arrays(io.BytesIO(content(place)), wanted, pickled=("info",))
+        except UsageError as error:  # its detectron2 mode pickles tensors
+            raise ValueError(f"{error.message}; without --allow-pickle all but its classes is read") from None
         return _record(found, size, options.background)
 
     def files(self, key: str, record: Record) -> Iterator[tuple[str, bytes]]:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from featx.errors import FeatxError, StoreDamaged
-from featx.store import create_store, disk, hdf5_store, open_part, open_store, verify
+from featx.store import create_store, disk, hdf5_arrays, hdf5_sealed, hdf5_store, open_part, open_store, verify
 from featx.store.groups import Group, Groups
 from featx.store.lock import Lock
 from featx.store.log import LogShard, RecordLog
@@ -121,7 +121,7 @@ def test_a_segment_that_cannot_be_sealed_leaves_the_group_to_be_stored_later(
             def full(*_: object) -> None:
                 raise RuntimeError("unable to extend the file")
 
-            patch.setattr(hdf5_store, "_write", full)
+            patch.setattr(hdf5_arrays, "_write", full)
             with pytest.raises(FeatxError, match="unable to extend"):
                 writer.commit()
         writer.commit()  # when there is room again
@@ -242,7 +242,7 @@ def test_an_hdf5_file_with_another_structure_is_damaged_and_no_traceback(tmp_pat
         else:
             file.create_group("start")
     with pytest.raises(StoreDamaged):
-        hdf5_store.Hdf5Shard(path, SCHEMA)
+        hdf5_sealed.open_file(path, SCHEMA)
     assert not verify(store).ok
 
 

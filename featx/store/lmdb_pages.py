@@ -25,7 +25,6 @@ _ROOM = PAGE - PAGE_HEADER.size
 _INLINE = (_ROOM // 2 & -2) - 2  # LMDB's longest node; a longer one has its value in a run of its own
 _NODE = struct.Struct("<HHHH")
 _NUMBER = struct.Struct("<Q")
-_MAIN = PAGE_HEADER.size + 24 + 48  # where a meta page has the main database, behind the free list
 _DB = struct.Struct("<IHHQQQQQ")  # pad (page size), flags, depth, branch, leaf and overflow pages, entries, root
 
 
@@ -79,18 +78,6 @@ def meta_pages(free: Tree, main: Tree, last: int) -> bytes:
         head = PAGE_HEADER.pack(number, 0, _META, 0) + struct.pack("<IIQQ", 0xBEEFC0DE, 1, 0, size + -size % 65536)
         pages.append((head + databases + struct.pack("<QQ", last, commit)).ljust(PAGE, b"\0"))
     return b"".join(pages)
-
-
-def entries(metas: bytes) -> int:
-    """How many values the main database of the file that begins with these two pages has; -1: it is no such file."""
-    found = []
-    for number in range(FIRST):
-        page = metas[number * PAGE :][:PAGE]
-        if len(page) < PAGE or PAGE_HEADER.unpack_from(page)[:3] != (number, 0, _META):
-            return -1
-        main, commit = _DB.unpack_from(page, _MAIN), _NUMBER.unpack_from(page, _MAIN + _DB.size + 8)
-        found.append((commit, main[6]))
-    return int(max(found)[1])
 
 
 def _leaves(nodes: Sequence[tuple[bytes, bytes]], first: int) -> tuple[list[bytes], list[tuple[bytes, int]]]:

@@ -41,8 +41,8 @@ def readme(arrays: str, more: str = "") -> str:
     """The attribute of a file that tells a stranger how to read it. arrays: where those of record i are."""
     return (
         f"featx region features. Record i belongs to the picture keys[i] (sorted UTF-8); {arrays}; count[i] of them "
-        "are real. boxes are x0 y0 x1 y1 in pixels of the upright original, whose (height, width) is size[i]. ordinal is "
-        "the position in the source list, checksum the xxh3_64 of the record as FORMAT.md has it. dtype bfloat16 is "
+        "are real. boxes are x0 y0 x1 y1 in pixels of the upright original, whose (height, width) is size[i]. ordinal "
+        "is the position in the source list, checksum the xxh3_64 of the record as FORMAT.md has it. dtype bfloat16 is "
         "held as its uint16 bits, int8 as uint8 codes q: x = scale * (q - zero) where (scale, zero) is the row of "
         f"NAME_scale that belongs to it.{more}"
     )

@@ -261,7 +261,7 @@ class Backend(Protocol):
     def open_log(self, folder: Path, schema: Schema) -> Log:
         """The part in ``folder`` for appending; mends what a crash left behind."""
 
-    def structure(self, folder: Path) -> Iterator[tuple[Path, str]]:
+    def structure(self, folder: Path, schema: Schema) -> Iterator[tuple[Path, str]]:
         """What is wrong with the frame of each file of a sealed part, found without mapping it."""
 
 

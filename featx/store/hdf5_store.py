@@ -20,6 +20,7 @@ from featx.store.base import Bytes, Log, Sealed, Shard
 from featx.store.hdf5_arrays import write_arrays
 from featx.store.hdf5_columns import stays_in_place
 from featx.store.hdf5_sealed import Hdf5Shard, PlacedShard, open_file
+from featx.store.hdf5_structure import problems
 from featx.store.hdf5_tail import tail
 from featx.store.lmdb_file import read_meta
 from featx.store.log import LogShard, RecordLog
@@ -63,9 +64,9 @@ def open_log(folder: Path, schema: Schema) -> Hdf5Log:
     return Hdf5Log(folder, schema)
 
 
-def structure(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Nothing: HDF5 checks its own structures when a file is opened."""
-    return iter(())
+def structure(folder: Path, schema: Schema) -> Iterator[tuple[Path, str]]:
+    """Where a file contradicts itself. That its structures are whole, HDF5 checks itself when it is opened."""
+    return ((path, what) for path in _segments(folder) for what in problems(path, schema))
 
 
 class Hdf5Log(Log):

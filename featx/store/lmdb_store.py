@@ -45,7 +45,7 @@ def open_log(folder: Path, schema: Schema) -> LmdbLog:
     return LmdbLog(folder)
 
 
-def structure(folder: Path) -> Iterator[tuple[Path, str]]:
+def structure(folder: Path, schema: Schema) -> Iterator[tuple[Path, str]]:
     """Problems of the B-trees, from a walk by ordinary reads. py-lmdb before 3.0 cannot do it; then there are none."""
     try:
         walker = import_module("lmdb.verify")

@@ -25,7 +25,7 @@ from featx.store.groups import Group, Groups
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
 from featx.store.manifest import FORMAT, Manifest, PartManifest, Totals, file_hash, part_folder
 
-RESERVED = {"keys", "start", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file besides the fields
+RESERVED = {"keys", "start", "offset", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file beside fields
 GROUP_BYTES = 8 << 20  # a group is committed before it exceeds this, in the background
 _BEGUN = {".lock", ".manifest.json.tmp"}  # all there may be of a store whose first writer died early
 

@@ -16,14 +16,14 @@ import numpy as np
 
 from featx.codec import HEADER_DTYPE, HEADER_SIZE, Slot
 from featx.schema import Array, Schema
-from featx.store.hdf5_columns import COLUMNS, OFFSET, slots_of
+from featx.store.hdf5_columns import COLUMNS, OFFSET, slots_of, stays_in_place
 
 
 def problems(path: Path, schema: Schema) -> Iterator[str]:
     """What does not agree, a sentence for each dataset; nothing of a file of arrays, which says all of it once."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            if OFFSET not in file:
+            if not stays_in_place(schema) or OFFSET not in file:
                 return
             columns = {name: file[name][()] for name in COLUMNS}
             found = [_misplaced(file[slot.name], slot, columns[OFFSET]) for slot in slots_of(schema) if slot.size]

@@ -27,14 +27,15 @@ from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
 from featx.schema import Array, Schema
 from featx.store import disk
 from featx.store.base import Bytes, Shard
+from featx.store.lmdb_format import OVERFLOW
+from featx.store.lmdb_format import PAGE_HEADER as PAGE_HEADER
 from featx.store.manifest import TAIL, file_hash
 
 FILE = "records.log"
 PAGE = 2048
 FIRST = 2  # pages 0 and 1 are left to LMDB's meta pages
-RUN = 4  # LMDB's flag of a run of pages that holds one value
+RUN = OVERFLOW
 MAGIC = b"FXG2"
-PAGE_HEADER = struct.Struct("<QHHI")  # number, zero, flags, pages of the run
 _INDEX = struct.Struct("<4sIIIQQ")  # magic, records, bytes of keys, zero, checksum of the group before, own checksum
 _OWN = _INDEX.size - 8
 _ENTRY = np.dtype([("key", "<u4"), ("length", "<u4"), ("checksum", "<u8")])

@@ -21,7 +21,7 @@ from featx.store.hdf5_arrays import write_arrays
 from featx.store.hdf5_columns import stays_in_place
 from featx.store.hdf5_sealed import Hdf5Shard, PlacedShard, open_file
 from featx.store.hdf5_structure import problems
-from featx.store.hdf5_tail import tail
+from featx.store.hdf5_tail import columns_of, tail
 from featx.store.lmdb_file import read_meta
 from featx.store.log import LogShard, RecordLog
 from featx.store.manifest import TAIL, file_hash
@@ -107,7 +107,8 @@ class Hdf5Log(Log):
         opened.check()
         path = self.folder / f"records-{len(self._sealed):05d}.h5"
         if stays_in_place(self.schema):
-            front, behind = tail(opened.path, opened.index.places, self.schema, opened.size)
+            columns = columns_of(opened.path, opened.index.places, self.schema)
+            front, behind = tail(columns, self.schema, opened.size)
             self._hashes[path.name] = opened.seal(path, front, behind)
         else:
             write_arrays(disk.temporary(path), opened.path, self.schema)

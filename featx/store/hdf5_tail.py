@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from featx.errors import StoreDamaged
 from featx.schema import Array, Schema
 from featx.store import hdf5_pages as pages
 from featx.store.hdf5_columns import COLUMNS, OFFSET, readme, slot_attributes, slots_of
-from featx.store.log import FIRST, PAGE, PAGE_HEADER
+from featx.store.lmdb_format import PAGE_HEADER
+from featx.store.log import FIRST, PAGE
 
 VERSION = 2  # the attribute of the file; 1 has contiguous arrays
 _ALIGN = 64  # bytes, of a column: for those who map the file
@@ -42,26 +44,27 @@ class _Tail:
         return self.end - len(data)
 
 
-def tail(log: Path, places: dict[bytes, int], schema: Schema, end: int) -> tuple[bytes, list[bytes]]:
-    """What makes an HDF5 file of a log whose groups end at byte ``end``: its first pages, and what goes behind them.
-
-    places: see :class:`featx.store.log.Index`. Raises StoreDamaged for records that are not of the schema.
-    """
-    columns, made = _columns(log, places, schema), _Tail(end)
+def tail(columns: Mapping[str, Array], schema: Schema, end: int) -> tuple[bytes, list[bytes]]:
+    """What makes an HDF5 file of a log whose groups end at byte ``end``: its first pages, and what goes behind them."""
+    made = _Tail(end)
     texts = _Texts(made, schema)
     members = [(name, made.add(_column(made, column, text=name == "keys"))) for name, column in columns.items()]
     slots = slots_of(schema)
     chunked = [slot for slot in slots if slot.size]
     starts = columns[OFFSET] + np.array([[slot.offset] for slot in chunked], np.uint64)
-    made.add(b"")
-    indices = dict(zip(chunked, map(made.add, pages.fixed_arrays(starts, made.end)), strict=True))
+    arrays = pages.fixed_arrays(starts, made.add(b""))
+    indices = dict(zip(chunked, map(made.add, arrays), strict=True))
     for slot in slots:
-        members.append((slot.name, made.add(_field(slot, len(places), indices.get(slot), texts))))
+        members.append((slot.name, made.add(_field(slot, len(columns[OFFSET]), indices.get(slot), texts))))
     root = made.add(pages.group(members, texts.of_file))
     return pages.superblock(made.end, root).ljust(FIRST * PAGE, b"\0"), made.pieces
 
 
-def _columns(log: Path, places: dict[bytes, int], schema: Schema) -> dict[str, Array]:
+def columns_of(log: Path, places: Mapping[bytes, int], schema: Schema) -> dict[str, Array]:
+    """What a log says of its records, by ascending key. places: see :class:`featx.store.log.Index`.
+
+    Raises StoreDamaged for records that are not of the schema.
+    """
     keys = sorted(places)
     found = np.array([places[key] for key in keys], np.uint64)
     offsets = (found >> np.uint64(32)) * np.uint64(PAGE) + np.uint64(PAGE_HEADER.size)

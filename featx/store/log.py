@@ -1,6 +1,7 @@
 """``records.log``: an open part, whatever its backend. Groups of records, appended and never changed.
 
-The file is laid out as the pages of an LMDB file, so that sealing one (``lmdb_pages``) adds a tree and moves nothing.
+The file is laid out as the pages of an LMDB file, so that sealing one (``lmdb_pages``, ``hdf5_tail``) adds what its
+readers need and moves nothing.
 A group is an *index run*, which says which records follow, and one run of pages for each record. One write and one
 sync make a commit. The index has a checksum of its own which takes in that of the group before: a group is
 whole when its index is, when it follows on the group before, and when its records have their checksums. Only
@@ -33,7 +34,7 @@ from featx.store.manifest import TAIL, file_hash
 
 FILE = "records.log"
 PAGE = 2048
-FIRST = 2  # pages 0 and 1 are left to LMDB's meta pages
+FIRST = 2  # pages 0 and 1 are left to LMDB's meta pages, or HDF5's superblock
 RUN = OVERFLOW
 MAGIC = b"FXG2"
 _INDEX = struct.Struct("<4sIIIQQ")  # magic, records, bytes of keys, zero, checksum of the group before, own checksum

@@ -338,7 +338,16 @@ def test_a_file_is_of_the_kind_that_its_columns_say(tmp_path: Path) -> None:
     assert isinstance(open_file(write(tmp_path / "fixed", ["a"], FIXED), FIXED), PlacedShard)
     schema = Schema(FIXED.fields)
     assert isinstance(open_file(write(tmp_path / "free", ["a"], schema), schema), ArraysShard)
-    empty = Schema(FIXED.fields, rows=0)
-    assert isinstance(open_file(write(tmp_path / "empty", ["a"], empty), empty), PlacedShard)
-    assert open_store(tmp_path / "empty")["a"] == record_of("a", empty, 0)
-    assert verify(tmp_path / "empty").ok
+
+
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize("fields", [TINY.fields, FIXED.fields], ids=["none", "one"])
+def test_records_without_rows_are_sealed_in_place_too(tmp_path: Path, fields: tuple[Field, ...], count: int) -> None:
+    schema = Schema(fields, rows=0)
+    sealed = write(tmp_path / "s", names(count), schema)
+    assert isinstance(open_file(sealed, schema), PlacedShard)
+    with open_store(tmp_path / "s") as store:
+        assert all(store[key] == record_of(key, schema, 0) for key in names(count))
+    with h5py.File(sealed) as file:
+        assert file["boxes"][:].shape == (count, 0, 4)
+    assert verify(tmp_path / "s").ok

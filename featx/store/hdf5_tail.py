@@ -51,8 +51,8 @@ def tail(columns: Mapping[str, Array], schema: Schema, end: int) -> tuple[bytes,
     members = [(name, made.add(_column(made, column, text=name == "keys"))) for name, column in columns.items()]
     slots = slots_of(schema)
     chunked = [slot for slot in slots if slot.size]
-    starts = columns[OFFSET] + np.array([[slot.offset] for slot in chunked], np.uint64)
-    arrays = pages.fixed_arrays(starts, made.add(b""))
+    starts = [columns[OFFSET] + np.uint64(slot.offset) for slot in chunked]
+    arrays = pages.fixed_arrays(np.stack(starts), made.add(b"")) if starts else []
     indices = dict(zip(chunked, map(made.add, arrays), strict=True))
     for slot in slots:
         members.append((slot.name, made.add(_field(slot, len(columns[OFFSET]), indices.get(slot), texts))))

@@ -20,8 +20,9 @@ $(READY): setup.py pyproject.toml $(shell find csrc -type f)
 demo: install
 	$(BIN)/python -m examples.demo $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out demo
 
+# A process for each core, with one thread each: the files are shared out, each to one process.
 test: install
-	$(BIN)/python -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ NAMES = {
     "reading": "batches of shuffled records: featx, the limit of memory, and every other reader",
     "writing": "records into a store with fsync, beside a flat file, py-lmdb and h5py",
     "opening": "a store of five million keys: time and memory",
+    "views": "batches of a view of a superset store, beside a plain store of the same regions",
     "loader": "batches through FeatureLoader into a step, beside torch's DataLoader",
     "codecs": "dtypes of features and compressors behind them: bytes, decoding speed, error",
     "answers": "how many answers of the default LXMERT change with the dtype of the features it reads",

@@ -28,6 +28,7 @@ from featx import FeatureDataset, FeatureLoader, open_store
 EPOCHS, TURNS = 4, 7
 LIMIT = "limit, no step"
 WARM = RECORDS // BATCH  # batches
+WEIGHTS = torch.rand(DIM)
 
 
 class Usual(Dataset[torch.Tensor]):
@@ -48,7 +49,12 @@ class Usual(Dataset[torch.Tensor]):
 
 def step(features: torch.Tensor) -> float:
     """What a training step does at least: read every value once."""
-    return float(features.sum(dtype=torch.float32))
+    return float(features.sum())
+
+
+def layer(features: torch.Tensor) -> float:
+    """A linear layer over all regions, with one output."""
+    return float(torch.mv(features.view(-1, DIM), WEIGHTS.to(features.dtype))[0])
 
 
 def main() -> None:
@@ -62,6 +68,7 @@ def main() -> None:
     file = str(next(path.rglob("records.lmdb")))
     fresh = FeatureDataset(store, keys, fields=())
     loader = FeatureLoader(store, keys, batch=BATCH, epochs=EPOCHS, fields=())
+    halves = FeatureLoader(store, keys, batch=BATCH, epochs=EPOCHS, fields=(), dtype="stored")
 
     def shuffled() -> Iterator[list[int]]:
         order = list(range(RECORDS))
@@ -85,6 +92,9 @@ def main() -> None:
         "step alone": lambda: (batch for _ in range(EPOCHS * RECORDS // BATCH)),
         "FeatureLoader, no step": lambda: (one.features for one in loader),
         "FeatureLoader": lambda: (one.features for one in loader),
+        "FeatureLoader, a layer": lambda: (one.features for one in loader),
+        "FeatureLoader, float16": lambda: (one.features for one in halves),
+        "FeatureLoader, float16, a layer": lambda: (one.features for one in halves),
         "FeatureDataset, DataLoader, 0 workers": lambda: dataset(0),
         "FeatureDataset, DataLoader, 2 workers": lambda: dataset(2),
         "default collate, DataLoader, 0 workers": lambda: usual(0),
@@ -94,7 +104,7 @@ def main() -> None:
     faults: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(TURNS + 1):
         for name, way in ways.items():
-            rate, fault = run(way(), not name.endswith("no step"))
+            rate, fault = run(way(), none if name.endswith("no step") else layer if name.endswith("layer") else step)
             if turn:
                 rates[name].append(rate)
                 faults[name].append(fault)
@@ -103,12 +113,16 @@ def main() -> None:
     print("\nwrote", save("loader", {"batch": BATCH, "records": RECORDS, "epochs": EPOCHS, "rows": rows}))
 
 
-def run(batches: Iterable[torch.Tensor], steps: bool) -> tuple[float, float]:
+def none(features: torch.Tensor) -> float:
+    """No step."""
+    return 0.0
+
+
+def run(batches: Iterable[torch.Tensor], use: Callable[[torch.Tensor], float]) -> tuple[float, float]:
     """Records a second, and minor page faults of this process a batch."""
     before, begin, number = 0, 0.0, 0
     for number, one in enumerate(batches, 1):
-        if steps:
-            step(one)
+        use(one)
         if number == WARM:
             before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
     seconds, number = time.perf_counter() - begin, number - WARM

@@ -131,15 +131,15 @@ def encode_into(out: bytearray | memoryview, record: Record, schema: Schema, key
     out[HEADER.size : HEADER_SIZE] = CHECKSUM.pack(checksum(out, key))
 
 
-def decode(buffer: Any, schema: Schema, key: bytes, *, verify: bool = True, copy: bool = False) -> Record:
-    """The record in ``buffer``; its arrays are read-only views of it, or own their memory with ``copy``.
+def decode(buffer: Any, schema: Schema, key: bytes, *, verify: bool = True) -> Record:
+    """The record in ``buffer``; its arrays are read-only, and views of it but for widened ones.
 
     Raises StoreDamaged, naming the key and what differs, for bytes that :func:`encode` did not write
     under this key. ``verify=False`` leaves out the checksum, never the structure.
     """
     head, stored = unpack(buffer, schema, key, verify=verify)
     waiting = iter(stored)
-    arrays = {f.name: _from_stored([next(waiting) for _ in f.stored_names], f, copy) for f in schema.fields}
+    arrays = {f.name: _from_stored([next(waiting) for _ in f.stored_names], f) for f in schema.fields}
     return Record(arrays.pop("features"), arrays.pop("boxes"), (head.height, head.width), head.count, arrays)
 
 
@@ -252,15 +252,13 @@ def _to_stored(array: Array, field: Field) -> tuple[Array, ...]:
     return (array,)
 
 
-def _from_stored(arrays: list[Array], field: Field, copy: bool) -> Array:
+def _from_stored(arrays: list[Array], field: Field) -> Array:
     array = arrays[-1]
     if field.dtype == "bfloat16":
         array = from_bfloat16(array)
     elif field.dtype == "int8":
         array = from_int8(*arrays)
-    elif copy:
-        array = array.copy()
-    array.flags.writeable = copy
+    array.flags.writeable = False
     return array
 
 

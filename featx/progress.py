@@ -24,6 +24,7 @@ _COUNT = "{n_fmt} [{elapsed}, {rate_noinv_fmt}{postfix}]"  # where nobody knows 
 _LINE_SECONDS = 30.0  # between plain lines: a log of a night stays readable
 _JSON_SECONDS = 1.0
 _BAR_SECONDS = 0.1
+Tick = Callable[[int], object]  # is told that so much more is done, or, before it begins, how much there is
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from featx.errors import RecordError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BoxKind = Literal["proposal", "regressed", "given", "grid"]
+BOX_KINDS: tuple[BoxKind, ...] = get_args(BoxKind)
 Per = Literal["region", "picture"]
 
 FEATURE_DTYPES = ("float16", "float32", "bfloat16", "int8")
@@ -44,6 +45,12 @@ class Field:
                 "choose one of those dtypes in the extractor's schema",
             )
         object.__setattr__(self, "shape", tuple(self.shape))
+        if self.per not in get_args(Per) or not all(type(extent) is int and extent >= 0 for extent in self.shape):
+            raise RecordError(
+                f"field {self.name!r} is {list(self.shape)} per {self.per}; "
+                "expected whole numbers per region or picture",
+                "mend the schema of the extractor",
+            )
         if self.dtype in _COARSE and (self.name == "boxes" or self.name.endswith("_boxes")):
             raise RecordError(
                 f"field {self.name!r} has dtype {self.dtype!r}, which would move boxes by whole pixels",
@@ -100,8 +107,29 @@ class Schema:
             raise RecordError(
                 f"schema has a field {taken[0]!r}, the name of the scales of an int8 field", "give it another name"
             )
+        self._check_features_and_boxes()
+        if {self.boxes, self.pooled} - {*BOX_KINDS}:
+            raise RecordError(
+                f"the boxes of the schema are {self.boxes!r}, pooled from {self.pooled!r}",
+                f"each is one of {', '.join(BOX_KINDS)}",
+            )
+        if self.rows is not None and not (type(self.rows) is int and self.rows >= 0):
+            raise RecordError(f"the schema has rows {self.rows!r}", "give how many every record has, or None")
         object.__setattr__(self, "names", tuple(names))
         object.__setattr__(self, "_hash", hash((self.fields, self.boxes, self.pooled, self.rows)))
+
+    def _check_features_and_boxes(self) -> None:
+        features, boxes = self.fields[:2]
+        if (features.per, len(features.shape)) != ("region", 1) or features.dtype not in FEATURE_DTYPES:
+            raise RecordError(
+                f"features are {features.dtype} {list(features.shape)} per {features.per}; expected [D] per region",
+                f"their dtype is one of {', '.join(FEATURE_DTYPES)}; put other arrays into fields of their own",
+            )
+        if (boxes.dtype, boxes.per, boxes.shape) != ("float32", "region", (4,)):
+            raise RecordError(
+                f"boxes are {boxes.dtype} {list(boxes.shape)} per {boxes.per}; expected float32 [4] per region",
+                "store boxes as x0 y0 x1 y1 in pixels",
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:  # the hash of a name is another in another process
         return Schema, (self.fields, self.boxes, self.pooled, self.rows)

@@ -141,6 +141,14 @@ uint64_t once(const Case& given, Random& random) {
   for (size_t i = 0; i < batch.fields.size(); ++i) {
     batch.fields[i] = i < 2 || random() % 4 ? tensor(n * given.field_bytes[i]) : nullptr;
   }
+  if (random() % 3 == 0) {  // some rows of each record; some that it has not
+    const uint64_t width = 1 + random() % 12;
+    auto* rows = reinterpret_cast<int64_t*>(tensor(n * width * sizeof(int64_t)));
+    auto* counts = reinterpret_cast<int64_t*>(tensor(n * sizeof(int64_t)));
+    for (size_t i = 0; i < n * width; ++i) rows[i] = random() % 8 ? static_cast<int64_t>(random() % 4) : static_cast<int64_t>(random());
+    for (size_t i = 0; i < n; ++i) counts[i] = random() % 8 ? static_cast<int64_t>(random() % (width + 1)) : static_cast<int64_t>(random());
+    batch.choice = {rows, counts, width};
+  }
   level() = static_cast<Level>(random() % (static_cast<int>(best_level()) + 1));
   gather(schema, shards, keys.data(), places.data(), n, &batch, 1 + random() % 3);
   gather(schema, shards, keys.data(), places.data(), n, random() % 2 ? &batch : nullptr, 1);  // some are located already

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from featx.care import compact, merge, split
 from featx.cli import main
-from featx.errors import RecordError, StoreDamaged, UsageError
+from featx.errors import RecordError, StoreDamaged, StoreError, UsageError
 from featx.record import Record
 from featx.schema import Field, Schema
 from featx.store import create_store, open_part, open_store, verify
@@ -148,6 +149,83 @@ def test_killed_each_of_them_goes_on(tmp_path: Path, backend: str, after: int) -
         assert verify(path).ok
 
 
+class Meter:
+    """A bar: of how much, and how much of that was done."""
+
+    def __init__(self, after: int = 1 << 40) -> None:
+        self.total, self.done, self._left = None, 0, after
+
+    def begin(self, total: int) -> None:
+        assert self.total is None, "a bar has one length"
+        self.total = total
+
+    def tick(self, size: int) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Killed
+        assert size >= 0
+        self.done += size
+
+
+@pytest.mark.parametrize("after", [1, 3, 8, 21])
+def test_every_bar_ends_full_also_of_work_that_goes_on_or_is_done(tmp_path: Path, backend: str, after: int) -> None:
+    a = store_of(tmp_path / "a", backend, names(9), ("r", names(14)[12]))
+    b = store_of(tmp_path / "b", backend, names(14)[7:])
+    many, empty = make_store(tmp_path / "many", backend, 30, parts=3), store_of(tmp_path / "e", backend, [], ("x",))
+    (tmp_path / "t.txt").write_text("\n".join([*names(4), "r"]))
+    (tmp_path / "v.txt").write_text("\n".join(names(7)[2:]))
+    other = "hdf5" if backend == "lmdb" else "lmdb"
+    works: dict[str, Callable[..., Any]] = {
+        "merge": lambda **more: merge(tmp_path / "m", [a, b], **more),
+        "merge into another backend": lambda **more: merge(tmp_path / "n", [a, b], backend=other, **more),
+        "split by lists": lambda **more: split(
+            a, tmp_path / "l", lists=[tmp_path / "t.txt", tmp_path / "v.txt"], **more
+        ),
+        "split in blocks": lambda **more: split(many, tmp_path / "p", parts=2, **more),
+        "split in more blocks than keys": lambda **more: split(a, tmp_path / "q", parts=11, **more),
+        "split by parts": lambda **more: split(many, tmp_path / "r", parts=3, **more),
+        "compact": lambda **more: compact(many, tmp_path / "c", **more),
+        "compact in parts": lambda **more: compact(many, tmp_path / "d", parts=4, dtype="float32", **more),
+        "compact one part": lambda **more: compact(a, tmp_path / "f", **more),
+        "compact one part without refusals": lambda **more: compact(a, tmp_path / "g", drop_refused=True, **more),
+        "compact nothing": lambda **more: compact(empty, tmp_path / "h", parts=2, **more),
+    }
+    for name, work in works.items():
+        first = Meter(after)
+        with contextlib.suppress(Killed):
+            work(begin=first.begin, tick=first.tick)
+        for meter in (Meter(), Meter()):
+            work(begin=meter.begin, tick=meter.tick)
+            assert meter.total, name
+            assert meter.done == meter.total, name
+
+
+def test_two_processes_never_write_one_part(tmp_path: Path, backend: str) -> None:
+    a, b = store_of(tmp_path / "a", backend, names(9)), store_of(tmp_path / "b", backend, names(14)[9:])
+    many = make_store(tmp_path / "many", backend, 12, parts=2)
+    tries: list[str] = []
+
+    def meanwhile(work: Callable[..., Any]) -> None:
+        def tick(size: int) -> None:
+            if not tries:
+                tries.append("begun")
+                with pytest.raises(StoreError, match="is being written by process"):
+                    work()
+                tries.append("refused")
+
+        tries.clear()
+        work(tick=tick)
+        assert tries == ["begun", "refused"]
+
+    meanwhile(lambda **more: merge(tmp_path / "m", [a, b], **more))
+    meanwhile(lambda **more: split(many, tmp_path / "p", parts=2, **more))
+    meanwhile(lambda **more: split(many, tmp_path / "q", parts=3, **more))
+    meanwhile(lambda **more: compact(a, tmp_path / "c", **more))
+    meanwhile(lambda **more: compact(many, tmp_path / "d", **more))
+    assert stored(tmp_path / "m") == stored(b) | stored(a)
+    assert stored(tmp_path / "d") == stored(many)
+
+
 def test_split_in_blocks_loses_nothing_and_each_is_complete(tmp_path: Path, backend: str) -> None:
     a = make_store(tmp_path / "a", backend, 30)
     done = split(a, tmp_path / "out", parts=3)
@@ -186,6 +264,88 @@ def test_split_by_lists_takes_refusals_along_and_tells_what_is_in_no_list(tmp_pa
         split(a, tmp_path / "out", lists=[tmp_path / "bad.txt"])
     done = split(a, tmp_path / "out", lists=[tmp_path / "bad.txt"], allow_missing=True)
     assert done.stores == {tmp_path / "out" / "bad": (0, 0)}
+
+
+def test_a_split_goes_on_only_with_the_store_and_the_keys_it_was_begun_with(tmp_path: Path, backend: str) -> None:
+    a, b = store_of(tmp_path / "a", backend, names(8)), store_of(tmp_path / "b", backend, names(8), salt="!")
+    chosen = tmp_path / "t.txt"
+    chosen.write_text("\n".join(names(2)))
+    split(a, tmp_path / "by", lists=[chosen])
+    chosen.write_text("\n".join(names(4)[2:]))
+    with pytest.raises(UsageError, match="was made of other pictures"):
+        split(a, tmp_path / "by", lists=[chosen])
+    chosen.write_text("\n".join(reversed(names(2))))
+    assert split(a, tmp_path / "by", lists=[chosen]).stores == {tmp_path / "by" / "t": (2, 0)}
+    assert set(stored(tmp_path / "by" / "t")) == set(names(2))
+    split(a, tmp_path / "halves", parts=2)
+    with pytest.raises(UsageError, match="was made of another store"):
+        split(b, tmp_path / "halves", parts=2)
+    many = make_store(tmp_path / "many", backend, 20, parts=2)
+    create_store(tmp_path / "other", backend, SCHEMA, PROVENANCE, parts=2)
+    for part in range(2):
+        with open_part(tmp_path / "other", part) as writer:
+            for ordinal, key in enumerate(list(stored(many))[part::2]):
+                writer.put(key, record_of(key), ordinal)
+            writer.finish()
+    split(many, tmp_path / "parts", parts=2)
+    with pytest.raises(UsageError, match="was made of another store"):
+        split(tmp_path / "other", tmp_path / "parts", parts=2)
+    assert sum(len(stored(tmp_path / "parts" / f"{n}-of-2")) for n in (1, 2)) == len(stored(many))
+
+
+def test_a_compact_goes_on_only_with_the_store_it_was_begun_with(tmp_path: Path, backend: str) -> None:
+    a = store_of(tmp_path / "a", backend, names(6), ("r",))
+    b = store_of(tmp_path / "b", backend, names(6), ("r",), salt="!")
+    c = store_of(tmp_path / "c", backend, names(6), ("s",))
+    for number, options in enumerate(({}, {"drop_refused": True}, {"dtype": "float32"}, {"parts": 3})):
+        out = tmp_path / f"whole {number}"
+        compact(a, out, **options)
+        for other, what in ((b, "another store"), (c, "other refusals")):
+            if other == b or options not in ({"drop_refused": True},):
+                with pytest.raises(UsageError, match=f"was made of ({what}|something else)"):
+                    compact(other, out, **options)
+        compact(a, out, **options)
+        with contextlib.suppress(Killed):
+            compact(a, tmp_path / f"begun {number}", tick=cut(2), **options)
+        with pytest.raises(UsageError, match=r"was made of (another store|something else)"):
+            compact(b, tmp_path / f"begun {number}", **options)
+        compact(a, tmp_path / f"begun {number}", **options)
+        assert set(stored(tmp_path / f"begun {number}")) == set(names(6))
+
+
+def test_a_compacted_store_is_of_the_list_that_it_was(tmp_path: Path, backend: str) -> None:
+    sources = {"pictures": 3, "sha256": "ab" * 32}
+    create_store(tmp_path / "a", backend, SCHEMA, PROVENANCE, sources=sources)
+    with open_part(tmp_path / "a") as writer:
+        for ordinal, key in enumerate("xy"):
+            writer.put(key, record_of(key), ordinal)
+        writer.refuse("z", 2, "/photos/z", "empty", "the file has no bytes")
+        writer.finish()
+    for _ in range(2):
+        assert compact(tmp_path / "a", tmp_path / "out").sources == sources
+    assert create_store(tmp_path / "out", backend, SCHEMA, PROVENANCE, sources=sources).complete, (
+        "extract goes on with it"
+    )
+    dropped = compact(tmp_path / "a", tmp_path / "dropped", drop_refused=True).sources
+    assert dropped is not None
+    assert dropped["pictures"] == 2
+    assert "sha256" not in dropped
+
+
+def test_a_merge_goes_on_only_with_what_it_was_begun_with(tmp_path: Path, backend: str) -> None:
+    a, b = store_of(tmp_path / "a", backend, names(6)), store_of(tmp_path / "b", backend, names(8)[5:], salt="!")
+    c = store_of(tmp_path / "c", backend, names(6), salt="?")
+    for after in (2, 1000):
+        out = tmp_path / f"out {after}"
+        with contextlib.suppress(Killed):
+            merge(out, [a, b], prefer="first", tick=cut(after))
+        for stores, prefer, what in (
+            ([a, b], "last", "another --prefer"), ([c, b], "first", "other stores"), ([b, a], "first", "other stores"),
+        ):  # fmt: skip
+            with pytest.raises(UsageError, match=f"was made of {what}"):
+                merge(out, stores, prefer=prefer)
+        merge(out, [a, b], prefer="first")
+        assert stored(out) == stored(b) | stored(a)
 
 
 def test_compact_makes_one_part_of_many_with_the_same_content(tmp_path: Path, backend: str) -> None:
@@ -253,7 +413,7 @@ def test_an_unfinished_store_is_not_copied_as_if_it_were_whole(tmp_path: Path) -
         lambda: split(tmp_path / "a", tmp_path / "o", parts=2),
         lambda: compact(tmp_path / "a", tmp_path / "o"),
     ):
-        with pytest.raises(UsageError, match="unfinished"):
+        with pytest.raises(StoreError, match="unfinished"):
             run()
 
 
@@ -261,7 +421,7 @@ def test_the_commands_do_it_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     a = store_of(tmp_path / "a", "lmdb", names(6), ("r",))
     b = store_of(tmp_path / "b", "lmdb", ["x", "y"])
     assert main(["merge", str(tmp_path / "m"), str(a), str(b), "--quiet"]) == 0
-    assert "8 records, 1 pictures refused, in 2 parts" in capsys.readouterr().out
+    assert "8 records, 1 picture refused, in 2 parts" in capsys.readouterr().out
     assert main(["compact", str(tmp_path / "m"), str(tmp_path / "c"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["records"], facts["digest"]) == (8, verify(tmp_path / "m").totals.digest)

@@ -35,6 +35,7 @@ def record(seed: int, rows: int = ROWS, size: tuple[int, int] = (HEIGHT, WIDTH))
         "object_confs": rng.random(rows).astype(np.float32),
         "attribute_ids": rng.integers(1, 300, rows).astype(np.int32),
         "attribute_confs": rng.random(rows).astype(np.float32),
+        "class_probs": rng.random((rows, 3)).astype(np.float32),
     }
     features = np.maximum(rng.normal(size=(rows, DIM)), 0).astype(np.float32)
     return Record(features, boxes, size, rows, extra)
@@ -44,6 +45,11 @@ def change(one: Record, **changes: Any) -> Record:
     """The record with other arrays; those of ``extra`` by their names."""
     extra = {**one.extra, **{name: changes.pop(name) for name in list(changes) if name in one.extra}}
     return replace(one, extra=extra, **changes)
+
+
+def without(one: Record, *names: str) -> Record:
+    """The record without some fields of ``extra``."""
+    return replace(one, extra={name: array for name, array in one.extra.items() if name not in names})
 
 
 def taken(one: Record, rows: Any) -> Record:
@@ -119,6 +125,8 @@ CASES: dict[str, Callable[[Record], Record]] = {
     "size": lambda one: replace(one, size=(WIDTH, HEIGHT)),
     "other size": lambda one: replace(one, size=(2 * HEIGHT, 2 * WIDTH)),
     "confidences": lambda one: change(one, object_confs=one.object_confs * np.float32(0.5)),
+    "fewer fields": lambda one: without(one, "object_confs"),
+    "other fields": lambda one: change(one, class_probs=1 - one.class_probs),
 }  # fmt: skip
 ALONG = {"no attributes": {"confidences"}}  # what else such a pair shows
 
@@ -180,8 +188,8 @@ def test_the_other_kind_of_box_is_found_where_a_record_has_both() -> None:
     regressed = first.boxes + np.random.default_rng(5).normal(size=first.boxes.shape).astype(np.float32) * 5
     both = replace(first, extra={**first.extra, "regressed_boxes": regressed})
     second = change(first, boxes=regressed)
-    assert [reason.step for reason in compare("k", both, second).reasons] == ["other box"]
-    assert [reason.backwards for reason in compare("k", second, both).reasons] == [True]
+    assert [reason.step for reason in compare("k", both, second).reasons] == ["other box", "fewer fields"]
+    assert [reason.backwards for reason in compare("k", second, both).reasons] == [True, True]
 
 
 def test_before_and_after_a_relu() -> None:
@@ -210,14 +218,16 @@ def test_two_steps_at_once_are_both_named() -> None:
 FIELDS = (
     Field("features", "float32", (DIM,)), Field("boxes", "float32", (4,)), Field("object_ids", "int32"),
     Field("object_confs", "float32"), Field("attribute_ids", "int32"), Field("attribute_confs", "float32"),
+    Field("class_probs", "float32", (3,)),
 )  # fmt: skip
 
 
 def store(
-    path: Path, make: Callable[[Record], Record], keys: Any = range(12), dtype: str = "float32", **provenance: Any
-) -> Path:
+    path: Path, make: Callable[[Record], Record], keys: Any = range(12), dtype: str = "float32",
+    fields: tuple[Field, ...] = FIELDS, **provenance: Any,
+) -> Path:  # fmt: skip
     """A store of ``make`` of the record of each number."""
-    schema = Schema((Field("features", dtype, (DIM,)), *FIELDS[1:]))
+    schema = Schema((replace(fields[0], dtype=dtype), *fields[1:]))
     create_store(path, "lmdb", schema, provenance)
     with open_part(path) as writer:
         for ordinal, key in enumerate(keys):
@@ -238,6 +248,21 @@ def test_equal_stores_are_the_same_in_any_backend(tmp_path: Path) -> None:
     assert found.regions == (240, 240, 240)
 
 
+def test_equal_values_are_equal_in_any_dtype_and_behind_any_padding(tmp_path: Path) -> None:
+    first = change(record(1), features=record(1).features.astype(np.float16))
+    wide = change(first, features=first.features.astype(np.float32))
+    more = {name: np.concatenate([array, array[:3] * 0]) for name, array in wide.extra.items()}
+    padded = Record(
+        np.pad(wide.features, ((0, 3), (0, 0))), np.pad(wide.boxes, ((0, 3), (0, 0))), wide.size, ROWS, more
+    )
+    for second in (wide, padded):
+        found = compare("k", first, second)
+        assert (found.equal, found.reasons, found.differs(0)) == (True, [], False)
+    a = store(tmp_path / "a", lambda one: change(one, features=np.rint(one.features)))
+    b = store(tmp_path / "b", lambda one: change(one, features=np.rint(one.features)), dtype="float16")
+    assert (diff(a, b).equal, diff(a, b).worst) == (12, [])
+
+
 def test_a_tolerance_decides_what_counts(tmp_path: Path) -> None:
     a, b = store(tmp_path / "a", same), store(tmp_path / "b", same, dtype="float16")
     found = diff(a, b)
@@ -249,6 +274,68 @@ def test_a_tolerance_decides_what_counts(tmp_path: Path) -> None:
     )
     assert diff(a, b, tolerance=0.01).same
     assert not diff(a, store(tmp_path / "c", CASES["other ids"]), tolerance=99).same
+
+
+NARROW = (Field("features", "float32", (DIM // 2,)), *FIELDS[1:])
+PLAIN = tuple(one for one in FIELDS if not one.name.startswith("attribute"))
+
+
+@pytest.mark.parametrize(
+    ("step", "make", "fields"),
+    [
+        ("other network", lambda one: change(one, features=one.features[:, : DIM // 2].copy()), NARROW),
+        ("other fields", lambda one: change(one, class_probs=np.float32(0.1) + 0 * one.class_probs), FIELDS),
+        ("fewer fields", lambda one: without(one, "attribute_ids", "attribute_confs"), PLAIN),
+    ],
+    ids=["other width", "other probabilities", "no attributes"],
+)
+def test_stores_that_differ_in_any_array_are_not_the_same(
+    tmp_path: Path, step: str, make: Callable[[Record], Record], fields: tuple[Field, ...]
+) -> None:
+    a, b = store(tmp_path / "a", same), store(tmp_path / "b", make, fields=fields)
+    for found in (diff(a, b), diff(b, a)):
+        assert (found.same, found.differing, found.equal) == (False, 12, 0)
+        assert [hint.step for hint in found.hints] == [step]
+        json.dumps(found.to_dict(), allow_nan=False)
+    assert diff(a, b, tolerance=0.95).same == (step == "other fields")
+
+
+def test_a_field_of_the_picture_is_compared_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = (*FIELDS, Field("pooled", "float32", (5,), "picture"), Field("scene", "int64", (), "picture"))
+
+    def holding(pooled: float, scene: int) -> Callable[[Record], Record]:
+        more = {"pooled": np.full(5, pooled, np.float32), "scene": np.array(scene, np.int64)}
+        return lambda one: replace(one, extra={**one.extra, **more})
+
+    a = store(tmp_path / "a", holding(1, 3), fields=fields)
+    b = store(tmp_path / "b", holding(1.5, 3), fields=fields)
+    c = store(tmp_path / "c", holding(1, 4), fields=fields)
+    assert [diff(a, b, tolerance=tolerance).same for tolerance in (0.4, 0.6)] == [False, True]
+    assert not diff(a, c, tolerance=99).same, "whole numbers have no tolerance"
+    assert diff(a, b).to_dict()["fields_max_abs"] == {"pooled": 0.5}
+    assert diff(a, c).to_dict()["fields_max_abs"] == {"scene": None}
+    assert main(["diff", str(a), str(b), "--quiet"]) == 1
+    assert "pooled differs by up to 0.5" in capsys.readouterr().out
+
+
+UNFORGIVEN = {
+    "box order", "fewer boxes", "other boxes", "feature rows", "other network", "ids from one", "other ids",
+    "no attributes", "other attributes", "size", "other size", "fewer fields",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", CASES)
+def test_a_tolerance_forgives_numbers_alone(step: str) -> None:
+    first = record(1)
+    assert compare("k", first, CASES[step](first)).differs(1e4) == (step in UNFORGIVEN)
+
+
+def test_numbers_that_are_none_are_never_the_same() -> None:
+    first = record(1)
+    for name in ("features", "class_probs", "object_confs"):
+        array = first.array(name).copy()
+        array[3] = np.nan
+        assert compare("k", first, change(first, **{name: array})).differs(1e4)
 
 
 def test_the_summary_has_percentiles_and_the_worst_pictures_first(tmp_path: Path) -> None:
@@ -321,6 +408,12 @@ def test_the_command_exits_with_0_or_1(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "its script never wrote them" in said
     assert "12 of 12 pictures" in said
+    assert "0 equal, 12 differ" in said
+    half = store(tmp_path / "half", same, dtype="float16")
+    assert main(["diff", str(a), str(half), "--quiet", "--tolerance", "0.1"]) == 0
+    said = capsys.readouterr().out
+    assert "0 equal, 12 within the tolerance, 0 differ" in said
+    assert "most different" not in said
     assert main(["diff", str(a), str(b), "--json"]) == 1
     facts = json.loads(capsys.readouterr().out)
     assert facts["id_agreement"] == {"object_ids": 1.0, "attribute_ids": 0.0}

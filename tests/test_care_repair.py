@@ -15,7 +15,7 @@ import pytest
 from featx.care import drop_damaged, repair
 from featx.care.swap import exchange, swap
 from featx.cli import main
-from featx.errors import StoreError
+from featx.errors import StoreError, UsageError
 from featx.store import create_store, disk, open_part, open_store, verify
 from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
@@ -186,6 +186,26 @@ def test_into_a_new_store_the_old_one_is_left_alone(tmp_path: Path, backend: str
     assert open_store(tmp_path / "new").manifest.complete
     again = repair(store, tmp_path / "new")
     assert again.lost == done.lost
+
+
+def test_a_repair_into_a_new_store_is_of_that_store_alone(tmp_path: Path, backend: str) -> None:
+    whole = make_store(tmp_path / "whole", backend, 20, parts=2)
+    shutil.copytree(whole, tmp_path / "s")
+    lost = stored_names()[3]
+    harm(tmp_path / "s", lost)
+    for _ in range(2):
+        assert set(repair(tmp_path / "s", tmp_path / "new").lost) == {lost}
+    for out, what in (
+        (tmp_path / "new", "made of something else"), (tmp_path / "s", "lies in|itself"),
+        (whole, "itself"), (whole / "below", "lies in the store"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=what):
+            repair(tmp_path / "s" if out == tmp_path / "s" else whole, out)
+    other = make_store(tmp_path / "other", backend, 20, parts=2)
+    with pytest.raises(UsageError, match="made of something else"):
+        repair(whole, other)
+    assert content(tmp_path / "new") == set(stored_names()) - {lost}
+    assert not (whole / "below").exists()
 
 
 def test_a_sound_store_is_not_touched(tmp_path: Path, backend: str) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from featx.care import chart, diff, stats
+from featx.care import Diff, Statistics, chart, diff, stats
 from featx.care.diff_page import diff_page
 from featx.care.places import CELLS, Places
 from featx.care.stats_page import stats_page
@@ -88,8 +88,8 @@ def test_classes_have_names_and_unknown_ones_are_counted(tmp_path: Path) -> None
     assert dict(found.classes["object_ids"].top(9)) == {name: int((ids == n).sum()) for n, name in enumerate(names)}
     assert found.classes["object_ids"].unknown == 1
     assert found.notes() == [
-        "1 of 24 dimensions are always 0", "1 dimensions never change", "1 boxes have no area",
-        "1 object_ids are of no known class", "all attribute_ids are 0",
+        "dimensions that are always 0: 1 of 24", "dimensions that never change: 1", "boxes without area: 1",
+        "object_ids of no known class: 1", "all attribute_ids are 0",
     ]  # fmt: skip
 
 
@@ -121,7 +121,11 @@ def test_a_sample_and_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     found = stats(path)
     assert (found.records, len(found.damaged)) == (RECORDS - 1, 1)
     assert main(["stats", str(path), "--quiet"]) == 4
-    assert "1 damaged" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "damaged records, left out: 1;" in said
+    assert "a sample of" not in said, "all were read"
+    assert main(["stats", str(path), "--quiet", "--sample", "3"]) in (0, 4)
+    assert "(a sample of 15)" in capsys.readouterr().out
 
 
 def test_round_numbers_for_an_axis() -> None:
@@ -152,39 +156,115 @@ def test_the_brightest_spot_of_the_map_is_where_most_boxes_are() -> None:
     assert (x - 5) / 480 == pytest.approx(32 / CELLS, abs=0.04)
 
 
-def shown(canvas: np.ndarray[Any, Any]) -> None:
-    """A page that has something on it, of the width that all have."""
+Rectangle = tuple[slice, slice]
+THIRDS = [slice(24 + n * 632, 24 + n * 632 + 608) for n in range(3)]
+
+
+def rows(*heights: int, top: int, gap: int = 24) -> list[Rectangle]:
+    """Where three cards of each row lie."""
+    tops = [top + sum(heights[:n]) + gap * n for n in range(len(heights))]
+    return [(slice(y, y + height), third) for y, height in zip(tops, heights, strict=True) for third in THIRDS]
+
+
+STATS_CARDS = rows(330, 420, 560, 330, top=150)
+
+
+def chart_of(canvas: Any, card: Rectangle) -> Any:
+    """A card without its title."""
+    return canvas[card[0].start + 60 : card[0].stop, card[1]]
+
+
+def drawn(canvas: Any, blank: Any, cards: list[Rectangle]) -> list[bool]:
+    """Whether the chart of each card has other pixels than that of the page of nothing."""
     assert canvas.dtype == np.uint8
     assert canvas.shape[1:] == (1920, 3)
-    assert canvas[200:].std() > 5
+    return [not np.array_equal(chart_of(canvas, card), chart_of(blank, card)) for card in cards]
 
 
 def test_stores_of_every_kind_have_a_page(tmp_path: Path) -> None:
     plain = Schema((Field("features", "bfloat16", (DIM,)), Field("boxes", "float32", (4,))))
     one = Record(np.ones((1, DIM), np.float32), np.array([[0, 0, 5, 6]], np.float32), (6, 5))
     none = Record(np.zeros((0, DIM), np.float32), np.zeros((0, 4), np.float32), (6, 5))
-    for name, path in {
-        "full": store(tmp_path / "full", records()),
-        "without ids": store(tmp_path / "plain", [one, one], plain, {}),
-        "one record": store(tmp_path / "one", [one], plain, {}),
-        "no region": store(tmp_path / "no", [none], plain, {}),
-        "empty": store(tmp_path / "empty", [], plain, {}),
-        "long names": store(tmp_path / ("name" * 40), records(), labels={"objects": ["word " * 30] * 3}),
-    }.items():
+    blank = stats_page(Statistics("nothing"))
+    # The charts that differ from those of nothing: features, norms, dimensions; places, sizes, sides; classes; numbers.
+    full, ids = [True] * 12, [False] * 3
+    for name, path, expected in (
+        ("full", store(tmp_path / "full", records()), full),
+        ("without ids", store(tmp_path / "plain", [one, one], plain, {}), full[:6] + ids + full[9:]),
+        ("one record", store(tmp_path / "one", [one], plain, {}), full[:6] + ids + full[9:]),
+        ("no region", store(tmp_path / "no", [none], plain, {}), [False] * 9 + [True, True, False]),
+        ("empty", store(tmp_path / "empty", [], plain, {}), [False] * 12),
+        ("long names", store(tmp_path / ("name" * 40), records(), labels={"objects": ["word " * 30] * 3}), full),
+    ):
         found = stats(path)
-        shown(stats_page(found))
+        assert drawn(stats_page(found), blank, STATS_CARDS) == expected, name
         assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["records"] == found.records, name
+    assert (blank[150:480, 24:632] != chart.GROUND).any(), "a card is a card without content, too"
+
+
+def test_what_is_as_large_as_can_be_is_in_its_chart(tmp_path: Path) -> None:
+    """Boxes that are the whole picture, and confidences of 1, belong to the last bar."""
+    schema = Schema(
+        (Field("features", "float32", (DIM,)), Field("boxes", "float32", (4,)), Field("object_confs", "float32"))
+    )
+    box, confs = np.array([[0, 0, 5, 6]], np.float32), {"object_confs": np.ones(1, np.float32)}
+    whole = Record(np.ones((1, DIM), np.float32), box, (6, 5), 1, confs)
+    canvas = stats_page(stats(store(tmp_path / "s", [whole], schema, {})))
+    size, confidence = chart_of(canvas, STATS_CARDS[4]), chart_of(canvas, STATS_CARDS[8])
+    assert (size[:180, -40:] == chart.ROSE).all(axis=2).sum() > 200
+    assert (confidence[:, -40:] == chart.BLUE).all(axis=2).sum() > 200
+
+
+def diff_cards(canvas: Any) -> list[Rectangle]:
+    """The cards of a page of differences without a step: the steps, two rows of three, the worst pictures."""
+    wide = slice(24, 1896)
+    last = 190 + 158 + 2 * 330 + 3 * 24
+    return [(slice(190, 348), wide), *rows(330, 330, top=372), (slice(last, len(canvas) - 24), wide)]
 
 
 def test_pairs_of_every_kind_have_a_page(tmp_path: Path) -> None:
     made = records()
-    moved = [Record(one.features * 1.01, one.boxes, one.size, one.count, one.extra) for one in made]
+    moved = [Record(one.features * 1.01, one.boxes + 0.3, one.size, one.count, one.extra) for one in made]
     a, b = store(tmp_path / "a", made), store(tmp_path / "b", moved)
     empty = store(tmp_path / "e", [])
-    for first, second in ((a, b), (a, a), (a, empty), (empty, empty)):
+    blank = diff_page(Diff("nothing", "none"))
+    for first, second, expected in ((a, a, True), (a, empty, False), (empty, empty, False)):
         found = diff(first, second)
-        shown(diff_page(found))
+        canvas = diff_page(found)
+        assert drawn(canvas, blank, diff_cards(blank)) == [expected] * 8
         json.dumps(found.to_dict(), allow_nan=False)
+    found = diff(a, b)
+    canvas, steps = diff_page(found), 90 + 68 * len(found.hints)
+    for card, there in zip(diff_cards(blank)[1:7], rows(330, 330, top=190 + steps + 24), strict=True):
+        assert not np.array_equal(chart_of(canvas, there), chart_of(blank, card))
+
+
+def test_charts_of_equal_stores_say_that_all_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    real = chart.paragraph
+
+    def paragraph(area: chart.Area, lines: Any, *more: Any) -> int:
+        said.extend(lines)
+        return real(area, lines, *more)
+
+    monkeypatch.setattr(chart, "paragraph", paragraph)
+    a, empty = store(tmp_path / "a", records()), store(tmp_path / "e", [])
+    diff_page(diff(a, a))
+    assert said == [
+        "none: every picture that was compared is the same in both", "the boxes of all 57 regions are the same",
+        "the features of all 57 regions have one direction", "the features of all 57 regions are the same",
+        "the features of all 15 pictures are the same", "the boxes of all 15 pictures are the same",
+        "all 15 pictures that were compared are the same in both",
+    ]  # fmt: skip
+    said.clear()
+    diff_page(diff(a, empty))
+    assert set(said) == {"nothing to compare"}
+    plain = Schema((Field("features", "float32", (DIM,)), Field("boxes", "float32", (4,))))
+    far = Record(np.ones((1, DIM), np.float32), np.array([[0, 0, 1, 1]], np.float32), (6, 5))
+    near = Record(np.ones((1, DIM), np.float32), np.array([[3, 4, 5, 6]], np.float32), (6, 5))
+    said.clear()
+    diff_page(diff(store(tmp_path / "f", [far], plain, {}), store(tmp_path / "n", [near], plain, {})))
+    assert said.count("nothing to compare") == 6, "no region is in both"
 
 
 def test_the_commands_write_their_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,10 +273,12 @@ def test_the_commands_write_their_pages(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert "red car" in said.out
     assert "note: all attribute_ids are 0" in said.out
-    shown(cv2.imread(str(tmp_path / "s.png")))
+    page = cv2.cvtColor(cv2.imread(str(tmp_path / "s.png")), cv2.COLOR_BGR2RGB)
+    assert np.array_equal(page, stats_page(stats(a)))
     assert main(["stats", str(a), "--json", "--sample", "20%"]) == 0
     assert json.loads(capsys.readouterr().out)["records"] == 3
     assert main(["diff", str(a), str(a), "--picture", str(tmp_path / "d.png")]) == 0
-    shown(cv2.imread(str(tmp_path / "d.png")))
+    page = cv2.cvtColor(cv2.imread(str(tmp_path / "d.png")), cv2.COLOR_BGR2RGB)
+    assert np.array_equal(page, diff_page(diff(a, a)))
     assert main(["stats", str(a), "--picture", str(tmp_path / "s.jpg")]) == 2
     assert main(["stats", str(tmp_path / "none")]) == 4

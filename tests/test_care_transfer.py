@@ -170,6 +170,29 @@ def test_a_wrong_beginning_is_found_and_fetched_anew(store: Path, tmp_path: Path
     assert data.read_bytes() == content
 
 
+def test_the_bar_of_a_copy_ends_full_whatever_had_to_be_done_again(
+    store: Path, tmp_path: Path, flaky: type[Flaky]
+) -> None:
+    def run(work: Any, *where: Any) -> None:
+        told: list[int] = []
+        totals: list[int] = []
+        work(*where, pause=0, jobs=1, begin=totals.append, tick=told.append)
+        assert totals == [sum(path.stat().st_size for path in store.glob("parts/*/*") if path.name in counted)]
+        assert sum(told) == totals[0]
+
+    counted = {path.name for path in store.glob("parts/*/*")} - {"part.json", ".lock"}
+    flaky.faults["open"] = [None, None, 10, None, OSError("reset"), 10, 10] * 2
+    run(push, store, "flaky://there")
+    run(push, store, "flaky://there")
+    flaky.faults["range"] = [OSError("time-out"), 1000, 0, None, 7] * 4
+    run(pull, "flaky://there", tmp_path / "back")
+    data = next(path for path in (tmp_path / "back").rglob("*") if path.suffix in (".lmdb", ".h5"))
+    data.unlink()
+    data.with_name(f".{data.name}.tmp").write_bytes(b"something else" * 20)
+    run(pull, "flaky://there", tmp_path / "back")
+    run(pull, "flaky://there", tmp_path / "back")
+
+
 def test_damage_on_the_other_side_is_told_and_never_becomes_a_store(
     store: Path, tmp_path: Path, flaky: type[Flaky]
 ) -> None:
@@ -192,10 +215,25 @@ def test_a_damaged_file_is_not_pushed(store: Path, tmp_path: Path, memory: str) 
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
     data.write_bytes(content)
-    with pytest.raises(StoreDamaged, match=data.name):
-        push(tmp_path / "s", memory)
-    with pytest.raises(StoreError, match=r"manifest\.json"):
-        pull(memory, tmp_path / "back")
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match=data.name):
+            push(tmp_path / "s", memory)
+        with pytest.raises(StoreError, match=r"manifest\.json"):
+            pull(memory, tmp_path / "back")
+
+
+def test_a_store_is_not_copied_onto_or_into_itself(store: Path, tmp_path: Path) -> None:
+    before = files(store)
+    for place, what in ((store, "the store itself"), (store / "below", "lies in the store")):
+        for url in (str(place), place.as_uri()):
+            with pytest.raises(UsageError, match=what):
+                push(store, url)
+        with pytest.raises(UsageError, match=what):
+            pull(store.as_uri(), place)
+    (tmp_path / "link").symlink_to(store)
+    with pytest.raises(UsageError, match="the store itself"):
+        push(store, str(tmp_path / "link"))
+    assert files(store) == before
 
 
 def test_check_reads_back_what_arrived(store: Path, flaky: type[Flaky]) -> None:
@@ -291,10 +329,10 @@ def test_the_commands_copy_there_and_back(
     store: Path, tmp_path: Path, memory: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["push", str(store), memory, "--check", "--quiet"]) == 0
-    assert "complete, 3 parts" in capsys.readouterr().out
+    assert "complete, 3 of 3 parts" in capsys.readouterr().out
     assert main(["pull", memory, str(tmp_path / "back"), "--parts", "0,2", "--json"]) == 0
     assert '"complete": false' in capsys.readouterr().out
     assert main(["pull", memory, str(tmp_path / "back")]) == 0
     said = capsys.readouterr()
-    assert "complete, 3 parts" in said.out
+    assert "complete, 3 of 3 parts" in said.out
     assert "ETA" in said.err

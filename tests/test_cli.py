@@ -23,7 +23,10 @@ import pytest
 
 from featx import __version__, cli, errors, open_store
 from featx.cli import COMMANDS, main
+from featx.formats import Records
+from featx.formats.lxmert_tsv import LxmertTsv
 from featx.labels import untrained_note
+from featx.record import Record
 
 TINY = str(Path(__file__).resolve().parent.parent / "configs" / "seeded_tiny.yaml")
 
@@ -374,17 +377,27 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(store: Path, tmp_p
     assert (tmp_path / "deep/a.npz").read_bytes().startswith(b"PK")
 
 
-def test_an_output_that_fails_leaves_no_draft_and_the_old_file(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_export_that_fails_keeps_the_old_file_and_goes_on_when_there_is_room(
+    store: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
     target = tmp_path / "s.tsv"
     target.write_text("old")
+    line = LxmertTsv.line
 
-    def torn(store: Any, file: Any) -> int:
-        file.write(b"half a row")
-        raise OSError(28, "No space left on device")
+    def torn(self: LxmertTsv, key: str, record: Record, records: Records) -> bytes:
+        if key != next(records.keys()):
+            raise OSError(28, "No space left on device")
+        return line(self, key, record, records)
 
-    monkeypatch.setattr("featx.formats.lxmert_tsv.write_tsv", torn)
-    assert main(["convert", str(store), str(target), "--overwrite"]) == 2
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("s.tsv", "old")]
+    with monkeypatch.context() as patch:
+        patch.setattr(LxmertTsv, "line", torn)
+        assert main(["convert", str(store), str(target), "--overwrite"]) == 1
+    assert "run the same command again" in capsys.readouterr().err
+    assert target.read_text() == "old"
+    assert main(["convert", str(store), str(target), "--overwrite"]) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["s.tsv"]
+    with open_store(store) as reader:
+        assert [row.split(b"\t")[0].decode() for row in target.read_bytes().splitlines()] == list(reader.keys("source"))
 
 
 @pytest.mark.parametrize("kind", [PermissionError, FileNotFoundError, IsADirectoryError])

@@ -42,8 +42,8 @@ def make_store(path: Path, pictures: int = PICTURES, rows: int = 3) -> Path:
     return path
 
 
-def sizes_of(path: Path) -> Path:
-    path.write_text(json.dumps({str(100 + n): [64, 128] for n in range(PICTURES)}))
+def sizes_of(path: Path, pictures: int = PICTURES) -> Path:
+    path.write_text(json.dumps({str(100 + n): [64, 128] for n in range(pictures)}))
     return path
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from featx.decode import decode
 from featx.extractor import Picture
-from featx.formats.lxmert_tsv import read_tsv
 from featx_extractors.frcnn import FRCNN
 from featx_extractors.preprocess import frame_for
 from featx_extractors.profiles import PROFILES
+from tests.foreign import read_tsv
 
 # COCO train2014 id: width, height, scale, largest x1 and y1 of any box (measured on the published file).
 LIMITS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 
 import featx
 from featx import cli
+from featx.care.cast import recast
 from featx.codec import encode, store_key
 from featx.errors import KeyNotFound, StoreDamaged, UsageError
 from featx.extractor import Picture
-from featx.record import Record
+from featx.record import Record, RecordBatch
 from featx.store import StoreReader, create_store, open_part, open_store, read_manifest
 from featx.task import Wants, hashes
 from featx.tasks.stores import manifests, sampled
@@ -197,6 +199,67 @@ def test_a_batch_of_a_view_is_that_of_the_extraction(supersets: Supersets, tmp_p
         for a, b in ((batch.features, theirs.features), (batch.boxes, theirs.boxes), (batch.mask, theirs.mask),
                      *((batch.extra[n], theirs.extra[n]) for n in theirs.extra)):  # fmt: skip
             assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "float32"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_batches_of_a_view_hold_its_records_read_natively_or_not(
+    supersets: Supersets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, dtype: str, backend: str
+) -> None:
+    """Expected is what single records are, which the tests above hold to direct extraction."""
+    path = converted(supersets[profile], tmp_path / "s", dtype, backend)
+    with open_store(path) as store:
+        for boxes in ("36", "10..60", "3..5"):
+            view, keys = store.view(boxes), ["p2", "p0", "p2", "p1"]
+            native = view.get_batch(keys, boxes="unit"), view.get_batch(keys, dtype="stored", fields=["object_ids"])
+            room = view.buffer(6, 64, fields=())
+            room.features.fill_(7)
+            reused, counts = view.get_batch(keys, room), view.row_counts(keys)
+            with monkeypatch.context() as patch:
+                patch.setattr(type(store), "gathering", None)
+                plain = view.get_batch(keys, boxes="unit"), view.get_batch(keys, dtype="stored", fields=["object_ids"])
+                np.testing.assert_array_equal(view.row_counts(keys), counts)
+            for one, other in zip(native, plain, strict=True):
+                assert list(one.extra) == list(other.extra)
+                for a, b in zip(tensors(one), tensors(other), strict=True):
+                    assert (a.dtype, a.shape) == (b.dtype, b.shape)
+                    assert torch.equal(a, b)
+            for place, key in enumerate(keys):
+                record = view[key]
+                features = torch.from_numpy(record.features.astype(np.float32))
+                assert torch.equal(reused.features[place, : len(features)], features)
+                assert not reused.features[place, len(features) :].any()
+                assert reused.mask[place].sum() == record.count == counts[place, 1]
+
+
+def tensors(batch: RecordBatch) -> list[torch.Tensor]:
+    return [batch.features, batch.boxes, batch.mask, batch.sizes, *batch.extra.values()]
+
+
+def converted(source: Path, folder: Path, dtype: str, backend: str) -> Path:
+    """The store with another dtype of features."""
+    with open_store(source) as store:
+        first, *others = store.schema.fields
+        schema = replace(store.schema, fields=(replace(first, dtype=dtype), *others))
+        create_store(folder, backend, schema, store.manifest.provenance, store.labels)
+        with open_part(folder) as writer:
+            for ordinal, key in enumerate(store.keys("source")):
+                writer.put(key, recast(store[key], schema), ordinal)
+            writer.finish()
+    return folder
+
+
+def test_a_buffer_too_small_for_a_view_and_a_missing_key_are_told(supersets: Supersets) -> None:
+    with open_store(supersets["caffe-36"]) as store:
+        view = store.view("10..60")
+        with pytest.raises(UsageError, match=r"'p1' has \d+ rows, out has room for 4"):
+            view.get_batch(["p1"], view.buffer(2, 4))
+        with pytest.raises(KeyNotFound, match="'p9'"):
+            view.get_batch(["p1", "p9"])
+        with pytest.raises(KeyNotFound, match="'p9'"):
+            view.row_counts(["p9"])
+        assert len(view.get_batch([]).features) == 0
 
 
 def test_views_pickle_and_close_and_know_their_keys(supersets: Supersets) -> None:

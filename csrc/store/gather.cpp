@@ -39,14 +39,25 @@ void to_unit(float* boxes, uint64_t rows, const Head& head) {
   }
 }
 
-void fill_field(const Field& field, Byte* out, const Byte* stored, const Byte* scales, uint64_t rows, bool stream) {
-  const size_t n = field.values * rows;
+// Rows of one record on their way into a batch: neighbours, which are moved as one.
+struct Run {
+  uint64_t from, to, rows;
+};
+
+// ``out`` and ``stored`` are of the whole record. An array that has no rows is one.
+void fill_rows(const Field& field, const Slot& slot, Byte* out, const Byte* stored, const Byte* scales, const Run& run,
+               bool stream) {
+  const uint64_t row = slot.row_bytes;
+  out += field.out_bytes(slot) * run.to;
+  stored += row * run.from;
+  if (field.format == Format::as_stored) return copy(out, stored, row * run.rows, stream);
+  const size_t n = field.values * run.rows;
   auto* floats = reinterpret_cast<float*>(out);
   if (field.format == Format::half) return widen_half(floats, stored, n, stream);
   if (field.format == Format::bfloat) return widen_bfloat(floats, stored, n, stream);
-  for (uint64_t row = 0; row < rows; ++row) {
-    const Byte* pair = scales + 2 * sizeof(float) * row;
-    dequantise(floats + field.values * row, stored + field.values * row, field.values, load<float>(pair),
+  for (uint64_t i = 0; i < run.rows; ++i) {
+    const Byte* pair = scales + 2 * sizeof(float) * (run.from + i);
+    dequantise(floats + field.values * i, stored + field.values * i, field.values, load<float>(pair),
                load<float>(pair + sizeof(float)), stream);
   }
 }
@@ -109,33 +120,59 @@ void locate(const Schema& schema, const std::vector<Shard>& shards, const Key* k
   }
 }
 
+// All rows, or the chosen ones; false when one of these is not in the record.
+bool runs_of(const Place& place, const Choice& choice, size_t i, std::vector<Run>& runs) {
+  if (choice.rows == nullptr) {
+    runs.push_back({0, 0, place.rows});
+    return true;
+  }
+  const int64_t* rows = choice.rows + choice.width * i;
+  const auto count = static_cast<uint64_t>(choice.counts[i]);
+  if (count > choice.width) return false;
+  for (uint64_t to = 0; to < count; ++to) {
+    const auto from = static_cast<uint64_t>(rows[to]);
+    if (from >= place.count) return false;
+    if (!runs.empty() && runs.back().from + runs.back().rows == from) ++runs.back().rows;
+    else runs.push_back({from, to, 1});
+  }
+  return true;
+}
+
 Status fill(const Schema& schema, const std::vector<Shard>& shards, const Place& place, size_t i, const Batch& batch) {
   const Shard& shard = shards[place.shard];
-  if (place.rows > batch.rows) return Status::too_long;
+  std::vector<Run> runs;
+  if (!runs_of(place, batch.choice, i, runs)) return Status::bad_choice;
+  const bool all = batch.choice.rows == nullptr;
+  const uint64_t kept = all ? place.rows : static_cast<uint64_t>(batch.choice.counts[i]);
+  const uint64_t count = all ? place.count : kept;
+  if (kept > batch.rows) return Status::too_long;
   const Head head = head_of(shard, place);
   if (!checked(schema, shard, place, head, batch.checksums)) return Status::bad_checksum;
 
   size_t next = 0;  // field
   const Byte* before = nullptr;
-  for_each_array(schema, shard, place, [&](size_t number, const Byte* stored, uint64_t bytes) {
+  for_each_array(schema, shard, place, [&](size_t number, const Byte* stored, uint64_t) {
     const Byte* scales = before;
     before = stored;
     if (next == schema.fields.size() || schema.fields[next].slot != number) return;
     const Field& field = schema.fields[next];
     Byte* out = batch.fields[next++];
     if (out == nullptr) return;
-    const uint64_t row = field.out_bytes(schema.slots[number]), rows = field.per_region ? place.rows : 1;
+    const uint64_t row = field.out_bytes(schema.slots[number]), rows = field.per_region ? kept : 1;
     const uint64_t room = field.per_region ? batch.rows : 1;
     const bool stream = batch.stream && next == 1;
     out += row * room * i;
-    if (field.format == Format::as_stored) copy(out, stored, bytes, stream);
-    else fill_field(field, out, stored, scales, rows, stream);
+    if (field.per_region) {
+      for (const Run& run : runs) fill_rows(field, schema.slots[number], out, stored, scales, run, stream);
+    } else {
+      fill_rows(field, schema.slots[number], out, stored, scales, {0, 0, 1}, stream);
+    }
     if (room > rows) std::memset(out + row * rows, 0, row * (room - rows));
     if (batch.unit && next == kBoxes + 1) to_unit(reinterpret_cast<float*>(out), room, head);
   });
 
-  std::memset(batch.mask + batch.rows * i, 1, head.count);
-  std::memset(batch.mask + batch.rows * i + head.count, 0, batch.rows - head.count);
+  std::memset(batch.mask + batch.rows * i, 1, count);
+  std::memset(batch.mask + batch.rows * i + count, 0, batch.rows - count);
   batch.sizes[2 * i] = static_cast<float>(head.height);
   batch.sizes[2 * i + 1] = static_cast<float>(head.width);
   if (batch.stream) end_streaming();

@@ -48,7 +48,7 @@ struct Shard {
   Offsets offsets;
 };
 
-enum class Status : int64_t { good, absent, bad_tree, bad_record, bad_checksum, too_long };
+enum class Status : int64_t { good, absent, bad_tree, bad_record, bad_checksum, too_long, bad_choice };
 
 // Where a record lies, and what its header says. Python sees it as a row of numbers.
 struct Place {

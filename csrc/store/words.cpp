@@ -99,6 +99,11 @@ Batch batch_from(const int64_t* row, size_t n, size_t fields) {
   batch.mask = words.address();
   batch.sizes = words.address<float>();
   for (size_t i = 0; i < fields; ++i) batch.fields.push_back(words.address());
+  if (words.more()) {
+    batch.choice.rows = words.address<int64_t>();
+    batch.choice.counts = words.address<int64_t>();
+    batch.choice.width = words.size();
+  }
   return batch;
 }
 

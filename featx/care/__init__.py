@@ -1,7 +1,7 @@
 """Looking after stores: find damage and repair it, look at their content, compare, put together and take apart, copy.
 
-Inside, imports go one way: swap, pages, folders, part, cast, hashing, remote < salvage, copying, transfer < one module
-for each function.
+Inside, imports go one way: swap, pages, part, cast, hashing, origin < folders, remote, salvage, copying, transfer < one
+module for each function.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def recast(record: Record, schema: Schema, *, trim: bool = False) -> Record:
 def _cast(array: Array, field: Field, rows: int) -> Array:
     kept = array[:rows] if field.per == "region" else array
     with np.errstate(over="ignore"):
-        made: Array = np.ascontiguousarray(kept, field.memory_dtype)
+        made: Array = np.array(kept, field.memory_dtype, order="C")
     if made.dtype.kind == "f" and not np.isfinite(made).all():
         raise RecordError(
             f"field {field.name!r} holds {np.abs(kept).max():g}, beyond the range of {field.dtype}",

@@ -84,8 +84,11 @@ def histogram(
 ) -> None:  # fmt: skip
     """Bars between edges, with an axis of round numbers below; ``marks`` are values with a name, as dashed lines.
 
-    log_x: the axis is logarithmic (and so are the edges). log_y: heights are.
+    log_x: the axis is logarithmic (and so are the edges). log_y: heights are. Where all counts are 0 it says so.
     """
+    if not np.any(counts):
+        nothing(area)
+        return
     plot = area.within(bottom=SMALL + 12, top=SMALL + 6 if marks else 0)
     place = _scale(float(edges[0]), float(edges[-1]), plot.x0, plot.x1, log_x)
     heights = np.log1p(counts) if log_y else counts.astype(np.float64)
@@ -104,7 +107,7 @@ def bars(area: Area, rows: Sequence[tuple[str, float]], colour: Colour = BLUE, *
     step = TEXT + 12
     shown = rows[: max(1, area.height // step)]
     if not shown:
-        letters.write(area.canvas, "nothing", (area.x0, letters.base(area.y0, area.y0 + step, TEXT)), TEXT, GREY)
+        nothing(area)
         return
     numbers = [
         f"{value:,.0f}{unit}" if value >= 10 or value == round(value) else f"{value:.3g}{unit}" for _, value in shown
@@ -140,7 +143,7 @@ def heat(area: Area, grid: Pixels) -> None:
 
 def profile(area: Area, values: Pixels, colour: Colour = GREEN, *, unit: str = "") -> None:
     """Values in descending order as a filled curve from left to right, with the largest and the smallest named."""
-    plot = area.within(bottom=SMALL + 12)
+    plot = area.within(bottom=SMALL + 12, top=SMALL + 6)
     order = np.sort(values)[::-1]
     low, high = min(0.0, float(order[-1])), max(float(order[0]), 1e-12)
     if not len(order):
@@ -152,7 +155,12 @@ def profile(area: Area, values: Pixels, colour: Colour = GREEN, *, unit: str = "
         plot.fill(colour, plot.x0 + x, min(top, zero), plot.x0 + x + 1, max(top, zero))
     _axis(plot, 0, len(order), _scale(0, len(order), plot.x0, plot.x1, False), False, unit)
     text = f"{order[0]:.3g} to {order[-1]:.3g}"
-    letters.write(plot.canvas, text, (plot.x1 - letters.measure(text, SMALL), plot.y0 + SMALL), SMALL, GREY)
+    letters.write(plot.canvas, text, (plot.x1 - letters.measure(text, SMALL), plot.y0 - 8), SMALL, GREY)
+
+
+def nothing(area: Area, text: str = "nothing") -> None:
+    """A word where there is nothing to draw."""
+    paragraph(area, [text], GREY)
 
 
 def facts(area: Area, rows: Sequence[tuple[str, str]]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 from featx.care.cast import recast
 from featx.codec import HEADER_SIZE, decode, peek, store_key
-from featx.errors import UsageError
+from featx.errors import StoreError, UsageError
+from featx.progress import Tick
 from featx.schema import Schema
 from featx.store import Manifest, Refusal, StoreReader
 from featx.store.agree import differences
@@ -16,30 +18,42 @@ from featx.store.writer import PartWriter
 
 _ORDINAL = slice(24, 32)  # of a stored record (FORMAT.md)
 _SHOWN = 10
-Tick = Callable[[int], object]
 
 
-def copy_records(
-    source: StoreReader, keys: Iterable[str], writer: PartWriter, tick: Tick = lambda count: None, *, trim: bool = False
-) -> None:
+def copy_records(source: StoreReader, keys: Iterable[str], writer: PartWriter, *, trim: bool = False) -> None:
     """Put the records of ``keys`` that the part does not have yet; the others are passed over, so a copy resumes.
 
     Stored bytes are copied when source and target have one schema; else records are decoded, cast to the target's
-    fields, and encoded. trim: leave the padding out. ``tick`` is told of bytes. Raises StoreDamaged, before anything of
-    it is written, for a record that is not as it was written.
+    fields, and encoded. trim: leave the padding out. Raises StoreDamaged, before anything of it is written, for a
+    record that is not as it was written.
     """
-    same, size = source.schema == writer.schema and not trim, 0
+    same = source.schema == writer.schema and not trim
     for key in keys:
         if key not in writer.done:
             stored = source.stored_bytes(key)
-            size = len(stored)
             if same:
                 writer.put_stored(key, stored)
             else:
                 record = recast(decode(stored, source.schema, store_key(key)), writer.schema, trim=trim)
                 writer.put(key, record, peek(stored).ordinal)
-        tick(size)
     writer.commit()
+
+
+def told(keys: Iterable[str], count: int, size: int, tick: Tick) -> Iterator[str]:
+    """The keys as they are, about ``count``. ``tick`` is told when each is done, in equal steps, of ``size`` in all."""
+    done = 0
+    for place, key in enumerate(keys, 1):
+        yield key
+        share = size * place // max(count, place)
+        tick(share - done)
+        done = share
+    tick(size - done)
+
+
+def portions(size: int, counts: Sequence[int]) -> list[int]:
+    """``size`` in whole numbers that are to one another as ``counts``."""
+    ends = [size * count // max(sum(counts), 1) for count in accumulate(counts)]
+    return [end - begin for begin, end in pairwise([0, *ends[:-1], size])]
 
 
 def copy_refusals(refusals: Iterable[Refusal], writer: PartWriter) -> None:
@@ -73,9 +87,9 @@ def check_alike(manifests: Mapping[str, Manifest]) -> None:
 
 
 def check_complete(name: str, reader: StoreReader) -> None:
-    """Raise UsageError for an unfinished store: its records would be taken for all there are."""
+    """Raise StoreError for an unfinished store: its records would be taken for all there are."""
     if not reader.manifest.complete:
-        raise UsageError(f"{name} is unfinished", "finish it first: run its `featx extract` again")
+        raise StoreError(f"{name} is unfinished", "finish it first: run its `featx extract` again")
 
 
 def facts(manifest: Manifest, **changes: Any) -> dict[str, Any]:

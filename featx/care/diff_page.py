@@ -61,61 +61,75 @@ def _reasons(found: Diff, area: Area) -> None:
     """The steps in which they differ, the most frequent first, with a bar for their share of the pictures."""
     room = card(area, "Which step differs", "share of the pictures")
     if not found.hints:
-        text = (
-            "none: every picture that was compared is equal" if found.equal == found.compared else "none that is known"
-        )
-        chart.paragraph(room, [text], chart.GREEN)
+        same = "none: every picture that was compared is the same in both"
+        _said(found, room, same if found.equal == found.compared else "none that is known")
         return
     for place, hint in enumerate(found.hints[:8]):
         top = room.y0 + place * 2 * _LINE
         share = hint.pictures / max(found.compared, 1)
         end = room.x0 + max(4, round(200 * share))
-        room.fill(chart.RULE, room.x0, top + 10, room.x0 + 200, top + 30)
-        room.fill(chart.GLOW, room.x0, top + 10, end, top + 30)
-        letters.write(
-            room.canvas,
-            f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %",
-            (room.x0 + 214, top + 28),
-            chart.TEXT,
-            chart.GLOW,
-        )
+        room.fill(chart.RULE, room.x0, top + 5, room.x0 + 200, top + 25)
+        room.fill(chart.GLOW, room.x0, top + 5, end, top + 25)
+        said = f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
+        base = letters.base(top, top + round(chart.TEXT * 1.5), chart.TEXT)
+        letters.write(room.canvas, said, (room.x0 + 214, base), chart.TEXT, chart.GLOW)
         chart.paragraph(Area(room.canvas, room.x0 + 300, top, room.x1, top + 2 * _LINE + 4), [hint.text])
+
+
+def _said(found: Diff, area: Area, text: str) -> None:
+    """A sentence about the pictures that were compared, if any were."""
+    if found.compared:
+        chart.paragraph(area, [text], chart.GREEN if found.same else chart.WHITE)
+    else:
+        chart.nothing(area, "nothing to compare")
 
 
 def _near(found: Diff, areas: list[Area]) -> None:
     """How alike regions are: distances from 1, on a logarithmic axis."""
-    for area, title, spread, colour in (
-        (areas[0], "Overlap of boxes", found.overlap, chart.BLUE),
-        (areas[1], "Cosine of features", found.cosine, chart.GREEN),
+    for area, title, spread, colour, same in (
+        (areas[0], "Overlap of boxes", found.overlap, chart.BLUE, "the boxes of all {:,} regions are the same"),
+        (
+            areas[1],
+            "Cosine of features",
+            found.cosine,
+            chart.GREEN,
+            "the features of all {:,} regions have one direction",
+        ),
     ):
         exact = spread.histogram(np.array([-1, _LEAST]))[0] / max(spread.count, 1)
-        room = card(area, title, f"1 - value; {100 * exact:.1f} % are 1")
-        _logarithmic(room, spread, colour)
+        room = card(area, title, f"1 - value; {100 * exact:.1f} % are 1" if spread.count else "1 - value")
+        _logarithmic(room, spread, colour, same)
     room = card(areas[2], "Ids that agree", "of regions in both")
     rows = [(name.removesuffix("_ids"), 100 * equal / total) for name, (equal, total) in found.agree.items() if total]
     if rows:
         edges = Area(room.canvas, room.x0, room.y0, room.x1, room.y1)
         chart.bars(edges, rows, chart.BLUE, unit=" %")
     else:
-        chart.paragraph(room, ["one of them has no ids"], chart.GREY)
+        chart.nothing(room, "they have no ids in common" if found.regions[2] else "nothing to compare")
 
 
 def _far(found: Diff, areas: list[Area]) -> None:
     """How far numbers are apart."""
-    for area, title, about, spread, colour in (
-        (areas[0], "Largest difference of a feature", "of each region", found.apart, chart.GREEN),
-        (areas[1], "Relative difference of features", "of each picture", found.relative, chart.GREEN),
-        (areas[2], "Largest shift of a box", "of each picture, pixels", found.shift, chart.BLUE),
-    ):
-        _logarithmic(card(area, title, about), spread, colour)
+    for area, title, about, spread, colour, same in (
+        (areas[0], "Largest difference of a feature", "of each region", found.apart, chart.GREEN,
+         "the features of all {:,} regions are the same"),
+        (areas[1], "Relative difference of features", "of each picture", found.relative, chart.GREEN,
+         "the features of all {:,} pictures are the same"),
+        (areas[2], "Largest shift of a box", "of each picture, pixels", found.shift, chart.BLUE,
+         "the boxes of all {:,} pictures are the same"),
+    ):  # fmt: skip
+        _logarithmic(card(area, title, about), spread, colour, same)
 
 
-def _logarithmic(area: Area, spread: Spread, colour: Colour) -> None:
-    """What is above 0 on a logarithmic axis."""
+def _logarithmic(area: Area, spread: Spread, colour: Colour, same: str) -> None:
+    """What is above 0 on a logarithmic axis; ``same`` says that nothing is."""
     least = max(_LEAST, spread.quantile(min(1.0, spread.zeros / max(spread.count, 1) + 1e-6)))
-    if not spread.count or spread.most <= _LEAST:
-        text = "nothing to compare" if not spread.count else "none"
-        chart.paragraph(area, [text], chart.GREY)
+    if not spread.count:
+        chart.nothing(area, "nothing to compare")
+        return
+    if spread.most <= _LEAST:
+        rounding = f", up to {spread.most:.1g}" if spread.most else ""
+        chart.paragraph(area, [same.format(spread.count) + rounding], chart.GREEN)
         return
     low, high = 10 ** np.floor(np.log10(min(least, spread.most) * 0.9)), 10 ** np.ceil(np.log10(spread.most * 1.001))
     edges = np.geomspace(max(low, _LEAST), high, _BINS + 1)
@@ -127,7 +141,7 @@ def _logarithmic(area: Area, spread: Spread, colour: Colour) -> None:
 def _worst(found: Diff, area: Area) -> None:
     room = card(area, "Most different pictures", "0: the same, 1: no region in common")
     if not found.worst:
-        chart.paragraph(room, ["none differs"], chart.GREEN)
+        _said(found, room, f"all {found.compared:,} pictures that were compared are the same in both")
     for place, (key, value, why) in enumerate(found.worst):
         base = letters.base(room.y0 + 36 * place, room.y0 + 36 * (place + 1), chart.TEXT)
         letters.write(room.canvas, f"{value:.3f}", (room.x0, base), chart.TEXT, chart.GLOW)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ from featx.care.sample import choose, sample_size
 from featx.care.spread import Spread
 from featx.care.steps import Reason, sentence
 from featx.errors import StoreDamaged, UsageError
+from featx.progress import Tick
 from featx.schema import Array
 from featx.store import StoreReader, open_store
 from featx.store.agree import differences
@@ -24,7 +25,6 @@ from featx.store.agree import differences
 _SHOWN = 10
 _OFFSET = 0.5  # share of the features' difference that is the same vector everywhere, to be taken for an offset
 _DEGREES = ("feature noise", "feature precision")
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Diff:
 
     only_a, only_b: keys that one store lacks (counts, and the first of them). compared, equal: pictures. regions:
     (of A, of B, found in both). overlap and cosine are kept as distances from 1, exact where they are near it;
-    apart: largest absolute difference of a region's features; shift: of its coordinates, pixels. agree: share of equal
-    ids by field. worst: (key, badness from 0 to 1, its reasons). made: what the manifests say differs.
+    apart: largest absolute difference of a region's features; shift: of its coordinates, pixels; rest: of all other
+    fields that differ, by name, inf where no number says by how much. agree: (equal ids, all) by field. worst: (key,
+    badness from 0 to 1, its reasons). made: what the manifests say differs.
     """
 
     a: str
@@ -63,6 +64,7 @@ class Diff:
     apart: Spread = field(default_factory=Spread)
     relative: Spread = field(default_factory=Spread)
     shift: Spread = field(default_factory=Spread)
+    rest: dict[str, float] = field(default_factory=dict)
     agree: dict[str, tuple[int, int]] = field(default_factory=dict)
     hints: list[Hint] = field(default_factory=list)
     worst: list[tuple[str, float, list[str]]] = field(default_factory=list)
@@ -83,6 +85,7 @@ class Diff:
             "regions": dict(zip(("a", "b", "both"), self.regions, strict=True)),
             "iou": from_one(self.overlap), "cosine": from_one(self.cosine), "feature_max_abs": self.apart.to_dict(),
             "feature_relative": self.relative.to_dict(), "box_shift_pixels": self.shift.to_dict(),
+            "fields_max_abs": {name: number if np.isfinite(number) else None for name, number in self.rest.items()},
             "id_agreement": {name: equal / total if total else None for name, (equal, total) in self.agree.items()},
             "hints": [{"step": hint.step, "pictures": hint.pictures, "text": hint.text} for hint in self.hints],
             "worst": [{"key": key, "badness": value, "reasons": why} for key, value, why in self.worst],
@@ -103,9 +106,10 @@ def diff(
     """Compare the records of two stores, whatever their backends, dtypes and makers.
 
     Regions are paired by the conventions in which boxes are known to differ, else by the assignment with the largest
-    sum of IoU (at least 0.5 each). tolerance: what may differ and still count as the same, in features, confidences and
-    pixels; ids, order and number of regions never may. sample: ``500`` or ``2%`` of the common pictures. ``begin`` is
-    told how many are compared, ``tick`` of each. Unfinished stores are compared as far as they are. Raises StoreError.
+    sum of IoU (at least 0.5 each). tolerance: what may differ and still count as the same, in pixels, features and all
+    other floats; ids, fields, shapes, order and number of regions never may. sample: ``500`` or ``2%`` of the common
+    pictures. ``begin`` is told how many are compared, ``tick`` of each. Unfinished stores are compared as far as they
+    are. Raises StoreError, UsageError.
     """
     if tolerance < 0 or not np.isfinite(tolerance):
         raise UsageError(f"a tolerance of {tolerance} cannot be", "give a number of 0 or more")
@@ -116,10 +120,11 @@ def diff(
         if sample is not None:
             keys = iter(choose(keys, sample_size(sample, found.common), seed))
         begin(found.common if sample is None else sample_size(sample, found.common))
+        pictures = {one.name for reader in (first, second) for one in reader.schema.fields if one.per == "picture"}
         tally = _Tally(found, tolerance)
         for key in keys:
             try:
-                tally.add(compare(key, first[key], second[key]))
+                tally.add(compare(key, first[key], second[key], pictures))
             except StoreDamaged as error:
                 found.damaged.append(error.message)
             tick(1)
@@ -151,8 +156,10 @@ class _Tally:
             (found.apart, one.apart),
         ):
             spread.add(np.maximum(values, 0))
-        found.relative.add(np.array([one.relative]))
-        found.shift.add(np.array([one.shift]))
+        found.relative.add(np.array([one.relative] * bool(len(one.cosine))))
+        found.shift.add(np.array([one.shift] * bool(len(one.overlap))))
+        for name, number in one.rest.items():
+            found.rest[name] = max(found.rest.get(name, 0.0), number)
         for name, (equal, total) in one.agree.items():
             before = found.agree.get(name, (0, 0))
             found.agree[name] = (before[0] + equal, before[1] + total)

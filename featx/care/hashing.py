@@ -1,10 +1,15 @@
-"""The hash of a file from its bytes as they come, spelled as its part.json spells it."""
+"""A file block by block, and its hash from its bytes as they come, spelled as its part.json spells it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import xxhash
 
 from featx.store.manifest import FRONT, TAIL
+
+BLOCK = 4 << 20  # bytes that are read or asked for at a time
 
 
 class Hashing:
@@ -29,3 +34,10 @@ class Hashing:
         state = self._state.copy()
         state.update(self._front)
         return TAIL * self._tail + str(state.hexdigest())
+
+
+def blocks_of(path: Path) -> Iterator[bytes]:
+    """A file in blocks."""
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            yield block

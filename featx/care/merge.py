@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from featx.care.copying import check_alike, check_complete, copy_records, copy_refusals, facts, same_content, some
+from featx.care.compact import volume
+from featx.care.copying import check_alike, check_complete, copy_records, copy_refusals, facts, same_content, some, told
 from featx.care.folders import copy_part
+from featx.care.origin import begin_store, check_outside, digest, refused
 from featx.care.part import Part
 from featx.codec import store_key
 from featx.errors import UsageError
-from featx.store import Manifest, StoreReader, create_store, open_part, open_store
+from featx.progress import Tick
+from featx.store import Manifest, StoreReader, open_part, open_store
 from featx.store.manifest import part_folder
 
 Prefer = Literal["first", "last"]
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ def merge(
     are only read); of others the records are copied as they are stored. A key that several stores hold is kept once
     when its records are equal; when they differ, ``prefer`` says whose counts. A picture refused by one and recorded by
     another counts as recorded. Killed, the same call goes on. ``begin`` is told how many bytes there are, ``tick`` of
-    those that are done. Raises UsageError with every difference of make, or the keys whose records differ.
+    those that are done. Raises UsageError with every difference of make, the keys whose records differ, and for an
+    ``out`` made of anything else or with another ``prefer``.
     """
     paths = [Path(source) for source in sources]
-    if len(paths) < 2 or len(set(map(os.path.realpath, [*paths, out]))) <= len(paths):
+    if len(paths) < 2 or len(set(map(os.path.realpath, paths))) < len(paths):
         raise UsageError("a merge takes two or more different stores, and a new one", "featx merge OUT A B ...")
+    check_outside(out, *paths)
     with ExitStack() as stack:
         readers = [stack.enter_context(open_store(path, partial=True)) for path in paths]
         for path, reader in zip(paths, readers, strict=True):
@@ -65,15 +69,21 @@ def merge(
         pictures = sum(map(len, readers)) + sum(len(list(reader.failures())) for reader in readers)
         pictures -= sum(map(len, dropped)) + sum(map(len, without))
         parts = sum(reader.manifest.parts for reader in readers)
-        lists = {"pictures": pictures, "merged": [reader.manifest.sources for reader in readers]}
-        create_store(Path(out), **facts(manifest, backend_name=name, sources=lists), parts=parts)
-        begin(sum(sum(part.files.values()) for reader in readers for part in reader.parts))
+        lists = {"pictures": pictures, "merged": _origin(readers, prefer)}
+        begin_store(Path(out), facts(manifest, backend_name=name, sources=lists), parts)
+        begin(sum(map(volume, readers)))
         work = _Work(Path(out), name, parts, link, tick)
         copied = 0
         for path, reader, keys, refused in zip(paths, readers, dropped, without, strict=True):
             for number in range(reader.manifest.parts):
                 copied += work.take(part_folder(path, number, reader.manifest.parts), reader, keys, refused)
     return Merged(Path(out), Manifest.load(Path(out)), copied, twice)
+
+
+def _origin(readers: Sequence[StoreReader], prefer: Prefer | None) -> dict[str, Any]:
+    """What the new store is made of, in which order, and who counts where two differ."""
+    stores = [{"digest": digest(reader), "sources": reader.manifest.sources} for reader in readers]
+    return {"stores": stores, "refused": [refused(reader.failures()) for reader in readers], "prefer": prefer}
 
 
 @dataclass
@@ -97,7 +107,7 @@ class _Work:
             with open_part(self.out, number, about=part.manifest.about) as writer:
                 if writer.finished is None:
                     keys = (key for key in part.names() if key not in dropped)
-                    copy_records(reader, keys, writer, self.tick)
+                    copy_records(reader, told(keys, part.manifest.totals.records, part.size, self.tick), writer)
                     copy_refusals((one for one in part.refusals() if one.key not in refused), writer)
                 elif not whole:
                     self.tick(part.size)
@@ -126,7 +136,8 @@ def _dropped(
                 dropped[number].add(key)
     if conflicts:
         raise UsageError(
-            f"{len(conflicts):,} pictures have different records in {' and '.join(map(str, paths))}: {some(conflicts)}",
+            f"{' and '.join(map(str, paths))} hold different records for {len(conflicts):,} of their pictures: "
+            f"{some(conflicts)}",
             "say whose records count with --prefer first or --prefer last",
         )
     return dropped, twice

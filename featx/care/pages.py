@@ -18,7 +18,7 @@ from featx.errors import FeatxError
 from featx.schema import Array
 from featx.store.lmdb_file import read_meta
 
-_LEAF, _OVERFLOW = 2, 4  # flags of a page
+_LEAF = 2  # flag of a page
 _BIG = 1  # flag of a node whose value has pages of its own
 _HEADER = 16
 _NODE = struct.Struct("<HHHH")  # low and high half of the value's length, flags, length of the key

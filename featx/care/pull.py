@@ -10,15 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from featx.care.hashing import Hashing
+from featx.care.hashing import Hashing, blocks_of
+from featx.care.origin import check_outside
 from featx.care.remote import Remote
-from featx.care.transfer import Moved, Tick, Transfer, blocks_of, chosen, finished, folder_name, identity, parallel
+from featx.care.transfer import Moved, Transfer, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
+from featx.progress import Tick
 from featx.store import Manifest, PartManifest, disk
 from featx.store.manifest import part_folder
 
 PUSHING = ".pushing.json"  # lies beside the parts while a push is not through
 _PULLING = ".pulling.json"  # says whose files are in a folder that has no manifest yet
+_BEGUN = {"..pulling.json.tmp"}  # all there may be of a copy that died early
 
 
 def pull(
@@ -40,6 +43,8 @@ def pull(
     StoreDamaged for a file that arrives wrong twice.
     """
     remote, store = Remote(url, pause=pause), Path(folder)
+    if remote.folder is not None:
+        check_outside(store, remote.folder)
     with TemporaryDirectory(prefix="featx-pull-") as staging:
         manifest = _remote_manifest(remote, Path(staging))
         said, raw = _remote_parts(remote, Path(staging), manifest, parts)
@@ -57,7 +62,7 @@ def pull(
         complete = manifest.complete and len(here) == manifest.parts
         (manifest if complete else replace(manifest, totals=None)).save(store)
         disk.remove(store / _PULLING)
-    return Transfer(here, moved.bytes, complete)
+    return Transfer(here, moved.bytes, complete, manifest.parts)
 
 
 def _fetching(
@@ -78,6 +83,7 @@ def _fetching(
                 disk.settle(target)
                 return
             disk.remove(disk.temporary(target))
+            moved.undone(size)
             if again:
                 raise StoreDamaged(
                     f"{remote.url}/{folder_name(part.part, manifest)}/{name} arrived twice with other bytes than its "
@@ -103,11 +109,13 @@ def _fetch(remote: Remote, name: str, draft: Path, size: int, expected: str, mov
     for block in blocks_of(draft) if begun else ():
         state.update(block)
     moved.passed(begun)
-    with draft.open("ab") as file:
-        for block in remote.blocks(name, begun, size):
-            file.write(block)
-            state.update(block)
-            moved.travelled(len(block))
+    if not begun:
+        disk.create(draft)
+    for block in remote.blocks(name, begun, size):
+        disk.put(draft, block, begun)
+        state.update(block)
+        begun += len(block)
+        moved.travelled(len(block))
     return state.hexdigest() == expected
 
 
@@ -166,7 +174,7 @@ def _claim(store: Path, manifest: Manifest, url: str) -> None:
         begun = json.loads(mark.read_bytes())
         if {**begun, "url": url} != json.loads(mine):
             raise UsageError(f"{store} holds the begin of a copy of {begun.get('url')}", "pull into another folder")
-    elif store.is_file() or (store.is_dir() and any(store.iterdir())):
+    elif store.is_file() or (store.is_dir() and not {path.name for path in store.iterdir()} <= _BEGUN):
         raise UsageError(f"{store} is not empty, and no copy of a store", "pull into another folder")
     with disk.room(store):
         disk.make_folders(store)

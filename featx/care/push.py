@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from featx.care.hashing import Hashing
+from featx.care.hashing import Hashing, blocks_of
+from featx.care.origin import check_outside
 from featx.care.pull import PUSHING
 from featx.care.remote import Remote
-from featx.care.transfer import Moved, Tick, Transfer, blocks_of, chosen, finished, folder_name, identity, parallel
+from featx.care.transfer import Moved, Transfer, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
+from featx.progress import Tick
 from featx.store import Manifest, PartManifest
 from featx.store.manifest import part_folder
 
@@ -35,6 +37,8 @@ def push(
     The rest as in :func:`pull`. Raises UsageError when another store, or something else, is at ``url``.
     """
     store, remote = Path(folder), Remote(url, pause=pause)
+    if remote.folder is not None:
+        check_outside(remote.folder, store)
     manifest = Manifest.load(store)
     said = {part: _local_part(store, manifest, part) for part in chosen(manifest, parts, finished(store, manifest))}
     sizes = {part: sum(facts.files.values()) for part, facts in said.items()}
@@ -65,7 +69,7 @@ def push(
         (manifest if complete else replace(manifest, totals=None)).save(Path(staging))
         _put(remote, "manifest.json", (Path(staging) / "manifest.json").read_bytes())
     remote.remove(PUSHING)
-    return Transfer(there, moved.bytes, complete)
+    return Transfer(there, moved.bytes, complete, manifest.parts)
 
 
 def _sending(
@@ -75,22 +79,34 @@ def _sending(
     source = part_folder(store, part.part, manifest.parts) / name
     target, size, expected = f"{folder_name(part.part, manifest)}/{name}", part.files[name], part.hashes[name]
 
+    told = 0
+
     def content() -> Iterator[bytes]:
-        state = Hashing(expected)
+        """The file. Its last block comes when its hash is known to be right: what is there in full length is whole."""
+        nonlocal told
+        moved.undone(told)  # of a try that failed
+        state, told, last = Hashing(expected), 0, b""
         for block in blocks_of(source):
+            if last:
+                yield last
+                told += len(last)
+                moved.travelled(len(last))
+            last = block
             state.update(block)
-            yield block
         if state.hexdigest() != expected:
             raise StoreDamaged(
-                f"{source} is damaged: its bytes are not those of its part.json", "run `featx verify --repair` first"
+                f"{source} is damaged: its bytes are not those of its part.json",
+                "run `featx verify --repair` on the store first",
             )
+        yield last
+        told += len(last)
+        moved.travelled(len(last))
 
     def task() -> None:
         if remote.size(target) == size and (not check or remote.hash(target, size, expected) == expected):
             moved.passed(size)
             return
         remote.write(target, content, size)
-        moved.travelled(size)
         if check and remote.hash(target, size, expected) != expected:
             raise StoreError(f"{remote.url}/{target} came back with other bytes", "run the same command again")
 
@@ -107,7 +123,8 @@ def _local_part(store: Path, manifest: Manifest, part: int) -> PartManifest:
 
 
 def _claim_remote(remote: Remote, manifest: Manifest) -> None:
-    """The same for the other side."""
+    """Make ``remote`` the place of a copy. Raises UsageError when another store, a push of one, or something else is
+    there."""
     mine = json.dumps({"store": identity(manifest), "totals": manifest.to_dict()["totals"]}).encode()
     data, mark = remote.read("manifest.json"), remote.read(PUSHING)
     if data is not None:

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from featx.care.hashing import Hashing
+from featx.care.hashing import BLOCK, Hashing
 from featx.errors import FeatxError, MissingDependency, StoreDamaged, StoreError, UsageError
 
 T = TypeVar("T")
-BLOCK = 4 << 20  # bytes that are asked for at a time
 TRIES = 5
 _FIRST_PAUSE = 0.2  # seconds before the second try; each further pause is twice as long
 
@@ -23,6 +22,11 @@ class Remote:
         self.url, self._pause = url.rstrip("/"), pause
         self._fs, root = _open(url)
         self._root = root.rstrip("/")
+
+    @property
+    def folder(self) -> str | None:
+        """The path of a folder of this machine, None of what is elsewhere."""
+        return self._root or "/" if "file" in _names(self._fs.protocol) else None
 
     def path(self, name: str) -> str:
         """How the file system calls the file ``name`` of the folder."""
@@ -137,6 +141,10 @@ class Remote:
 
     def _called(self, name: str) -> str:
         return f"{self.url}/{name}" if name else self.url
+
+
+def _names(protocol: Any) -> tuple[str, ...]:
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
 def _open(url: str) -> tuple[Any, str]:

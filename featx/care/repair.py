@@ -8,25 +8,29 @@ Records are copied as they are stored: their checksums, seeded by their keys, sa
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import shutil
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from featx.care.folders import copy_part
+from featx.care.origin import check_outside
 from featx.care.salvage import Salvage
 from featx.care.swap import free_name, kept, restore, swap
+from featx.care.transfer import identity
 from featx.codec import text
 from featx.errors import StoreError, UsageError
+from featx.progress import Tick
 from featx.store import Manifest, PartManifest, Refusal, Report, Totals, create_store, disk, open_part, verify
 from featx.store.manifest import part_folder
 from featx.store.writer import PartWriter
 
 REASON = "damaged"  # of the refusal of a record that is lost
+_MARK = ".repaired.json"  # in a new store: what it was made of
 State = Literal["rewritten", "left open", "missing"]
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -75,19 +79,22 @@ def repair(
     Every sound record is kept, bit for bit. Keys of lost records go to the ledger with the reason "damaged", so that
     ``featx extract --retry-refused`` computes exactly those again; a part that lacks pictures whose keys stand nowhere
     is left open, so that the command of that part computes what is missing. Raises StoreError for a store without a
-    readable manifest.json (how it was made stands nowhere else), or that is being written.
+    readable manifest.json (how it was made stands nowhere else), or that is being written; UsageError for an ``out``
+    that lies in the store or was made of anything else.
     """
     store = Path(path)
     manifest = _manifest(store)
     if out is None:
         _tidy(store, manifest)
+    else:
+        check_outside(out, store)
     before = verify(store, tick=tick)
     if out is None:
         parts = [_replace(store, manifest, part, before) for part in _damaged(before, manifest)]
-        notes = _settle(store, before, bool(parts))
+        notes = _settle(store)
         return Repair(store, before, parts, Manifest.load(store), notes)
     parts = _into(store, Path(out), manifest, before)
-    notes = _settle(Path(out), before, False)
+    notes = _settle(Path(out))
     return Repair(Path(out), before, parts, Manifest.load(Path(out)), notes)
 
 
@@ -212,10 +219,16 @@ def _refuse(writer: PartWriter, refusals: list[Refusal]) -> None:
 
 def _into(store: Path, out: Path, manifest: Manifest, before: Report) -> list[PartRepair]:
     """The repaired store as a new one; sound parts are copied as they are."""
+    mine = json.dumps({"of": identity(manifest), "sound": asdict(before.totals)}, sort_keys=True).encode()
+    mark = out / _MARK
+    if (out / "parts").exists() and (not mark.exists() or mark.read_bytes() != mine):
+        raise UsageError(f"{out} is there already, and was made of something else", "write to another folder")
     create_store(
         out, manifest.backend, manifest.schema, manifest.provenance, manifest.labels,
         parts=manifest.parts, sources=manifest.sources,
     )  # fmt: skip
+    with disk.room(out):
+        disk.publish(mark, mine)
     damaged, done = _damaged(before, manifest), []
     for part in range(manifest.parts):
         old = part_folder(store, part, manifest.parts)
@@ -237,7 +250,7 @@ def _reopen(store: Path) -> None:
             replace(manifest, totals=None).save(store)
 
 
-def _settle(store: Path, before: Report, changed: bool) -> list[str]:
+def _settle(store: Path) -> list[str]:
     """Complete the manifest when every part is finished; what stands in the way becomes a note."""
     manifest = Manifest.load(store)
     folders = [part_folder(store, part, manifest.parts) for part in range(manifest.parts)]

@@ -6,12 +6,13 @@ import math
 import os
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from featx.codec import store_key
 from featx.errors import FeatxError, StoreError, UsageError
+from featx.progress import Tick
 from featx.store import Manifest, PartManifest, Problem, disk, open_store
 from featx.store.base import backend
 from featx.store.manifest import part_folder
@@ -64,8 +65,8 @@ def check_sample(
     size: str,
     seed: int = 0,
     *,
-    begin: Callable[[int], object] = lambda count: None,
-    tick: Callable[[int], object] = lambda count: None,
+    begin: Tick = lambda count: None,
+    tick: Tick = lambda count: None,
 ) -> Sample:
     """Check structure, sizes and counts of the store in the folder ``path``, and ``size`` of its records whole.
 

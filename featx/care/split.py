@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featx.care.compact import blocks
-from featx.care.copying import check_complete, copy_records, copy_refusals, facts, some
+from featx.care.compact import blocks, volume
+from featx.care.copying import check_complete, copy_records, copy_refusals, facts, some, told
 from featx.care.folders import copy_part
+from featx.care.origin import begin_store, check_outside, digest, hash_of
+from featx.care.part import Part
 from featx.codec import store_key
 from featx.errors import UsageError
-from featx.store import Refusal, StoreReader, create_store, open_part, open_store
+from featx.progress import Tick
+from featx.store import Refusal, StoreReader, open_part, open_store
+from featx.store.key_list import read_keys
 from featx.store.manifest import part_folder
-
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,18 @@ def split(
     parts: so many stores, ``out/1-of-3`` and so on, of consecutive keys; a store of that many parts is taken apart by
     its parts, whose files are copied as they are. lists: text files, one key on a line; ``train.txt`` makes
     ``out/train``. A refused picture goes where its key belongs. Killed, the same call goes on. Raises UsageError for
-    keys that the store does not know, unless ``allow_missing``.
+    keys that the store does not know, unless ``allow_missing``, and for a folder that was made of anything else.
     """
     if (parts is None) == (not lists) or (parts is not None and parts < 1):
         raise UsageError(
             "a store is split into a number of parts, or by lists of keys", "give --parts N, or --by LIST ..."
         )
+    check_outside(out, store)
     with open_store(store, partial=True) as reader:
         check_complete(str(store), reader)
-        begin(sum(sum(part.files.values()) for part in reader.parts))
         if parts is None:
-            return _by_lists(reader, Path(out), [Path(name) for name in lists], allow_missing, tick)
+            return _by_lists(reader, Path(out), [Path(name) for name in lists], allow_missing, begin, tick)
+        begin(volume(reader))
         folders = [Path(out) / f"{part + 1}-of-{parts}" for part in range(parts)]
         if reader.manifest.parts == parts:
             _by_parts(Path(store), reader, folders, tick)
@@ -60,26 +63,11 @@ def split(
         return Split({folder: _counts(folder) for folder in folders})
 
 
-def read_keys(path: Path) -> list[str]:
-    """The keys in a text file (UTF-8, one on a line), each once. Raises UsageError."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the list {path} cannot be read: {error}", "give a UTF-8 text file, one key on a line"
-        ) from None
-    keys = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
-    if not keys:
-        raise UsageError(
-            f"the list {path} has no keys", "write one key on a line; `featx inspect STORE --keys` lists them"
-        )
-    return keys
-
-
 def _by_parts(store: Path, reader: StoreReader, folders: Sequence[Path], tick: Tick) -> None:
-    for number, (folder, part) in enumerate(zip(folders, reader.parts, strict=True)):
-        pictures = part.totals.records + part.totals.refused
-        create_store(folder, **facts(reader.manifest, sources={"pictures": pictures}))
+    for number, folder in enumerate(folders):
+        with Part(part_folder(store, number, len(folders)), reader.manifest.backend, reader.schema) as held:
+            keys = [*held.names(), *(one.key for one in held.refusals())]
+        _begin(reader, folder, keys)
         copy_part(part_folder(store, number, len(folders)), folder, 0, 1, tick=tick)
         with open_part(folder) as writer:
             writer.finish()
@@ -87,15 +75,17 @@ def _by_parts(store: Path, reader: StoreReader, folders: Sequence[Path], tick: T
 
 def _by_blocks(reader: StoreReader, folders: Sequence[Path], tick: Tick) -> None:
     refusals = sorted(reader.failures(), key=lambda one: store_key(one.key))
-    for part, keys in blocks(reader, len(folders)):
+    for part, (keys, _, size) in enumerate(blocks(reader, len(folders))):
         block = list(keys)
         end = store_key(block[-1]) if block and part + 1 < len(folders) else None
         mine = [one for one in refusals if end is None or store_key(one.key) <= end]
         refusals = refusals[len(mine) :]
-        _make(reader, folders[part], block, mine, tick)
+        _make(reader, folders[part], block, mine, size, tick)
 
 
-def _by_lists(reader: StoreReader, out: Path, lists: Sequence[Path], allow_missing: bool, tick: Tick) -> Split:
+def _by_lists(
+    reader: StoreReader, out: Path, lists: Sequence[Path], allow_missing: bool, begin: Tick, tick: Tick
+) -> Split:
     if len({path.stem for path in lists}) < len(lists):
         raise UsageError("two lists have one name", "each list makes a store that is called as the list")
     wanted = {path.stem: read_keys(path) for path in lists}
@@ -104,25 +94,35 @@ def _by_lists(reader: StoreReader, out: Path, lists: Sequence[Path], allow_missi
     missing = sorted(key for key in listed if key not in reader and key not in refused)
     if missing and not allow_missing:
         raise UsageError(
-            f"{len(missing):,} keys of the lists are not in the store: {some(missing)}",
+            f"the store lacks {len(missing):,} of the keys in the lists: {some(missing)}",
             "`featx inspect STORE --keys` lists what there is; --allow-missing goes on without them",
         )
+    held = {name: sorted((key for key in keys if key in reader), key=store_key) for name, keys in wanted.items()}
+    sizes = {name: volume(reader) * len(keys) // max(len(reader), 1) for name, keys in held.items()}
+    begin(sum(sizes.values()))
     made = {}
     for name, keys in wanted.items():
-        held = sorted((key for key in keys if key in reader), key=store_key)
-        _make(reader, out / name, held, [refused[key] for key in keys if key in refused], tick)
+        _make(reader, out / name, held[name], [refused[key] for key in keys if key in refused], sizes[name], tick)
         made[out / name] = _counts(out / name)
     return Split(made, len(reader) - sum(key in reader for key in listed))
 
 
-def _make(reader: StoreReader, folder: Path, keys: Sequence[str], refusals: Iterable[Refusal], tick: Tick) -> None:
-    """A complete store of these records and refusals."""
-    refused = list(refusals)
-    create_store(folder, **facts(reader.manifest, sources={"pictures": len(keys) + len(refused)}))
+def _begin(reader: StoreReader, folder: Path, keys: Sequence[str]) -> None:
+    origin = {"store": digest(reader), "pictures": hash_of(keys)}
+    begin_store(folder, facts(reader.manifest, sources={"pictures": len(keys), "split": origin}))
+
+
+def _make(
+    reader: StoreReader, folder: Path, keys: Sequence[str], refused: Sequence[Refusal], size: int, tick: Tick
+) -> None:
+    """A complete store of these records and refusals; ``tick`` is told of ``size`` bytes."""
+    _begin(reader, folder, [*keys, *(one.key for one in refused)])
     with open_part(folder) as writer:
         if writer.finished is None:
-            copy_records(reader, keys, writer, tick)
+            copy_records(reader, told(keys, len(keys), size, tick), writer)
             copy_refusals(refused, writer)
+        else:
+            tick(size)
         writer.finish()
 
 

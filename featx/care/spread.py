@@ -25,7 +25,10 @@ class Spread:
         """Take up an array of numbers, any shape."""
         flat = np.ascontiguousarray(values, np.float32).reshape(-1)
         bits = flat.view(np.uint32) >> 16
-        self._counts += np.bincount(bits, minlength=_BINS)
+        if len(bits) < _BINS:
+            np.add.at(self._counts, bits, 1)  # a count of every bin would take longer than the few values
+        else:
+            self._counts += np.bincount(bits, minlength=_BINS)
         finite = flat if np.isfinite(flat).all() else flat[np.isfinite(flat)]
         self.odd += len(flat) - len(finite)
         if len(finite):

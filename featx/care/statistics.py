@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +14,13 @@ from featx.care.places import Places
 from featx.care.sample import choose, sample_size
 from featx.care.spread import Spread
 from featx.errors import StoreDamaged
+from featx.progress import Tick
 from featx.record import Record
 from featx.schema import Array
 from featx.store import open_store
 
 _SIZES = 10_000  # different picture sizes that are counted one by one
 _CLASSES = 1 << 20  # ids beyond are counted as unknown
-Tick = Callable[[int], object]
 
 
 @dataclass
@@ -152,6 +152,11 @@ class Statistics:
         self.places.add(boxes / np.maximum(limits, 1))
 
     @property
+    def sampled(self) -> bool:
+        """Whether there are records that were not looked at."""
+        return self.records + len(self.damaged) < self.total
+
+    @property
     def zero_share(self) -> float:
         """Share of the features' values that are 0."""
         return self.values.zeros / self.values.count if self.values.count else 0.0
@@ -160,15 +165,15 @@ class Statistics:
         """What a person should know who looks at nothing else."""
         dead, constant = self.dimensions.dead, self.dimensions.constant
         found = [
-            (self.damaged, f"{len(self.damaged)} damaged records were left out: `featx verify` lists them"),
-            (self.values.odd, f"{self.values.odd} values of features are not finite"),
-            (dead, f"{len(dead)} of {len(self.dimensions.total)} dimensions are always 0"),
-            (constant, f"{len(constant)} dimensions never change"),
-            (self.flat, f"{self.flat} boxes have no area"),
-            (self.outside, f"{self.outside} boxes leave their picture"),
+            (self.damaged, f"damaged records, left out: {len(self.damaged):,}; `featx verify` lists them"),
+            (self.values.odd, f"values of features that are not finite: {self.values.odd:,}"),
+            (dead, f"dimensions that are always 0: {len(dead):,} of {len(self.dimensions.total):,}"),
+            (constant, f"dimensions that never change: {len(constant):,}"),
+            (self.flat, f"boxes without area: {self.flat:,}"),
+            (self.outside, f"boxes that leave their picture: {self.outside:,}"),
         ]
         notes = [text for wrong, text in found if wrong]
-        notes += [f"{kind.unknown} {name} are of no known class" for name, kind in self.classes.items() if kind.unknown]
+        notes += [f"{name} of no known class: {kind.unknown:,}" for name, kind in self.classes.items() if kind.unknown]
         notes += [
             f"all {name} are 0" for name, kind in self.classes.items() if self.regions and set(kind.counts) == {0}
         ]

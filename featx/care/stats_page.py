@@ -45,7 +45,7 @@ def _columns(canvas: Pixels, y: int, height: int) -> list[Area]:
 def _head(canvas: Pixels, found: Statistics) -> None:
     name = letters.shortened(Path(found.store).resolve().name, chart.TITLE, _WIDTH // 2, bold=True)
     letters.write(canvas, name, (2 * _GAP, 72), chart.TITLE, chart.WHITE, bold=True)
-    read = "" if found.records == found.total else f"a sample of {found.records:,} of "
+    read = f"a sample of {found.records:,} of " if found.sampled else ""
     schema = found.about.get("schema", {})
     first: dict[str, Any] = next(iter(schema.get("fields", ())), {})
     said = [
@@ -64,20 +64,27 @@ def _features(found: Statistics, areas: list[Area]) -> None:
     chart.histogram(area, edges, values.histogram(edges), log_y=True, marks=marks)
     area = card(areas[1], "Norms", "length of each region's feature")
     _spread(area, found.norms, chart.GREEN)
-    dead = f"{len(dimensions.dead)} of {len(dimensions.total)} dead" if len(dimensions.total) else ""
-    area = card(areas[2], "Mean of each dimension", f"in order; {dead}")
-    if len(dimensions.total):
+    known = len(dimensions.total)
+    area = card(
+        areas[2], "Mean of each dimension", f"in order; {len(dimensions.dead)} of {known} dead" if known else ""
+    )
+    if known:
         chart.profile(area, dimensions.mean)
+    else:
+        chart.nothing(area)
 
 
 def _boxes(found: Statistics, areas: list[Area]) -> None:
     area = card(areas[0], "Where boxes lie", "share of boxes that cover each spot")
-    chart.heat(area, found.places.grid())
+    if found.places.boxes:
+        chart.heat(area, found.places.grid())
+    else:
+        chart.nothing(area)
     area = card(areas[1], "Size of boxes", "share of the picture, %")
     top, bottom = _halves(area)
-    edges = np.linspace(0, 100, _BINS + 1)
+    edges = np.linspace(0, 1, _BINS + 1)
     marks = [("median", 100 * found.area.quantile(0.5))]
-    chart.histogram(top, edges, found.area.histogram(edges / 100), chart.ROSE, marks=marks)
+    chart.histogram(top, 100 * edges, found.area.histogram(_open(edges)), chart.ROSE, marks=marks)
     _shape(bottom, found.aspect)
     area = card(areas[2], "Sides of boxes", "pixels: width above, height below")
     for half, spread in zip(_halves(area), (found.widths, found.heights), strict=True):
@@ -100,28 +107,32 @@ def _classes(found: Statistics, areas: list[Area]) -> None:
         (areas[0], "object_ids", "Objects", chart.BLUE), (areas[1], "attribute_ids", "Attributes", chart.GREEN),
     ):  # fmt: skip
         kind = found.classes.get(name)
-        about = f"{len(kind.counts):,} classes occur" if kind else "this store has none"
+        about = f"classes that occur: {len(kind.counts):,}" if kind else ""
         room = card(area, title, about)
         if kind:
             chart.bars(room, kind.top(40), colour)
+        else:
+            chart.nothing(room, "this store has none")
     room = card(areas[2], "Confidences", "objects above, attributes below" if len(found.confs) > 1 else "")
+    if not found.confs:
+        chart.nothing(room, "this store has none")
     edges = np.linspace(0, 1, 51)
     for half, (name, spread) in zip(_halves(room), found.confs.items(), strict=False):
         colour = chart.BLUE if name.startswith("object") else chart.GREEN
-        chart.histogram(half, edges, spread.histogram(edges), colour, marks=[("mean", spread.mean)])
+        chart.histogram(half, edges, spread.histogram(_open(edges)), colour, marks=[("mean", spread.mean)])
 
 
 def _pictures(found: Statistics, areas: list[Area]) -> None:
     area = card(areas[0], "Regions of a picture", f"{found.regions / max(found.records, 1):.1f} on average")
     rows = sorted(found.counts.items())
     if len(rows) <= 6:
-        chart.bars(area, [(f"{n} regions", seen) for n, seen in rows], chart.ROSE)
+        chart.bars(area, [(f"{n} region{'' if n == 1 else 's'}", seen) for n, seen in rows], chart.ROSE)
     else:
         low, high = rows[0][0], rows[-1][0]
         edges = np.linspace(low, high + 1, min(high + 1 - low, _BINS) + 1)
         numbers = np.histogram([n for n, _ in rows], edges, weights=[seen for _, seen in rows])[0]
         chart.histogram(area, edges, numbers, chart.ROSE)
-    area = card(areas[1], "Sizes of pictures", f"{len(found.sizes):,} different; width x height")
+    area = card(areas[1], "Sizes of pictures", f"different ones: {len(found.sizes):,}; width x height")
     chart.bars(area, [(f"{w} x {h}", seen) for (h, w), seen in found.sizes.most_common(12)], chart.BLUE)
     area = card(areas[2], "In numbers")
     chart.facts(area, _numbers(found))
@@ -152,6 +163,11 @@ def _edges(spread: Spread) -> Array:
     if not high > low:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high * (1 + 1e-6), _BINS + 1)
+
+
+def _open(edges: Array) -> Array:
+    """The same edges with the last bin open: what is as large as the last edge, or larger, belongs to it."""
+    return np.append(edges[:-1], np.inf)
 
 
 def _halves(area: Area) -> tuple[Area, Area]:

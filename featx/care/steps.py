@@ -106,11 +106,21 @@ STEPS = {
     "size": "size: height and width of {b} are exchanged",
     "other size": "decoding: the pictures have different sizes: another file, or a resized copy",
     "confidences": "scores: confidences differ by up to {n:.2g}",
+    "fewer fields": "fields: {b} lacks fields that {a} has",
+    "other fields": "fields: what else the records hold (probabilities, other boxes and the like) differs",
     # Of whole stores.
     "keys": (
         "keys: pictures are named by another rule; without folders, prefixes and endings, {n:.0%} of the names agree"
     ),
 }
+
+# What no tolerance forgives: there is no number by which it could be small.
+FINAL = frozenset(
+    (
+        "box order", "feature rows", "other network", "ids from one", "other ids", "no attributes", "other attributes",
+        "size", "other size", "fewer fields",
+    )
+)  # fmt: skip
 
 
 def sentence(reason: Reason, a: str = "A", b: str = "B") -> str:

@@ -7,7 +7,7 @@ its ``manifest.json`` is there, and a part only when its ``part.json`` is: both 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +15,21 @@ from threading import Lock
 
 import xxhash
 
-from featx.care.remote import BLOCK
 from featx.errors import Interrupted, UsageError
+from featx.progress import Tick
 from featx.store import Manifest
 from featx.store.manifest import part_folder
-
-Tick = Callable[[int], object]
 
 
 @dataclass(frozen=True)
 class Transfer:
     """What was copied. parts: those that are whole at the target now; bytes: that travelled; complete: whether the
-    copy is a complete store."""
+    copy is a complete store; total: the number of all its parts."""
 
     parts: list[int]
     bytes: int
     complete: bool
+    total: int
 
 
 class Moved:
@@ -47,6 +46,10 @@ class Moved:
     def passed(self, count: int) -> None:
         """So much was there already."""
         self._tick(count)
+
+    def undone(self, count: int) -> None:
+        """So much that was told has to be done again."""
+        self._tick(-count)
 
     def travelled(self, count: int) -> None:
         """So much was copied."""
@@ -102,10 +105,3 @@ def identity(manifest: Manifest) -> str:
 def folder_name(part: int, manifest: Manifest) -> str:
     """The folder of a part as it is called on the other side."""
     return part_folder(Path(), part, manifest.parts).as_posix()
-
-
-def blocks_of(path: Path) -> Iterator[bytes]:
-    """A file in blocks."""
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            yield block

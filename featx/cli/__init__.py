@@ -57,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     chosen = next((a for a in args if not a.startswith("-")), None)
-    parser = build_parser(chosen)
+    try:
+        parser = build_parser(chosen)
+    except KeyboardInterrupt:  # while the command's module was imported
+        return interrupted()
     options = parser.parse_args(args)
     if options.version:
         return guarded(lambda _: print(f"featx {__version__}"), options)
@@ -113,8 +116,7 @@ def guarded(run: Callable[[argparse.Namespace], int | None], options: argparse.N
     except FeatxError as error:
         return fail(error, options)
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
+        return interrupted()
     except BrokenPipeError:
         hush()
         return 0
@@ -129,6 +131,12 @@ def guarded(run: Callable[[argparse.Namespace], int | None], options: argparse.N
         return fail(unusable(error), options)
     except Exception as error:
         return unexpected(error, options)
+
+
+def interrupted() -> int:
+    """A word about Ctrl-C, and its exit code."""
+    print("\ninterrupted", file=sys.stderr)
+    return 130
 
 
 def hush() -> None:

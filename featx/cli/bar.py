@@ -16,15 +16,25 @@ class Bar:
     def __init__(self, quiet: bool, unit: str = "B") -> None:
         self._quiet, self._unit = quiet, unit
         self._progress: Progress | None = None
+        self._left: int | None = None
 
     def begin(self, total: int | None, done: int = 0) -> None:
-        """Show the bar: of so much (None: nobody knows), of which an earlier run did ``done``."""
-        self._progress = Progress(total, done, quiet=self._quiet, unit=self._unit)
+        """Show the bar: of so much (None: nobody knows; 0: there is nothing to show), of which an earlier run did
+        ``done``."""
+        self._progress = Progress(total, done, quiet=self._quiet or total == 0, unit=self._unit)
+        self._left = None if total is None else total - done
 
     def tick(self, count: int) -> None:
-        """So much more is done."""
+        """So much more is done, at most what was left."""
+        if self._left is not None:
+            count = min(count, self._left)
+            self._left -= count
         if self._progress is not None:
             self._progress.advance(count)
+
+    def fill(self) -> None:
+        """All is done, whatever was told of it: for work whose size could only be guessed."""
+        self.tick(self._left or 0)
 
     def close(self) -> None:
         """Show the last state."""
@@ -33,7 +43,7 @@ class Bar:
 
 
 @contextmanager
-def bar(options: argparse.Namespace, unit: str = "B", *, resumes: bool = True) -> Iterator[Bar]:
+def bar(options: argparse.Namespace, unit: str = "B", *, resumes: bool = True, kept: str = "copied") -> Iterator[Bar]:
     """A bar for the body, unless ``--quiet`` or ``--json``. An interruption becomes advice where the work resumes."""
     shown = Bar(options.quiet or options.json, unit)
     try:
@@ -41,7 +51,7 @@ def bar(options: argparse.Namespace, unit: str = "B", *, resumes: bool = True) -
     except KeyboardInterrupt:
         if not resumes:
             raise
-        raise Interrupted("interrupted; what was copied is kept", "run the same command again to go on") from None
+        raise Interrupted(f"interrupted; what was {kept} is kept", "run the same command again to go on") from None
     finally:
         shown.close()
 

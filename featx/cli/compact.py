@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import CHOICES, add_json, describe, human_bytes, print_json
+from featx.cli.output import CHOICES, add_json, describe, human_bytes, many, print_json
 
 _EPILOG = """\
 Records are copied as they are stored, in the order of their keys. Only --dtype and --drop-padding take them apart; then
@@ -52,5 +52,5 @@ def run(options: argparse.Namespace) -> None:
         facts = {"records": totals.records, "refused": totals.refused, "digest": totals.digest}
         print_json({**facts, "bytes_before": sizes[0], "bytes": sizes[1]})
         return
-    print(f"{options.out}: {totals.records} records, {totals.refused} pictures refused")
+    print(f"{options.out}: {many(totals.records, 'record')}, {many(totals.refused, 'picture', 'refused')}")
     print(f"{human_bytes(sizes[0])} before, {human_bytes(sizes[1])} now; digest {totals.digest}")

@@ -37,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="read_as", metavar="NAME", help="the format of SOURCE")
     parser.add_argument("--to", dest="write_as", metavar="NAME", help="the format of OUT")
     parser.add_argument("--backend", choices=("lmdb", "hdf5"), help="of the store (default lmdb)")
-    parser.add_argument("--dtype", choices=CHOICES["dtype"], help="of the store (default float32: nothing is lost)")
+    parser.add_argument(
+        "--dtype", choices=CHOICES["dtype"], help="of the store (default: what SOURCE says, or float32)"
+    )
     parser.add_argument("--objects", help="vocabulary file of the object ids, one name per line")
     parser.add_argument("--attributes", help="vocabulary file of the attribute ids")
     for field in fields(Options):
@@ -105,7 +107,7 @@ def write(options: argparse.Namespace, form: Format) -> None:
     if there and not options.overwrite:
         raise UsageError(f"{there[0]} exists", "choose another name, or --overwrite")
     view = view_asked(options)
-    with open_store(options.source, view=view) as store, bar(options, "records", resumes=False) as shown:
+    with open_store(options.source, view=view) as store, bar(options, "records", resumes=form.resumes) as shown:
         records = Records(store, _told(options), tick=shown.tick)
         shown.begin(len(records))
         number = form.write(records, out, records.options)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from featx.care.difference import Diff, from_one
 from featx.care.spread import Spread
 from featx.cli.bar import add_quiet, add_sample, bar
-from featx.cli.output import add_json, check_png, deliver, describe, print_json, table
+from featx.cli.output import add_json, check_png, deliver, describe, many, print_json, table
 
 _EPILOG = """\
 Regions are paired by the conventions in which boxes are known to differ (order, x1 - x0 + 1, clipping, frames, ...),
 else so that the sum of their IoU is largest. Exit code 0 when the same pictures have the same records up to --tolerance
-(of features, confidences and pixels; ids, order and number of regions always count), else 1.
+(of features, pixels and all other floats; ids, fields, order and number of regions always count), else 1;
+4 when records are damaged: they are left out, and `featx verify` lists them.
 
   featx diff published.featx mine.featx
   featx diff float32.featx float16.featx --tolerance 0.02 --sample 1000 --picture diff.png
 """
+
+_WORST = 5  # pictures that are named; --json has more
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare, and report; 1 when they differ."""
+    """Compare, and report; 1 when they differ, 4 when some could not be compared."""
     from featx.care import diff
 
     if options.picture:
@@ -54,31 +58,52 @@ def run(options: argparse.Namespace) -> int:
         print_json(found.to_dict())
     else:
         tell(found, options.tolerance)
+    if found.damaged:
+        return 4
     return 0 if found.same else 1
 
 
 def tell(found: Diff, tolerance: float) -> None:
     """For people: what is common, by how much it differs, why, and where most."""
     print(f"A {found.a}\nB {found.b}")
-    print(f"{found.compared} of {found.common} common pictures compared: {found.equal} equal, {found.differing} differ")
+    near = found.compared - found.equal - found.differing
+    counts = [
+        f"{found.equal:,} equal",
+        *([f"{near:,} within the tolerance"] if near else []),
+        f"{found.differing:,} differ",
+    ]
+    print(f"{found.compared:,} of {many(found.common, 'common picture')} compared: {', '.join(counts)}")
     for name, count, some in (("A", found.only_a, found.some_a), ("B", found.only_b, found.some_b)):
         if count:
-            print(f"only in {name}: {count} pictures ({', '.join(some[:5])}{', ...' if count > 5 else ''})")
+            print(f"only in {name}: {many(count, 'picture')} ({', '.join(some[:5])}{', ...' if count > 5 else ''})")
     if found.regions[0] or found.regions[1]:
-        print("regions: {} in A, {} in B, {} in both".format(*found.regions))
+        print("regions: {:,} in A, {:,} in B, {:,} in both".format(*found.regions))
     if found.equal != found.compared:
         print(numbers(found))
     for hint in found.hints:
-        print(f"\n{hint.text}\n  ({hint.pictures} of {found.compared} pictures)" if hint.pictures else f"\n{hint.text}")
+        print(
+            f"\n{hint.text}\n  ({hint.pictures:,} of {many(found.compared, 'picture')})"
+            if hint.pictures
+            else f"\n{hint.text}"
+        )
     if found.made:
         print("\ntheir makers say")
         print("\n".join(f"  {line}" for line in found.made))
-    if found.worst:
-        print("\nmost different")
-        print(table([(f"  {key}", f"{value:.3f}", "; ".join(why)[:90]) for key, value, why in found.worst]))
+    if found.worst and found.differing:
+        print("\nmost different (0: the same, 1: no region in common)")
+        print(table([(f"  {key}", f"{value:.3f}", "; ".join(why)[:90]) for key, value, why in found.worst[:_WORST]]))
     for message in found.damaged:
         print(f"damaged: {message}")
-    print("same" if found.same else f"they differ (tolerance {tolerance:g})")
+    print(verdict(found, tolerance))
+
+
+def verdict(found: Diff, tolerance: float) -> str:
+    """The last line."""
+    if found.same:
+        return "same"
+    if found.damaged and not (found.differing or found.only_a or found.only_b):
+        return f"{many(len(found.damaged), 'picture')} damaged, the others are the same"
+    return f"they differ (tolerance {tolerance:g})"
 
 
 def numbers(found: Diff) -> str:
@@ -91,7 +116,11 @@ def numbers(found: Diff) -> str:
     ):  # fmt: skip
         rows.append((name, *row(spread, turned)))
     agree = [f"{name} agree for {equal / total:.1%}" for name, (equal, total) in found.agree.items() if total]
-    return "\n".join([table(rows), *agree])
+    rest = [
+        f"{name} differs by up to {number:.3g}" if math.isfinite(number) else f"{name} is not the same"
+        for name, number in found.rest.items()
+    ]
+    return "\n".join([table(rows), *agree, *rest])
 
 
 def row(spread: Spread, turned: bool) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import add_json, describe, print_json
+from featx.cli.output import add_json, describe, many, print_json
 
 _EPILOG = """\
 The stores must be complete, and agree about schema, provenance and labels; every difference is told. Parts are copied
@@ -47,5 +47,6 @@ def run(options: argparse.Namespace) -> None:
         facts = {"records": totals.records, "refused": totals.refused, "digest": totals.digest}
         print_json({**facts, "parts": done.manifest.parts, "copied_parts": done.copied, "twice": done.twice})
         return
-    print(f"{done.path}: {totals.records} records, {totals.refused} pictures refused, in {done.manifest.parts} parts")
-    print(f"{done.copied} parts copied as files, {done.twice} keys were in several stores")
+    made = [many(totals.records, "record"), many(totals.refused, "picture", "refused")]
+    print(f"{done.path}: {', '.join(made)}, in {many(done.manifest.parts, 'part')}")
+    print(f"{many(done.copied, 'part')} copied as files, {many(done.twice, 'key')} in several stores")

@@ -51,6 +51,11 @@ def deliver(path: str, data: bytes) -> None:
         file.write(data)
 
 
+def many(count: int, one: str, behind: str = "") -> str:
+    """``1 record``, ``2,000 records``, ``2 pictures refused``: a number of something, and what stands behind it."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}{behind and ' '}{behind}"
+
+
 def human_bytes(count: float) -> str:
     """1536 -> ``1.5 kB``; decimal units, as disks are sold."""
     for unit in ("B", "kB", "MB", "GB"):

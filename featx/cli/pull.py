@@ -6,7 +6,7 @@ import argparse
 
 from featx.care.transfer import Transfer
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import add_json, describe, human_bytes, print_json
+from featx.cli.output import add_json, describe, human_bytes, many, print_json
 from featx.errors import UsageError
 
 _EPILOG = """\
@@ -61,7 +61,8 @@ def part_numbers(text: str | None) -> list[int] | None:
 def tell(options: argparse.Namespace, place: str, done: Transfer) -> None:
     """What was copied."""
     if options.json:
-        print_json({"place": place, "parts": done.parts, "bytes": done.bytes, "complete": done.complete})
+        facts = {"place": place, "parts": done.parts, "total_parts": done.total}
+        print_json({**facts, "bytes": done.bytes, "complete": done.complete})
         return
     state = "complete" if done.complete else "unfinished"
-    print(f"{place}: {state}, {len(done.parts)} parts, {human_bytes(done.bytes)} copied")
+    print(f"{place}: {state}, {len(done.parts)} of {many(done.total, 'part')}, {human_bytes(done.bytes)} copied")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.bar import add_quiet, bar
-from featx.cli.output import add_json, describe, print_json, table
+from featx.cli.output import add_json, describe, many, print_json, table
 
 _EPILOG = """\
 Every store that is made is complete by itself. Records are copied as they are stored; a store of exactly N parts is
@@ -43,6 +43,6 @@ def run(options: argparse.Namespace) -> None:
         made = [{"store": str(path), "records": n, "refused": m} for path, (n, m) in done.stores.items()]
         print_json({"stores": made, "left": done.left})
         return
-    print(table([(str(path), f"{n} records", f"{m} refused") for path, (n, m) in done.stores.items()]))
+    print(table([(str(path), many(n, "record"), f"{m:,} refused") for path, (n, m) in done.stores.items()]))
     if done.left:
-        print(f"{done.left} records are in no list")
+        print(f"{many(done.left, 'record')} in no list")

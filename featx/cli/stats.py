@@ -51,12 +51,13 @@ def run(options: argparse.Namespace) -> int:
 
 def tell(found: Statistics) -> None:
     """For people."""
-    read = "" if found.records == found.total else f" (a sample of {found.total:,})"
+    read = f" (a sample of {found.total:,})" if found.sampled else ""
     print(f"{found.store}: {found.records:,} records{read}, {found.regions:,} regions")
     counts = sorted(found.counts.items())
     shown = ", ".join(f"{n}: {seen:,}" for n, seen in counts[:8]) + (", ..." if len(counts) > 8 else "")
     print(f"records with so many regions: {shown}")
-    print(f"zeros: {found.zero_share:.1%} of the features' values; {len(found.dimensions.dead)} dimensions always are")
+    dead = len(found.dimensions.dead)
+    print(f"zeros: {found.zero_share:.1%} of the features' values; dimensions that always are: {dead}")
     rows: list[tuple[str, ...]] = [("", "least", "5 %", "median", "mean", "95 %", "most")]
     named = [
         ("features", found.values), ("norms", found.norms), ("box area / picture", found.area),

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.cli.bar import add_quiet, add_sample, bar
-from featx.cli.output import add_json, describe, print_json
+from featx.cli.output import add_json, describe, many, print_json
 from featx.errors import UsageError
-from featx.progress import Progress
 from featx.store import Problem
 from featx.store.verify import verify, volume
 
@@ -59,16 +58,19 @@ def run(options: argparse.Namespace) -> int:
 
 def everything(options: argparse.Namespace) -> int:
     """Every byte."""
-    with Progress(volume(options.store), quiet=options.quiet or options.json, unit="B") as progress:
-        report = verify(options.store, tick=progress.advance)
+    with bar(options, resumes=False) as shown:
+        shown.begin(volume(options.store))
+        report = verify(options.store, tick=shown.tick)
+        shown.fill()
     if options.json:
         facts = {"parts": report.parts, "finished": report.finished, "totals": asdict(report.totals)}
         print_json({"ok": report.ok, **facts, "problems": [listed(p) for p in report.problems]})
         return 0 if report.ok else 4
     tell(report.problems)
     totals, problems = report.totals, len(report.problems)
-    print(f"{totals.records} records sound, {totals.refused} pictures refused, {problems} problems")
-    print(f"{report.finished} of {report.parts} parts finished")
+    counts = [(totals.records, "record", "sound"), (totals.refused, "picture", "refused"), (problems, "problem", "")]
+    print(", ".join(many(*row) for row in counts))
+    print(f"{report.finished} of {many(report.parts, 'part')} finished")
     print(f"digest {totals.digest}")
     if problems:
         print(f"  -> featx verify {options.store} --repair keeps what is sound", file=sys.stderr)
@@ -97,8 +99,10 @@ def repair(options: argparse.Namespace) -> int:
     """Keep what is sound."""
     from featx.care import repair as mend
 
-    with Progress(volume(options.store), quiet=options.quiet or options.json, unit="B") as progress:
-        done = mend(options.store, options.repair or None, tick=progress.advance)
+    with bar(options, kept="repaired") as shown:
+        shown.begin(volume(options.store))
+        done = mend(options.store, options.repair or None, tick=shown.tick)
+        shown.fill()
     unnamed = sum(part.unnamed for part in done.parts)
     if options.json:
         parts = [{**asdict(part), "aside": part.aside and str(part.aside)} for part in done.parts]
@@ -108,11 +112,12 @@ def repair(options: argparse.Namespace) -> int:
         print_json({**facts, "totals": totals, "parts": parts, "notes": done.notes, "problems": problems})
         return 0 if done.before.ok else 4
     if done.before.ok:
-        print(f"{done.path}: nothing was wrong")
+        print(f"{options.store}: nothing was wrong" + (f"; {done.path} is a copy of it" if options.repair else ""))
         return 0
     tell(done.before.problems)
     for part in done.parts:
-        print(f"part {part.part}: {part.state}, {part.kept} records kept, {len(part.lost) + part.unnamed} lost")
+        lost = len(part.lost) + part.unnamed
+        print(f"part {part.part}: {part.state}, {many(part.kept, 'record')} kept, {lost:,} lost")
         if part.aside:
             print(f"  what was there is kept in {part.aside}; --drop-damaged removes it")
     for key, why in list(done.lost.items())[:SHOWN]:

@@ -20,15 +20,21 @@ __all__ = ["FORMATS", "GROUP", "Format", "Item", "Options", "Records", "Survey",
 GROUP = "featx.formats"  # entry points through which another package adds a format
 FORMATS = {
     "lxmert-tsv": "featx.formats.lxmert_tsv:LxmertTsv",
+    "butd-tsv": "featx.formats.butd_tsv:ButdTsv",
     "vilbert-lmdb": "featx.formats.vilbert:VilbertLmdb",
     "vilbert-beta-lmdb": "featx.formats.vilbert:VilbertBetaLmdb",
     "volta-lmdb": "featx.formats.volta_lmdb:VoltaLmdb",
     "volta-npy-lmdb": "featx.formats.volta_lmdb:VoltaNpyLmdb",
     "mmf-lmdb": "featx.formats.mmf_lmdb:MmfLmdb",
     "uniter-lmdb": "featx.formats.uniter_lmdb:UniterLmdb",
+    "uniter-npz": "featx.formats.uniter_npz:UniterNpz",
     "volta-hdf5": "featx.formats.volta_hdf5:VoltaHdf5",
     "vqa-hdf5-fixed": "featx.formats.vqa_hdf5:VqaHdf5Fixed",
     "vqa-hdf5-adaptive": "featx.formats.vqa_hdf5:VqaHdf5Adaptive",
+    "safetensors": "featx.formats.safetensors:Safetensors",
+    "parquet": "featx.formats.parquet:Parquet",
+    "arrow": "featx.formats.arrow:Arrow",
+    "webdataset": "featx.formats.webdataset:WebDataset",
 }
 
 

@@ -59,7 +59,8 @@ class Format(ABC):
     needs ``allow_pickle``: for ``all`` of it, for ``part`` (without trust that part is left out, and the losses say
     so), ``no``. takes, gives: the options that reading uses besides ``dtype``, ``labels`` and ``box_kind``, and that
     writing uses besides ``keys`` and ``first``. boxes: which boxes such files hold. suffix: the end of a path that
-    is written in this format when no format is named; one format at most has it. Boxes are never shifted.
+    is written in this format when no format is named; one format at most has it. resumes: whether an export that was
+    killed goes on. Boxes are never shifted.
     """
 
     name: ClassVar[str]
@@ -73,6 +74,7 @@ class Format(ABC):
     gives: ClassVar[frozenset[str]] = frozenset()
     boxes: ClassVar[BoxKind] = "proposal"
     suffix: ClassVar[str] = ""
+    resumes: ClassVar[bool] = False
 
     @abstractmethod
     def detect(self, path: Path) -> bool:
@@ -120,12 +122,12 @@ class Format(ABC):
 
 
 def schema_of(record: Record, options: Options, boxes: BoxKind) -> Schema:
-    """The schema that ``record`` fits: its extra fields as they are, its features as ``options.dtype``.
+    """The schema that ``record`` fits: its extra fields as they are, its features as ``options.dtype``, else float32.
 
     An extra array is per region when its first axis is that of the features, which must then have rows.
     """
     rows = len(record.features)
-    fields = [Field("features", options.dtype, record.features.shape[1:]), Field("boxes", "float32", (4,))]
+    fields = [Field("features", options.dtype or "float32", record.features.shape[1:]), Field("boxes", "float32", (4,))]
     for name, array in record.extra.items():
         stored = next((known for known, dtype in MEMORY_DTYPE.items() if dtype == array.dtype), str(array.dtype))
         region = array.ndim > 0 and len(array) == rows

@@ -15,7 +15,7 @@ from featx.errors import UsageError
 from featx.store import disk
 
 _FIRST_MAP = 64 << 20  # bytes
-_GROUP = 64 << 20  # bytes put into one transaction
+_GROUP = 8 << 20  # bytes put into one transaction, which holds them in memory twice
 _LONGEST_KEY = 511  # bytes, of LMDB
 
 

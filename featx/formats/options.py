@@ -18,7 +18,10 @@ class Options:
     """
 
     # reading
-    dtype: str = field(default="float32", metadata={"help": "of the features in the store; float32 loses nothing"})
+    dtype: str = field(
+        default="",
+        metadata={"help": "of the features in the store; '' as the source says, else float32, which is exact"},
+    )
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     box_kind: BoxKind | None = field(
         default=None,
@@ -68,5 +71,13 @@ class Options:
             "help": "how a key becomes the number that the format wants: `key` is a number itself, `digits` takes its "
             "last ones, FILE is JSON {key: number}",
             "metavar": "RULE",
+        },
+    )
+    shard_size: int = field(
+        default=0,
+        metadata={
+            "help": "most bytes of a file, where a format is written as several",
+            "type": int,
+            "metavar": "BYTES",
         },
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from featx.formats.options import Options
 from featx.record import Record
 from featx.schema import Schema
 from featx.store import StoreReader
+from featx.store.key_list import read_keys
 
 
 class Records:
@@ -26,8 +29,9 @@ class Records:
         self, store: StoreReader, options: Options | None = None, tick: Callable[[int], object] = lambda count: None
     ) -> None:
         self.store, self.options, self._tick = store, options or Options(), tick
-        self._listed = _key_file(self.options.keys) if self.options.keys else None
-        self._first = _key_file(self.options.first) if self.options.first else []
+        self._passed, self._padding = 0, False
+        self._listed = read_keys(self.options.keys) if self.options.keys else None
+        self._first = read_keys(self.options.first) if self.options.first else []
         if missing := next((key for key in [*(self._listed or ()), *self._first] if key not in store), None):
             raise UsageError(f"{missing!r} of {self.options.keys or self.options.first} is not in the store",
                              "`featx inspect STORE --keys` lists what there is")  # fmt: skip
@@ -60,14 +64,27 @@ class Records:
         yield from (key for key in self.store.keys("source") if key not in first)
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
-        for key in self.keys():
+        self._tick(self._passed)
+        for key in islice(self.keys(), self._passed, None):
             yield key, self[key]
             self._tick(1)
+
+    def after(self, count: int) -> Records:
+        """The same records, but iterating passes over the first ``count``, which then count as done."""
+        made = copy(self)
+        made._passed = count
+        return made
+
+    def padded(self) -> Records:
+        """The same records with their padding rows, for a format that loses nothing."""
+        made = copy(self)
+        made._padding = True
+        return made
 
     def __getitem__(self, key: str) -> Record:
         """The record of a key, without padding. Raises KeyNotFound, StoreDamaged."""
         record, rows = self.store[key], {field.name for field in self.schema.extras if field.per == "region"}
-        if len(record) == len(record.features):
+        if self._padding or len(record) == len(record.features):
             return record
         extra = {name: array[: len(record)] if name in rows else array for name, array in record.extra.items()}
         return Record(record.features[: len(record)], record.boxes[: len(record)], record.size, extra=extra)
@@ -96,16 +113,3 @@ class Records:
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(f"--ids {self.options.ids} cannot be read: {error}",
                              "give `key`, `digits`, or a JSON file {key: number}") from None  # fmt: skip
-
-
-def _key_file(path: str) -> list[str]:
-    """The keys in a file of one key per line; no key twice."""
-    try:
-        keys = [line for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"the list of keys {path} cannot be read: {error}", "give a UTF-8 file, one key per line"
-        ) from None
-    if len(set(keys)) != len(keys):
-        raise UsageError(f"{path} has a key twice", "name every key once")
-    return keys

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Format, Item, Survey
-from featx.formats.hdf5_file import FAULTS, Hdf5Source, is_hdf5, open_hdf5, writing
+from featx.formats.hdf5_file import LOST, Hdf5Source, is_hdf5, open_hdf5, writing
+from featx.formats.hdf5_library import FAULTS
+from featx.formats.hdf5_links import Link
 from featx.formats.identity import file_facts
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
@@ -24,6 +27,7 @@ from featx.formats.volta_lmdb import FIELDS, volta_fields
 
 _ARRAYS = ("features", "boxes", *FIELDS, "img_w", "img_h")
 _DEEPEST = 32  # groups in groups
+_TRIED = 16  # pictures that are looked at to know the format
 
 
 class VoltaHdf5(Format):
@@ -45,9 +49,8 @@ class VoltaHdf5(Format):
             return False
         try:
             with open_hdf5(path) as source:
-                group = next(_pictures(source, path))
-                return {"features", "boxes", "img_w"} <= set(source.root[group])
-        except (FeatxError, StopIteration, *FAULTS):
+                return any(_fits(source, picture) for picture in islice(_pictures(source, path), _TRIED))
+        except (FeatxError, *FAULTS):
             return False
 
     def survey(self, path: Path, options: Options) -> Survey:
@@ -57,8 +60,8 @@ class VoltaHdf5(Format):
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
         sizes = Sizes(options)
         with open_hdf5(path) as source:
-            for number, name in islice(enumerate(_pictures(source, path)), start, None):
-                yield _item(source, number, name, options, sizes)
+            for number, picture in islice(enumerate(_pictures(source, path)), start, None):
+                yield _item(source, number, picture, options, sizes)
 
     def write(self, records: Records, path: Path, options: Options) -> int:
         import h5py
@@ -90,46 +93,61 @@ def _check_key(key: str, records: Records) -> None:
         )
 
 
-def _pictures(source: Hdf5Source, path: Path) -> Iterator[str]:
-    """Names of the groups that hold features; and of links and groups that cannot be read, to be told."""
+def _pictures(source: Hdf5Source, path: Path) -> Iterator[Link]:
+    """The groups that hold features; links and groups that cannot be read, to be told; and what is lost."""
     try:
-        names = _names(source.root)
+        members = source.members()
     except FAULTS as error:
-        raise UsageError(f"{path} cannot be listed: {error}", "it is damaged; make a new copy") from None
-    yield from _below(source.root, names, "", 0)
+        raise UsageError(f"{path} cannot be listed: {error}", LOST) from None
+    if members and all(link.problem for link in members):
+        raise UsageError(f"{path} cannot be listed: {members[0].problem}", LOST)
+    yield from _below(source, members, "", set())
 
 
-def _below(group: Any, names: list[str], prefix: str, depth: int) -> Iterator[str]:
-    import h5py
-
-    for name in names:
-        inner: list[str] = []
-        below = None
+def _below(
+    source: Hdf5Source, members: list[Link], prefix: str, above: set[int], depth: int = _DEEPEST
+) -> Iterator[Link]:
+    """The same of the ``members`` of a group. above: addresses of groups that were listed, none of them twice."""
+    for link in members:
+        picture = link._replace(name=f"{prefix}{link.name}")
+        inner: list[Link] = []
         try:
-            hard = isinstance(group.get(name, getlink=True), h5py.HardLink)
-            below = group[name] if hard and depth < _DEEPEST else None
-            if isinstance(below, h5py.Group) and "features" not in below:
-                inner = _names(below)
+            place = None if link.problem else source.inner(f"/{prefix}", link.name, "features")
+            if place is not None and place not in above and depth:
+                above.add(place)
+                inner = source.members(f"/{picture.name}")
         except FAULTS:  # told when it is read
             inner = []
-        if inner:
-            yield from _below(below, inner, f"{prefix}{name}/", depth + 1)
+        if all(one.problem for one in inner) or any(one.name in _ARRAYS for one in inner):
+            yield picture
         else:
-            yield prefix + name
+            yield from _below(source, inner, f"{picture.name}/", above, depth - 1)
 
 
-def _names(group: Any) -> list[str]:
-    """Names in a group; h5py has bytes for those that are no UTF-8."""
-    return [name.decode(errors="backslashreplace") if isinstance(name, bytes) else name for name in group]
-
-
-def _item(source: Hdf5Source, number: int, name: str, options: Options, sizes: Sizes) -> Item:
-    key, place = "", f"group {name[:200]!r}"
+def _fits(source: Hdf5Source, picture: Link) -> bool:
     try:
+        return {"features", "boxes", "img_w"} <= {link.name for link in source.members(f"/{picture.name}")}
+    except FAULTS:
+        return False
+
+
+def _item(source: Hdf5Source, number: int, picture: Link, options: Options, sizes: Sizes) -> Item:
+    key, name = "", picture.name
+    place = f"byte {picture.address}" if picture.problem else f"group {name[:200]!r}"
+    try:
+        if picture.problem:
+            raise ValueError(picture.problem)
         key = key_of(name, options)
-        group = source.root[name]
-        values = {one: source.rows(source.dataset(group, one)) for one in _ARRAYS if one in group}
-        return Item(number, place, key, record_of(values, sizes.find(key), options.background))
+        members = source.members(f"/{name}")
+        if lost := next((link.problem for link in members if link.problem), ""):
+            raise ValueError(lost)
+        there = {link.name for link in members}
+        values = {one: source.rows(source.array(f"/{name}", one)) for one in _ARRAYS if one in there}
+        regions = [values[one] for one in ("boxes", "features") if one in values and values[one].size]
+        if regions and not any(array.any() for array in regions):
+            raise ValueError("its boxes and features are zeros: the run that made the file did not come to them")
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
+            return Item(number, place, key, record_of(values, sizes.find(key), options.background))
     except (FeatxError, *FAULTS) as error:
         problem = error.message if isinstance(error, FeatxError) else f"{error}" or type(error).__name__
         return Item(number, place, key, None, problem)

@@ -19,12 +19,13 @@ import numpy as np
 
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Format, Item, Survey
-from featx.formats.hdf5_file import FAULTS, Hdf5Source, is_hdf5, open_hdf5, writing
+from featx.formats.hdf5_file import Hdf5Source, is_hdf5, open_hdf5, writing
+from featx.formats.hdf5_library import FAULTS
 from featx.formats.identity import file_facts
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.pickle_write import dumps
-from featx.formats.pickles import loads, need_trust
+from featx.formats.pickles import PickleRefused, loads, need_trust
 from featx.formats.records import Records
 from featx.record import Record
 from featx.schema import Array
@@ -52,7 +53,7 @@ class _VqaHdf5(Format):
             return False
         try:
             with open_hdf5(path) as source:
-                names = set(source.root)
+                names = {link.name for link in source.members()}
                 return {"image_features", "image_bb"} <= names and self.adaptive == ("pos_boxes" in names)
         except (FeatxError, *FAULTS):
             return False
@@ -107,11 +108,13 @@ class _VqaHdf5(Format):
         """The dataset that has an entry per picture."""
         name = "pos_boxes" if self.adaptive else "image_features"
         try:
-            found = source.dataset(source.root, name)
+            found = source.array("/", name)
             if len(found.shape) != (2 if self.adaptive else 3):
                 raise ValueError(f"{name} has shape {list(found.shape)}")
         except FAULTS as error:
-            raise UsageError(f"{path} is no {self.title}: {error}", "check the format of the file") from None
+            raise UsageError(
+                f"{path} is no {self.title}: {error}", "check the format of the file; of a damaged one make a new copy"
+            ) from None
         return found
 
     def _item(self, source: Hdf5Source, number: int, names: list[str], options: Options, sizes: Sizes) -> Item:
@@ -119,7 +122,7 @@ class _VqaHdf5(Format):
         try:
             key = key_of(names[0], options) if names else ""
             first, last = self._rows(source, number)
-            arrays = {name: source.rows(source.dataset(source.root, name), first, last) for name in _ARRAYS}
+            arrays = {name: source.rows(source.array("/", name), first, last) for name in _ARRAYS}
             if not self.adaptive:
                 arrays = {name: array[0] for name, array in arrays.items()}
             empty = self.adaptive and first == last > 0
@@ -127,7 +130,8 @@ class _VqaHdf5(Format):
                 raise ValueError("its rows are zeros: the run that made the file did not come to it")
             if len(names) != 1:
                 raise ValueError(f"row {number} belongs to {len(names)} ids {names[:3]}, expected one")
-            return Item(number, place, key, _record(arrays, sizes.find(key)))
+            with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
+                return Item(number, place, key, _record(arrays, sizes.find(key)))
         except (FeatxError, *FAULTS) as error:
             problem = error.message if isinstance(error, FeatxError) else f"{error}" or type(error).__name__
             return Item(number, place, key, None, problem)
@@ -135,8 +139,8 @@ class _VqaHdf5(Format):
     def _rows(self, source: Hdf5Source, number: int) -> tuple[int, int]:
         if not self.adaptive:
             return number, number + 1
-        ((first, last),) = source.rows(source.dataset(source.root, "pos_boxes"), number, number + 1).tolist()
-        total = source.dataset(source.root, "image_features").shape[0]
+        ((first, last),) = source.rows(source.array("/", "pos_boxes"), number, number + 1).tolist()
+        total = source.array("/", "image_features").shape[0]
         if not 0 <= first <= last <= total:
             raise ValueError(f"pos_boxes says rows {first} to {last} of {total}")
         return first, last
@@ -196,8 +200,9 @@ def _names(path: Path, options: Options) -> dict[int, list[str]]:
         names: dict[int, list[str]] = {}
         for one, row in found.items():
             names.setdefault(int(row), []).append(str(one))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file} cannot be read: {error}", "expected a mapping {id: row}") from None
+    except (OSError, ValueError, TypeError, AttributeError, PickleRefused) as error:
+        problem = error.message if isinstance(error, PickleRefused) else error
+        raise UsageError(f"{file} cannot be read: {problem}", "expected a mapping {id: row}, whole") from None
     return names
 
 
@@ -213,12 +218,13 @@ def _size(boxes: Array, parts: Array) -> tuple[int, int]:
     found = []
     for axis in (1, 0):
         row = int(boxes[:, axis + 2].argmax()) if len(boxes) else -1
-        side = boxes[row, axis + 2] / parts[row, axis + 2] if row >= 0 and parts[row, axis + 2] > 0 else np.nan
+        part = float(parts[row, axis + 2]) if row >= 0 else 0.0
+        side = float(boxes[row, axis + 2]) / part if part > 0 else np.nan
         if not 1 <= side < 2**31:
             raise ValueError("the size of the picture cannot be told from its boxes: --sizes gives it")
-        found.append(round(float(side)))
+        found.append(round(side))
     height, width = found
-    apart = np.abs(parts[:, :4] * np.array([width, height, width, height], "<f4") - boxes).max()
+    apart = np.abs(parts[:, :4] * np.array([width, height, width, height], "<f8") - boxes).max()
     if not apart <= 0.01 + 1e-5 * max(found):
         raise ValueError(f"image_bb and spatial_features differ by {apart:.3g} pixels")
     return height, width

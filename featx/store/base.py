@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 import numpy as np
 
 from featx.codec import Header, decode, peek, store_key
-from featx.errors import KeyNotFound, MissingDependency, StoreDamaged, StoreError, UsageError
+from featx.errors import FeatxError, KeyNotFound, MissingDependency, StoreDamaged, StoreError, UsageError
 from featx.record import Record, RecordBatch
 from featx.schema import Array, Schema
 
 if TYPE_CHECKING:
+    from featx.store.gather import Gather
     from featx.store.ledger import Refusal
     from featx.store.manifest import Manifest, PartManifest
 
@@ -148,6 +149,15 @@ class StoreReader(ABC):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def gathering(self) -> Gather | None:
+        """What reads batches natively; None where they are read in plain Python."""
+        return None
+
+    def missing(self, key: str) -> FeatxError:
+        """The error for a key that was not found."""
+        return self._not_found(key)
 
     def _not_found(self, key: str) -> KeyNotFound:
         refusal = next((r for r in self.failures() if r.key == key), None)

@@ -141,6 +141,11 @@ def write(path: Path, data: bytes) -> None:
     current.sync(path)
 
 
+def put(path: Path, data: bytes, at: int) -> None:
+    """Write ``data`` into an existing file, from byte ``at`` on; not durable before a sync."""
+    current.write(path, [data], at)
+
+
 def append(path: Path, data: bytes) -> None:
     """Add ``data`` to the end of a file, made if there is none; durable on return, or not there if it fails."""
     if not path.exists():

@@ -119,20 +119,20 @@ class FolderStore(StoreReader):
         self, keys: Sequence[str], out: RecordBatch | None = None, *, dtype: str = "float32", boxes: str = "pixels",
         fields: Sequence[str] | None = None,
     ) -> RecordBatch:  # fmt: skip
-        gather = self._gathering
+        gather = self.gathering
         if gather is None:
             return super().get_batch(keys, out, dtype=dtype, boxes=boxes, fields=fields)
-        return gather.batch(keys, out, dtype, boxes, fields, self._missing)
+        return gather.batch(keys, out, dtype, boxes, fields, self.missing)
 
     def row_counts(self, keys: Sequence[str]) -> Array:
-        gather = self._gathering
-        return super().row_counts(keys) if gather is None else gather.row_counts(keys, self._missing)
+        gather = self.gathering
+        return super().row_counts(keys) if gather is None else gather.row_counts(keys, self.missing)
 
     @property
-    def _gathering(self) -> Gather | None:
+    def gathering(self) -> Gather | None:
         return self._gather if self._shards is not None else None  # opened, if this process had not
 
-    def _missing(self, key: str) -> FeatxError:
+    def missing(self, key: str) -> FeatxError:
         self._trust()
         return self._not_found(key)
 

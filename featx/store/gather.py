@@ -10,21 +10,21 @@ import mmap
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from featx.codec import VERSION, layout, store_key, text, unpack
 from featx.errors import FeatxError, StoreDamaged, UsageError
 from featx.record import RecordBatch
-from featx.schema import FEATURE_DTYPES, Array, Schema
+from featx.schema import Array, Field, Schema
 from featx.store.base import Checksums, Shard
 from featx.store.batch import allocate, check_boxes, check_out, places_of
 from featx.store.native import reader, usable_cores
 
 # A place is a row of eight numbers: csrc/store/record.h, struct Place.
 _STATUS, _SHARD, _AT, _SIZE, _ROWS, _COUNT = range(6)
-_GOOD, _ABSENT, _BAD_TREE, _BAD_RECORD, _BAD_CHECKSUM, _TOO_LONG = range(6)
+_GOOD, _ABSENT, _BAD_TREE, _BAD_RECORD, _BAD_CHECKSUM, _TOO_LONG, _BAD_CHOICE = range(7)
 _AS_STORED, _HALF, _BFLOAT, _CODES = range(4)
 _WIDENED = {"float16": _HALF, "bfloat16": _BFLOAT, "int8": _CODES}
 _LOOSE = 2  # a shard without a file: records in memory
@@ -36,17 +36,35 @@ Missing = Callable[[str], FeatxError]
 
 
 def gatherable(schema: Schema) -> bool:
-    """Whether batches of such records can be gathered here. Others are no records at all, which ``batch`` will say."""
-    features, boxes = schema.fields[:2]
+    """Whether batches of such records can be gathered here; others are too large to be records, as ``batch`` says."""
+    products = [prod(field.shape) for field in schema.fields]
     extents = [extent for field in schema.fields for extent in field.shape]
-    return (
-        (features.per, len(features.shape)) == ("region", 1)
-        and features.dtype in FEATURE_DTYPES
-        and (boxes.dtype, boxes.per, boxes.shape) == ("float32", "region", (4,))
-        and all(isinstance(extent, int) and 0 <= extent <= _LARGEST for extent in extents)
-        and all(prod(field.shape) <= _LARGEST and field.per in ("region", "picture") for field in schema.fields)
-        and (schema.rows is None or (isinstance(schema.rows, int) and 0 <= schema.rows <= _LARGEST))
-    )
+    return max(*products, *extents, schema.rows or 0) <= _LARGEST
+
+
+class Found(NamedTuple):
+    """Records that were found, and some of their fields; see :meth:`Gather.find`.
+
+    counts: real rows of each, int64 ``[B]``. arrays: by name ``[B, N, *shape]``, or ``[B, *shape]`` of a field of the
+    picture; zeros behind the rows of a record.
+    """
+
+    counts: Array
+    arrays: dict[str, Array]
+    places: Array
+    held: list[bytes]
+
+
+class Choice(NamedTuple):
+    """The rows that are wanted of each record that was found: the first ``counts[i]`` of ``rows[i]``, int64 ``[B, K]``.
+
+    schema: what the records are then.
+    """
+
+    found: Found
+    schema: Schema
+    rows: Array
+    counts: Array
 
 
 class Gather:
@@ -76,6 +94,46 @@ class Gather:
         self._locate(tuple(keys), places, missing)
         return places[:, [_ROWS, _COUNT]]
 
+    def find(self, keys: Sequence[str], fields: Sequence[Field], missing: Missing) -> Found:
+        """Records with the values of some small ``fields``, in the dtypes of memory; checked as a batch of them is."""
+        names, places = tuple(keys), _places(len(keys))
+        held = self._locate(names, places, missing)
+        rows = int(places[:, _ROWS].max(initial=0))
+        arrays = {
+            f.name: np.empty((len(keys), *((rows,) if f.per == "region" else ()), *f.shape), f.memory_dtype)
+            for f in fields
+        }
+        mask, sizes = np.empty((len(keys), rows), bool), np.empty((len(keys), 2), np.float32)
+        wanted = [arrays[f.name].ctypes.data if f.name in arrays else 0 for f in self.schema.fields]
+        batch = np.array([rows, 0, 0, self._policy, mask.ctypes.data, sizes.ctypes.data, *wanted], np.int64)
+        if not self._native(_schema_words(self.schema, "float32"), names, places, batch):
+            self._refuse(names, places, rows, missing)
+        return Found(places[:, _COUNT].copy(), arrays, places, held)
+
+    def chosen(
+        self, keys: Sequence[str], choice: Choice, out: RecordBatch | None, dtype: str, boxes: str,
+        fields: Sequence[str] | None, missing: Missing,
+    ) -> RecordBatch:  # fmt: skip
+        """A batch of some rows of the records that were found for ``keys``."""
+        check_boxes(boxes)
+        schema, names, most = choice.schema, tuple(keys), int(choice.counts.max(initial=0))
+        if out is not None:
+            check_out(out, schema, len(names), dtype, fields)
+        else:
+            out = allocate(schema, len(names), most if schema.rows is None else schema.rows, dtype, fields)
+        room = out.features.shape[1]
+        if most > room:
+            longest = int(choice.counts.argmax())
+            raise _too_long(names[longest], most, room)
+        batch = places_of(out, names)
+        words = _schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
+        rows, counts = (np.ascontiguousarray(array, np.int64) for array in (choice.rows, choice.counts))
+        numbers = [rows.ctypes.data, counts.ctypes.data, rows.shape[1]]
+        told = np.concatenate([self._batch_words(batch, boxes, _POLICIES["never"]), np.array(numbers, np.int64)])
+        if not self._native(words, names, choice.found.places, told):
+            self._refuse(names, choice.found.places, room, missing)
+        return batch
+
     def batch(
         self, keys: Sequence[str], out: RecordBatch | None, dtype: str, boxes: str, fields: Sequence[str] | None,
         missing: Missing,
@@ -94,7 +152,7 @@ class Gather:
             out = allocate(self.schema, len(names), rows, dtype, fields)
         batch = places_of(out, names)
         words = _schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
-        if not self._native(words, names, places, self._batch_words(batch, boxes)):
+        if not self._native(words, names, places, self._batch_words(batch, boxes, self._policy)):
             self._refuse(names, places, out.features.shape[1], missing)
         del held
         return batch
@@ -126,10 +184,9 @@ class Gather:
         if status == _ABSENT:
             raise missing(name)
         if status == _TOO_LONG:
-            raise UsageError(
-                f"record {name!r} has {places[number, _ROWS]} rows, out has room for {room}",
-                "make a buffer of more rows",
-            )
+            raise _too_long(name, int(places[number, _ROWS]), room)
+        if status == _BAD_CHOICE:
+            raise AssertionError(f"rows were chosen that record {name!r} has not")
         key = store_key(name)
         shard = self._files[file] if file < len(self._files) else next(s for s in self._others if key in s)
         try:
@@ -141,7 +198,7 @@ class Gather:
             f"record {text(key)!r} in {shard.path} changed while it was read", "run `featx verify` on the store"
         )
 
-    def _batch_words(self, batch: RecordBatch, boxes: str) -> Array:
+    def _batch_words(self, batch: RecordBatch, boxes: str, policy: int) -> Array:
         features = batch.features
         stream = features.numel() * features.element_size() >= _STREAMED
         tensors = [features, batch.boxes, *(batch.extra.get(field.name) for field in self.schema.extras)]
@@ -149,11 +206,15 @@ class Gather:
             features.shape[1],
             boxes == "unit",
             stream,
-            self._policy,
+            policy,
             batch.mask.data_ptr(),
             batch.sizes.data_ptr(),
         ]
         return np.array([*numbers, *(0 if t is None else t.data_ptr() for t in tensors)], np.int64)
+
+
+def _too_long(name: str, rows: int, room: int) -> UsageError:
+    return UsageError(f"record {name!r} has {rows} rows, out has room for {room}", "make a buffer of more rows")
 
 
 def _places(count: int) -> Array:

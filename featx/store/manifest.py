@@ -50,6 +50,9 @@ class Totals:
         counts = dict(sorted(Counter(reasons).items()))
         return cls(records, sum(counts.values()), counts, f"{total % 2**128:032x}")
 
+    def __str__(self) -> str:
+        return f"{self.records} records, {self.refused} refused, digest {self.digest}"
+
     def __add__(self, other: Totals) -> Totals:
         reasons = dict(sorted((Counter(self.reasons) + Counter(other.reasons)).items()))
         digest = (int(self.digest, 16) + int(other.digest, 16)) % 2**128
@@ -211,7 +214,8 @@ def file_hash(path: Path, tick: Callable[[int], object] = lambda read: None, *, 
             tick(size)
         if tail:
             file.seek(0)
-            state.update(file.read(FRONT))
+            state.update(front := file.read(FRONT))
+            tick(len(front))
     return TAIL * tail + state.hexdigest()
 
 

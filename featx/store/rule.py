@@ -101,35 +101,56 @@ class Rule:
         return rule
 
     def rows(self, arrays: Mapping[str, Array], regressed: Array) -> Array:
-        """The kept rows, int64 ``[n]``, in the order in which an extraction by this rule has them.
+        """The kept rows of one record, int64 ``[n]``, in the order in which an extraction by this rule has them.
 
-        arrays: the fields of :func:`superset_fields` of one record, without padding. regressed: its regressed boxes
-        ``[N, 4]`` float32.
+        arrays: the fields of :func:`superset_fields`, without padding. regressed: its regressed boxes ``[N, 4]``.
         """
-        rows = self._classwise(arrays) if self.select == "classwise" else self._by_level(arrays)
+        together = {name: np.asarray(array)[None] for name, array in arrays.items()}
+        rows, counts = self.choose(together, regressed[None], np.array([len(regressed)]))
+        kept: Array = rows[0, : counts[0]]
+        return kept
+
+    def choose(self, arrays: Mapping[str, Array], regressed: Array, real: Array) -> tuple[Array, Array]:
+        """The kept rows of many records: of record i, in their order, the first ``counts[i]`` of ``rows[i]``.
+
+        arrays: the fields of :func:`superset_fields`, ``[B, N]``, or ``[B]`` once per picture. regressed: boxes
+        ``[B, N, 4]`` float32. real: how many rows of each are no padding, int64 ``[B]``. Returns rows, int64
+        ``[B, N]``, and counts, int64 ``[B]``.
+        """
+        there = np.arange(regressed.shape[1]) < real[:, None]
+        rows, counts = (self._classwise if self.select == "classwise" else self._by_level)(arrays, there)
         if self.drop_empty:
-            boxes = regressed[rows]
-            rows = rows[((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)]
-        return rows
+            sides = regressed[..., 2:] - regressed[..., :2]
+            solid = np.take_along_axis((sides > 0).all(-1), rows, 1) & (np.arange(rows.shape[1]) < counts[:, None])
+            rows, counts = np.take_along_axis(rows, _first(solid), 1), solid.sum(1)
+        return rows, counts
 
-    def _classwise(self, arrays: Mapping[str, Array]) -> Array:
+    def _classwise(self, arrays: Mapping[str, Array], there: Array) -> tuple[Array, Array]:
         """All that reach the threshold, by rank; where those are too few or too many, the best, by confidence."""
-        threshold, confs = np.float32(self.score_threshold), arrays["selection_confs"]
-        passing = np.flatnonzero(confs >= threshold)
+        threshold = np.float32(self.score_threshold)
+        passing = there & (arrays["selection_confs"] >= threshold)
+        kept = passing.sum(1)
         # Whoever was left out passes only if all that were kept do; one more then tells apart "all" and "too many".
-        count = len(passing) + int(arrays["next_conf"] >= threshold)
-        if self.least <= count <= self.most:
-            ordered: Array = passing[np.argsort(arrays["proposal_ranks"][passing], kind="stable")]
-            return ordered
-        return np.arange(min(len(confs), self.least if count < self.least else self.most))
+        count = kept + (arrays["next_conf"] >= threshold)
+        all_passing = (self.least <= count) & (count <= self.most)
+        ranks = np.where(passing, arrays["proposal_ranks"].astype(np.int64), np.iinfo(np.int64).max)
+        by_rank, by_conf = np.argsort(ranks, axis=1, kind="stable"), np.arange(there.shape[1])
+        wanted = np.minimum(there.sum(1), np.where(count < self.least, self.least, self.most))
+        return np.where(all_passing[:, None], by_rank, by_conf), np.where(all_passing, kept, wanted)
 
-    def _by_level(self, arrays: Mapping[str, Array]) -> Array:
+    def _by_level(self, arrays: Mapping[str, Array], there: Array) -> tuple[Array, Array]:
         """The survivors of the first NMS that leaves enough, of the last where none does."""
-        levels, confs = arrays["nms_levels"], arrays["selection_confs"]
-        alive = confs > np.float32(self.score_threshold) if self.select == "multilabel" else np.ones(len(confs), bool)
-        rows = np.arange(0)
-        for level in range(self.levels):
-            rows = np.flatnonzero(alive & (levels >> level & 1).astype(bool))
-            if len(rows) >= self.least:
-                break
-        return rows[: self.most]
+        alive = there
+        if self.select == "multilabel":
+            alive = there & (arrays["selection_confs"] > np.float32(self.score_threshold))
+        levels = np.arange(self.levels)[:, None, None]
+        survive = alive & (arrays["nms_levels"] >> levels & 1).astype(bool)  # [levels, B, N]
+        enough = survive.sum(2) >= self.least
+        level = np.where(enough.any(0), enough.argmax(0), self.levels - 1)
+        mask = survive[level, np.arange(len(there))]
+        return _first(mask), np.minimum(mask.sum(1), self.most)
+
+
+def _first(mask: Array) -> Array:
+    """Indices along the second axis that bring what is true to the front, all in their order: int64 ``[B, N]``."""
+    return np.argsort(~mask, axis=1, kind="stable")

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from featx.codec import CHECKSUM, HEADER, Header, checksum, decode, layout, pack, store_key, unpack
-from featx.errors import UsageError
-from featx.record import Record
+from featx.errors import FeatxError, UsageError
+from featx.record import Record, RecordBatch
 from featx.schema import Array, Schema
 from featx.store.base import Order, StoreReader
+from featx.store.gather import Choice, Gather
 from featx.store.ledger import Refusal
 from featx.store.manifest import Manifest, PartManifest
 from featx.store.rule import Boxes, Rule, fingerprint, parse_boxes, parse_threshold, superset_fields
@@ -174,8 +175,28 @@ class View(StoreReader):
         ]
         return pack(head._replace(rows=length, count=len(rows)), chosen)
 
+    def get_batch(
+        self, keys: Sequence[str], out: RecordBatch | None = None, *, dtype: str = "float32", boxes: str = "pixels",
+        fields: Sequence[str] | None = None,
+    ) -> RecordBatch:  # fmt: skip
+        """As StoreReader.get_batch. Natively the numbers that the rule looks at are read first, then the rows kept."""
+        native = self.superset.gathering
+        if native is None:
+            return super().get_batch(keys, out, dtype=dtype, boxes=boxes, fields=fields)
+        return native.chosen(keys, self._choice(native, keys), out, dtype, boxes, fields, self.missing)
+
+    def _choice(self, native: Gather, keys: Sequence[str]) -> Choice:
+        """The rows that the rule keeps of the record of each key."""
+        names = {self._regressed, *(field.name for field in self._marks)}
+        found = native.find(keys, [field for field in self.superset.schema.fields if field.name in names], self.missing)
+        return Choice(found, self.schema, *self._rule.choose(found.arrays, found.arrays[self._regressed], found.counts))
+
     def row_counts(self, keys: Sequence[str]) -> Array:
         """Rows, and real rows among them, of the record of each key: ``[B, 2]`` int64."""
+        native = self.superset.gathering
+        if native is not None:
+            kept = self._choice(native, keys).counts
+            return np.stack([kept if self.schema.rows is None else np.full_like(kept, self.schema.rows), kept], 1)
         counts = np.empty((len(keys), 2), np.int64)
         for place, key in enumerate(keys):
             stored = self.superset.stored_bytes(key)
@@ -198,6 +219,9 @@ class View(StoreReader):
 
     def __contains__(self, key: object) -> bool:
         return key in self.superset
+
+    def missing(self, key: str) -> FeatxError:
+        return self.superset.missing(key)
 
     def keys(self, order: Order = "key") -> Iterator[str]:
         return self.superset.keys(order)

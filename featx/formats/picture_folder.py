@@ -1,0 +1,244 @@
+"""What formats have in common that are a folder of one file per picture: listing, numbers, identity, delivery.
+
+Pictures are numbered in the order of their names. Only the names are held in memory; files are read one at a time. A
+written folder takes its name when all of it is on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from featx.errors import FeatxError, UsageError
+from featx.formats.base import Format, Item, Survey
+from featx.formats.description import checked_key
+from featx.formats.identity import file_facts
+from featx.formats.naming import Sizes
+from featx.formats.npy_header import LIMIT
+from featx.formats.options import Options
+from featx.formats.records import Records
+from featx.record import Record
+from featx.store import disk
+
+_TRIED = 16  # files that are looked at to know the format
+_SAMPLES = 64  # pictures whose content is part of the identity
+_LONGEST_NAME = 255  # bytes, of file systems
+
+
+class PictureFolder(Format):
+    """A folder of one file per picture, or of a few that belong together.
+
+    ending: of the file that stands for a picture; what is before it is the name of the picture. nested: whether names
+    have slashes, which are folders in the folder. sized: whether the sizes of the pictures must be told.
+    """
+
+    ending: ClassVar[str]
+    nested: ClassVar[bool] = False
+    sized: ClassVar[bool] = False
+
+    @abstractmethod
+    def fits(self, place: Path) -> bool:
+        """Whether a file with the ending is one of this format. May raise ValueError or OSError for no."""
+
+    @abstractmethod
+    def load(self, path: Path, name: str, size: tuple[int, int] | None, options: Options) -> Record:
+        """The record of the picture ``name``. Raises ValueError, OSError or FeatxError.
+
+        size: (height, width) that was told; never None when ``sized``.
+        """
+
+    @abstractmethod
+    def files(self, key: str, record: Record) -> Iterator[tuple[str, bytes]]:
+        """The files of a picture, as names within the folder and their content."""
+
+    def root(self, path: Path) -> Path:
+        """The folder in ``path`` that is listed. Raises UsageError when there is none."""
+        return path
+
+    def names(self, path: Path) -> list[str]:
+        """Names of all pictures, sorted."""
+        return sorted(name.removesuffix(self.ending) for name in self.listed(self.root(path)))
+
+    def places(self, path: Path, name: str) -> list[Path]:
+        """The files that :meth:`load` reads."""
+        return [self.root(path) / (name + self.ending)]
+
+    def ours(self, name: str) -> bool:
+        """Whether an existing file, by its name within the folder, may go when the folder is written anew."""
+        return name.endswith(self.ending)
+
+    def check(self, records: Records) -> None:
+        """Raise UsageError for records that the format cannot hold."""
+
+    def name_of(self, key: str, records: Records) -> str:
+        """What the picture is called in the folder. Raises UsageError for a key that makes no name of a file."""
+        parts = key.split("/") if self.nested else [key]
+        if any((part in ("", ".", "..") and self.nested) or "/" in part for part in parts):
+            raise UsageError(f"the key {key!r} cannot be the name of a file", "export another format, or other --keys")
+        if max(len(f"{part}{self.ending}".encode()) for part in parts) > _LONGEST_NAME:
+            raise UsageError(f"the key {key[:80]!r} is longer than the name of a file can be", "export another format")
+        return key
+
+    def listed(self, root: Path) -> Iterator[str]:
+        """Names of the files with the ending, in no order."""
+        return walk(root, self.ending, nested=self.nested)
+
+    def detect(self, path: Path) -> bool:
+        with suppress(OSError, FeatxError):
+            root = self.root(path)
+            return root.is_dir() and any(_fits(self, root / name) for name in islice(self.listed(root), _TRIED))
+        return False
+
+    def survey(self, path: Path, options: Options) -> Survey:
+        names = _names(self, path)
+        step, size, digest = max(len(names) // _SAMPLES, 1), 0, hashlib.sha256()
+        for number, name in enumerate(names):
+            for place in self.places(path, name):
+                length = _length(place)
+                digest.update(f"{name}\0{length}\0".encode(errors="surrogateescape"))
+                size += max(length, 0)
+                if number % step == 0 and length >= 0:
+                    with suppress(OSError):  # told when it is read
+                        digest.update(file_facts(place)["sha256"].encode())
+        of = f"names, lengths and {_SAMPLES} pictures"
+        return Survey(len(names), {"sha256": digest.hexdigest(), "of": of, "files": len(names), "bytes": size})
+
+    def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
+        sizes = Sizes(options)
+        if self.sized:
+            sizes.must(path)
+        for number, name in islice(enumerate(_names(self, path)), start, None):
+            yield self._item(path, number, name, options, sizes)
+
+    def _item(self, path: Path, number: int, name: str, options: Options, sizes: Sizes) -> Item:
+        key, place = "", f"file {name}{self.ending}".encode(errors="backslashreplace").decode()
+        try:
+            key = checked_key(name, options)
+            size = sizes.need(key) if self.sized else sizes.find(key)
+            with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
+                return Item(number, place, key, self.load(path, name, size, options))
+        except (FeatxError, ValueError, TypeError, OSError) as error:
+            problem = error.message if isinstance(error, FeatxError) else str(error) or type(error).__name__
+            return Item(number, place, key, None, problem)
+
+    def write(self, records: Records, path: Path, options: Options) -> int:
+        self.check(records)
+        for key in records.keys():  # noqa: SIM118  iterating over them reads them
+            self.name_of(key, records)
+        number = 0
+        with written_folder(path, self.ours) as folder:
+            for key, record in records:
+                for name, content in self.files(self.name_of(key, records), record):
+                    _add(folder / name, content, key)
+                number += 1
+        return number
+
+
+def content(place: Path) -> bytes:
+    """The bytes of a file. Raises ValueError for what is too long to be of one picture, or no regular file."""
+    length = _length(place)
+    if not 0 <= length <= LIMIT:
+        said = f"{length:,} bytes, more than the {LIMIT:,} of a picture" if length > 0 else "no file that can be read"
+        raise ValueError(f"{place.name} is {said}")
+    return place.read_bytes()
+
+
+def walk(root: Path, ending: str, *, nested: bool) -> Iterator[str]:
+    """Names of the files below a folder that end in ``ending``, as paths within it; links are followed, not in circles.
+
+    Raises UsageError for a folder that cannot be listed.
+    """
+    yield from _walk(root, "", ending, nested, set())
+
+
+def _walk(root: Path, prefix: str, ending: str, nested: bool, above: set[tuple[int, int]]) -> Iterator[str]:
+    try:
+        own = root.stat()
+        inner = []
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    inner.append(entry.name)
+                elif entry.name.endswith(ending) and len(entry.name) > len(ending):
+                    yield prefix + entry.name
+    except OSError as error:
+        raise UsageError(f"{root} cannot be listed: {error.strerror}", "give a folder of files") from None
+    here = (own.st_dev, own.st_ino)
+    for name in inner if nested and here not in above else ():
+        yield from _walk(root / name, f"{prefix}{name}/", ending, nested, above | {here})
+
+
+@contextmanager
+def written_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
+    """An empty folder that gets the name ``path`` when the body is through, with all in it on the disk.
+
+    A folder that has the name is replaced if all files in it are ``ours``, by their names within it. Raises UsageError
+    for any other, and for a file, before the body.
+    """
+    target = path.absolute()
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{path} is a file, expected the name of a folder", "choose another name")
+    there = walk(target, "", nested=True) if target.exists() else iter(())
+    if other := next((name for name in there if not ours(name)), None):
+        raise UsageError(f"{path} holds {other}, which is no part of such a folder", "choose another name")
+    draft = disk.temporary(target)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(draft, ignore_errors=True)  # what an export that was killed left
+    try:
+        with disk.room(target.parent):
+            draft.mkdir()
+            yield draft
+            for folder, _, names in os.walk(draft):
+                for name in names:
+                    disk.sync(Path(folder, name))
+                disk.sync(Path(folder))
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                disk.rename(target, old)
+            disk.move(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _names(form: PictureFolder, path: Path) -> list[str]:
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder; {form.title} is one", "give the folder that the files are in")
+    return form.names(path)
+
+
+def _fits(form: PictureFolder, place: Path) -> bool:
+    with suppress(ValueError, OSError, FeatxError):
+        return form.fits(place)
+    return False
+
+
+def _length(place: Path) -> int:
+    """Bytes of a file; -1 for what is none, as a pipe or a link to nothing."""
+    try:
+        found = place.stat()
+    except (OSError, ValueError):
+        return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+
+def _add(place: Path, data: bytes, key: str) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("xb") as file:
+            file.write(data)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(
+            f"the file of picture {key!r} would have the name of another: {place.name}",
+            "write some of them with --keys",
+        ) from None

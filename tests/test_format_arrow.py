@@ -1,0 +1,247 @@
+"""Arrow streams: tables made by pyarrow are read, and what we write pyarrow and ``datasets`` read."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from featx.errors import MissingDependency, UsageError
+from featx.formats import Options, get
+from featx.formats.importer import import_items
+from featx.schema import Schema, region_schema
+from featx.store import open_store
+from tests.lossless import (
+    KEYS,
+    SCHEMAS,
+    comes_back,
+    damaged,
+    damages,
+    export,
+    golden_comes_back,
+    make,
+    picture,
+    read,
+    use,
+)
+from tests.test_formats_convert import make_store
+
+pa = pytest.importorskip("pyarrow")
+FORM = get("arrow")
+BOXES = [[1, 2, 30, 40], [0, 0, 5.5, 6]]
+ROWS = {
+    "image_id": [42, 7],
+    "features": [[[1.5, -2.0, 0.25], [0, 3, 65504]], [[1, 2, 3]]],
+    "boxes": [BOXES, BOXES[:1]],
+    "image_h": [60, 61],
+    "image_w": [50, 51],
+    "objects_id": [[7, 8], [9]],
+    "caption": ["not", "read"],
+}
+
+
+def table(**changes: Any) -> Any:
+    return pa.table({name: column for name, column in {**ROWS, **changes}.items() if column is not None})
+
+
+def stream(path: Path, *tables: Any) -> Path:
+    """A stream of a batch for each table."""
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, tables[0].schema) as out:
+        for one in tables:
+            out.write_table(one)
+    return path
+
+
+def check(items: list[Any]) -> None:
+    assert [item.key for item in items] == ["42", "7"]
+    first, second = (item.record for item in items)
+    assert (first.size, second.size) == ((60, 50), (61, 51))
+    np.testing.assert_array_equal(first.features, np.float32(ROWS["features"][0]))
+    np.testing.assert_array_equal(second.boxes, np.float32(BOXES[:1]))
+    assert second.object_ids.tolist() == [9]
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()], ids=str)
+def test_a_table_of_others_is_read_by_the_names_of_its_columns(tmp_path: Path, kind: Any) -> None:
+    features = pa.array([np.array(rows, kind.to_pandas_dtype()).tolist() for rows in ROWS["features"]])
+    path = stream(tmp_path / "x.arrow", table(features=features.cast(pa.list_(pa.list_(kind)))))
+    assert FORM.detect(path)
+    items = read(FORM, path)
+    check(items)
+    assert items[0].record.features.dtype == (np.float16 if kind == pa.float16() else np.float32)
+    assert read(FORM, path, start=1) == items[1:]
+    assert FORM.survey(path, Options()).total == 2
+    assert [item.key for item in read(FORM, path, Options(key="COCO_{:03d}"))] == ["COCO_042", "COCO_007"]
+
+
+def test_lists_of_a_fixed_or_a_large_length_and_files_with_an_index_are_read(tmp_path: Path) -> None:
+    boxes = pa.array(ROWS["boxes"], pa.large_list(pa.list_(pa.float32(), 4)))
+    made = table(boxes=boxes, image_id=pa.array(["42", "7"], pa.large_string()))
+    with pa.OSFile(str(tmp_path / "x.feather"), "wb") as file, pa.ipc.new_file(file, made.schema) as out:
+        out.write_table(made)
+    check(read(FORM, tmp_path / "x.feather"))
+    with pa.OSFile(str(tmp_path / "y"), "wb") as file:
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(file, made.schema, options=options) as out:
+            out.write_table(made.slice(0, 1))
+            out.write_table(made.slice(1))
+    check(read(FORM, tmp_path / "y"))
+
+
+def test_a_row_that_is_not_what_the_others_are_is_told_and_the_others_are_kept(tmp_path: Path) -> None:
+    broken = [
+        {"image_id": [None, 7]}, {"features": [[[1, 2, 3], [1, 2]], [[1, 2, 3]]]}, {"boxes": [None, BOXES[:1]]},
+        {"boxes": [[[1, 2, 3, None]], BOXES[:1]]}, {"image_w": [None, 51]}, {"boxes": [BOXES[:1], BOXES[:1]]},
+        {"image_id": ["a\nb", "7"]},
+    ]  # fmt: skip
+    for change in broken:
+        first, second = read(FORM, stream(tmp_path / "x.arrow", table(**change)))
+        assert (first.record, second.key) == (None, "7"), change
+        assert second.record is not None
+        assert first.place.endswith("row 0")
+        assert first.problem
+
+
+def test_other_tables_are_refused_with_their_columns(tmp_path: Path) -> None:
+    path = stream(tmp_path / "x.arrow", pa.table({"text": ["a"], "label": [1]}))
+    assert not FORM.detect(path)
+    with pytest.raises(UsageError, match="text, label"):
+        read(FORM, path)
+    coded = stream(tmp_path / "y.arrow", table(image_id=pa.array(["a", "b"]).dictionary_encode()))
+    with pytest.raises(UsageError, match="dictionary-encoded"):
+        read(FORM, coded)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_every_store_comes_back_to_the_bit(tmp_path: Path, schema: Schema) -> None:
+    comes_back(FORM, make(tmp_path / "s", schema), tmp_path / "x.arrow", tmp_path / "again")
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_pyarrow_reads_what_we_write(tmp_path: Path, schema: Schema) -> None:
+    path = export(FORM, make(tmp_path / "s", schema), tmp_path / "x.arrow")
+    with pa.ipc.open_stream(path) as reader:
+        rows = reader.read_all().to_pylist()
+    assert [row["key"] for row in rows] == KEYS
+    for number, row in enumerate(rows):
+        record = picture(schema, number)
+        assert (row["height"], row["width"], row["count"]) == (100 + number, 200, record.count)
+        for field in schema.fields:
+            if field.dtype != "int8":
+                np.testing.assert_array_equal(row[field.name] or 0, record.array(field.name) if row[field.name] else 0)
+                assert np.size(row[field.name]) == record.array(field.name).size
+
+
+def test_datasets_reads_what_we_write_as_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
+    for name in ("float16, fixed rows", "per picture"):
+        schema = SCHEMAS[name]
+        path = export(FORM, make(tmp_path / name, schema), tmp_path / f"{name}.arrow")
+        found = datasets.Dataset.from_file(str(path))
+        assert found.features["features"] == datasets.Array2D((schema.rows, schema.dim), "float16")
+        assert found.features["boxes"] == datasets.Array2D((schema.rows, 4), "float32")
+        for number, row in enumerate(found.with_format("numpy", dtype=np.float32)):
+            record = picture(schema, number)
+            assert row["key"] == KEYS[number]
+            np.testing.assert_array_equal(np.reshape(row["features"], (-1, schema.dim)), record.features)
+        comes_back(FORM, tmp_path / name, tmp_path / "y.arrow", tmp_path / f"{name} again")
+
+
+def test_the_golden_file_comes_back_byte_for_byte(shared: Path, tmp_path: Path) -> None:
+    golden_comes_back(FORM, shared, tmp_path, tmp_path / "x.arrow")
+
+
+def several(path: Path, batches: int = 3) -> Path:
+    """A stream of ``batches`` batches of two rows."""
+    ids = [table(image_id=[2 * n, 2 * n + 1]) for n in range(batches)]
+    return stream(path, *ids)
+
+
+def test_a_cut_stream_keeps_every_batch_that_is_whole(tmp_path: Path) -> None:
+    path = several(tmp_path / "x.arrow")
+    whole, data = read(FORM, path), path.read_bytes()
+    path.write_bytes(data[:-300])
+    items = read(FORM, path)
+    assert items[:-1] == whole[:4]
+    assert items[-1].number == 4
+    assert "body would end at byte" in items[-1].problem
+    assert items[-1].place.startswith("byte ")
+
+
+def test_behind_a_damaged_batch_the_next_one_is_found(tmp_path: Path) -> None:
+    path = several(tmp_path / "x.arrow")
+    whole, data = read(FORM, path), bytearray(path.read_bytes())
+    second = int(whole[2].place.split(",")[0].removeprefix("byte "))
+    data[second + 4 : second + 8] = b"\xff\xff\xff\x7f"
+    path.write_bytes(data)
+    items = read(FORM, path)
+    assert [item.key for item in items] == ["0", "1", "", "4", "5"]
+    assert items[2].place == f"byte {second}"
+    assert "2,147,483,647 bytes" in items[2].problem
+    assert read(FORM, path, start=3) == items[3:]
+
+
+def test_offsets_that_lead_out_of_a_batch_are_told(tmp_path: Path) -> None:
+    path = several(tmp_path / "x.arrow")
+    whole, data = read(FORM, path), bytearray(path.read_bytes())
+    offsets = np.array([0, 2, 3], "<i4").tobytes()  # of the lists of features: two rows and one
+    place = data.index(offsets)
+    data[place + 4 : place + 8] = (2**30).to_bytes(4, "little")
+    path.write_bytes(data)
+    items = read(FORM, path)
+    assert items[0].record is None
+    assert "2 rows, cannot be read" in items[0].problem
+    assert items[1:] == whole[2:]
+
+
+def test_a_file_that_is_empty_or_has_no_schema_is_a_clear_error(tmp_path: Path) -> None:
+    for data in (b"", b"\xff" * 4 + b"\x10\0\0\0", b"\xff" * 4 + b"\xff\xff\xff\x7f" + b"\0" * 64, b"ARROW1\0\0"):
+        (tmp_path / "x.arrow").write_bytes(data)
+        assert not FORM.detect(tmp_path / "x.arrow")
+        with pytest.raises(UsageError, match=r"Arrow|schema"):
+            read(FORM, tmp_path / "x.arrow")
+
+
+def test_without_pyarrow_the_line_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = several(tmp_path / "x.arrow")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    assert FORM.detect(path)
+    with pytest.raises(MissingDependency, match=r"pip install 'featx\[formats\]'"):
+        read(FORM, path)
+
+
+def test_a_field_that_has_the_name_of_a_column_or_too_many_sides_is_refused(tmp_path: Path) -> None:
+    from featx.schema import Field
+
+    first = region_schema(2, "float32", attributes=False).fields
+    for number, field in enumerate((Field("height", "int32"), Field("deep", "float32", (1, 1, 1, 1, 1)))):
+        store = make(tmp_path / f"s{number}", Schema((*first[:2], field)))
+        with pytest.raises(UsageError, match=r"no place in a table|dimensions"):
+            export(FORM, store, tmp_path / "x.arrow")
+    assert not (tmp_path / "x.arrow").exists()
+
+
+def test_names_and_boxes_of_the_store_are_those_of_the_table(tmp_path: Path) -> None:
+    path = export(FORM, make_store(tmp_path / "s"), tmp_path / "x.arrow")
+    import_items(FORM, path, tmp_path / "again", Options(labels={"attributes": ["y"] * 9}))
+    assert open_store(tmp_path / "again").labels == {"objects": ["x"] * 9, "attributes": ["y"] * 9}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("small")
+    data = several(folder / "x.arrow", 4).read_bytes()
+    return export(FORM, make(folder / "s", SCHEMAS["float32"]), folder / "y.arrow").read_bytes() + data
+
+
+@given(damage=damages())
+def test_no_damage_ends_in_anything_but_a_clear_error(small: bytes, damage: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.arrow"
+        path.write_bytes(damaged(small, damage))
+        use(FORM, path)

@@ -1,0 +1,206 @@
+"""Parquet: tables made by pyarrow are read, and what we write pyarrow and ``datasets`` read."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from featx.errors import MissingDependency, UsageError
+from featx.formats import Options, get
+from featx.formats import arrow_columns as columns
+from featx.schema import Schema
+from tests.lossless import (
+    KEYS,
+    SCHEMAS,
+    comes_back,
+    damaged,
+    damages,
+    export,
+    golden_comes_back,
+    make,
+    picture,
+    read,
+    use,
+)
+from tests.test_format_arrow import check, table
+from tests.test_formats_convert import make_store
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+FORM = get("parquet")
+
+
+def groups(path: Path, count: int = 3, **options: Any) -> Path:
+    """A file of ``count`` row groups of two rows, keys 0, 1, 2, ..."""
+    with pq.ParquetWriter(path, table().schema, **{"compression": "none", "use_dictionary": False, **options}) as out:
+        for number in range(count):
+            out.write_table(table(image_id=[2 * number, 2 * number + 1]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "gzip"}, {"use_dictionary": True}, {"data_page_version": "2.0"}]
+)
+def test_a_table_of_others_is_read_by_the_names_of_its_columns(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(table(), path, **options)
+    assert FORM.detect(path)
+    items = read(FORM, path)
+    check(items)
+    assert items[1].place == "row group 0, row 1"
+    assert read(FORM, path, start=1) == items[1:]
+    assert FORM.survey(path, Options()).total == 2
+
+
+def test_a_row_that_is_not_what_the_others_are_is_told_and_the_others_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    for change in ({"image_id": [None, 7]}, {"features": [[[1, 2, 3], [1, 2]], [[1, 2, 3]]]}, {"image_w": [None, 51]}):
+        pq.write_table(table(**change), path)
+        first, second = read(FORM, path)
+        assert first.record is None
+        assert first.problem
+        assert second.record is not None
+
+
+def test_a_folder_of_files_is_one_source(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    groups(folder / "train-00001-of-00002.parquet", 1)
+    pq.write_table(table(image_id=[8, 9]), folder / "train-00000-of-00002.parquet")
+    assert FORM.detect(folder)
+    items = read(FORM, folder)
+    assert [item.key for item in items] == ["8", "9", "0", "1"]
+    assert [item.number for item in items] == [0, 1, 2, 3]
+    assert items[3].place == "train-00001-of-00002.parquet, row group 0, row 3"
+    assert read(FORM, folder, start=3) == items[3:]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_every_store_comes_back_to_the_bit(tmp_path: Path, schema: Schema) -> None:
+    comes_back(FORM, make(tmp_path / "s", schema), tmp_path / "x.parquet", tmp_path / "again")
+
+
+def test_pyarrow_reads_what_we_write_in_row_groups_of_a_stated_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "_GROUP", 200)
+    schema = SCHEMAS["whole numbers"]
+    path = export(FORM, make(tmp_path / "s", schema), tmp_path / "x.parquet")
+    assert pq.ParquetFile(path).num_row_groups > 2
+    for number, row in enumerate(pq.read_table(path).to_pylist()):
+        record = picture(schema, number)
+        assert (row["key"], row["height"], row["width"]) == (KEYS[number], 100 + number, 200)
+        assert row["count"] == record.count
+        for field in schema.fields:
+            assert row[field.name] == record.array(field.name).tolist()
+    comes_back(FORM, tmp_path / "s", tmp_path / "y.parquet", tmp_path / "again")
+
+
+def test_datasets_loads_what_we_write_as_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
+    datasets.disable_progress_bars()
+    for name in ("float16, fixed rows", "bfloat16"):
+        schema = SCHEMAS[name]
+        path = export(FORM, make(tmp_path / name, schema), tmp_path / f"{name}.parquet")
+        found = datasets.load_dataset("parquet", data_files=str(path), cache_dir=str(tmp_path / "cache"))["train"]
+        dtype = str(schema.fields[0].memory_dtype)
+        assert found.features["features"] == datasets.Array2D((schema.rows, schema.dim), dtype)
+        for number, row in enumerate(found.with_format("numpy", dtype=np.float32)):
+            assert row["key"] == KEYS[number]
+            assert row["height"] == 100 + number
+            np.testing.assert_array_equal(
+                np.reshape(row["features"], (-1, schema.dim)), picture(schema, number).features
+            )
+
+
+def test_the_golden_file_comes_back_byte_for_byte(shared: Path, tmp_path: Path) -> None:
+    golden_comes_back(FORM, shared, tmp_path, tmp_path / "x.parquet")
+
+
+def test_a_damaged_page_costs_its_rows_and_no_other_row_group(tmp_path: Path) -> None:
+    path = groups(tmp_path / "x.parquet", write_page_checksum=True)
+    whole, data = read(FORM, path), bytearray(path.read_bytes())
+    place = pq.ParquetFile(path).metadata.row_group(1).column(1)
+    assert place.path_in_schema.startswith("features")
+    data[place.data_page_offset + place.total_compressed_size - 3] ^= 1
+    path.write_bytes(data)
+    items = read(FORM, path)
+    assert [item.key for item in items] == ["0", "1", "", "4", "5"]
+    assert items[2].number == 2
+    assert items[2].place == "row group 1, row 2"
+    assert items[2].problem.startswith("rows 2 to 3 cannot be read")
+    assert "checksum" in items[2].problem or "CRC" in items[2].problem
+    assert [item.record for item in items if item.record] == [whole[n].record for n in (0, 1, 4, 5)]
+    assert read(FORM, path, start=4) == items[3:]
+
+
+def test_of_a_damaged_row_group_the_rows_in_front_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.parquet"
+    many = pa.concat_tables([table(image_id=[2 * n, 2 * n + 1]) for n in range(50)])
+    options = {"use_dictionary": False, "data_page_size": 64, "write_batch_size": 2, "write_page_checksum": True}
+    pq.write_table(many, path, compression="none", **options)
+    whole, data = read(FORM, path), bytearray(path.read_bytes())
+    place = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    data[place.data_page_offset + place.total_compressed_size - 3] ^= 1
+    path.write_bytes(data)
+    items = read(FORM, path)
+    assert 10 < len(items) < 100
+    assert items[:-1] == whole[: len(items) - 1]
+    assert items[-1].problem.startswith(f"rows {len(items) - 1} to 99 cannot be read")
+
+
+def test_a_file_that_was_cut_has_no_directory_and_says_so(tmp_path: Path) -> None:
+    path = groups(tmp_path / "x.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert FORM.detect(path)
+    with pytest.raises(UsageError, match="at its end"):
+        read(FORM, path)
+
+
+def test_a_directory_that_lies_about_its_length_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    for length in (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\0\0\0\0"):
+        path.write_bytes(b"PAR1" + b"\0" * 40 + length + b"PAR1")
+        with pytest.raises(UsageError, match="directory"):
+            read(FORM, path)
+
+
+def test_other_tables_are_refused_with_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["a"], "label": [1]}), path)
+    assert not FORM.detect(path)
+    with pytest.raises(UsageError, match="text, label"):
+        read(FORM, path)
+
+
+def test_without_pyarrow_the_line_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = groups(tmp_path / "x.parquet")
+    store = make_store(tmp_path / "s")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    assert FORM.detect(path)
+    with pytest.raises(MissingDependency, match=r"pip install 'featx\[formats\]'"):
+        read(FORM, path)
+    with pytest.raises(MissingDependency, match="pyarrow"):
+        export(FORM, store, tmp_path / "y.parquet")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("small")
+    ours = export(FORM, make(folder / "s", SCHEMAS["float32"]), folder / "y.parquet")
+    return [ours.read_bytes(), groups(folder / "x.parquet", 4).read_bytes()]
+
+
+@given(damage=damages())
+def test_no_damage_ends_in_anything_but_a_clear_error(small: list[bytes], damage: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.parquet"
+        for data in small:
+            path.write_bytes(damaged(data, damage))
+            use(FORM, path)

@@ -26,9 +26,10 @@ from featx.store.hdf5_columns import ARRAY_COLUMNS, COLUMNS, OFFSET, slots_of, s
 def open_file(path: Path, schema: Schema) -> Hdf5Shard:
     """The records of a file of either kind. Raises StoreDamaged for what is neither."""
     try:
+        whole = np.memmap(path, np.uint8, "r")  # first: HDF5 does not say which file may not be read
         with h5py.File(path, "r", locking=False) as file:
             kind = PlacedShard if stays_in_place(schema) and OFFSET in file else ArraysShard
-            return kind(path, schema, file)
+            return kind(path, schema, whole, file)
     except PermissionError:
         raise
     except (OSError, LookupError, AttributeError, RuntimeError, ValueError, TypeError) as error:
@@ -40,10 +41,9 @@ class Hdf5Shard(Shard):
 
     columns: Mapping[str, np.dtype[Any]]
 
-    def __init__(self, path: Path, schema: Schema, file: Any) -> None:
-        """Raises whatever h5py does, and ValueError, for an open ``file`` that is not as it must be."""
-        self.path, self.schema = path, schema
-        self._whole: Array = np.memmap(path, np.uint8, "r")
+    def __init__(self, path: Path, schema: Schema, whole: Array, file: Any) -> None:
+        """The file mapped as ``whole``, opened as ``file``. Raises whatever h5py does, and ValueError."""
+        self.path, self.schema, self._whole = path, schema, whole
         self._arrays = {name: _placed(self._whole, file[name], dtype) for name, dtype in self._wanted.items()}
         self._keys = self._arrays["keys"]
         shapes = self._shapes(len(self._keys))

@@ -22,13 +22,13 @@ from featx.store.hdf5_columns import COLUMNS, OFFSET, slots_of, stays_in_place
 def problems(path: Path, schema: Schema) -> Iterator[str]:
     """What does not agree, a sentence for each dataset; nothing of a file of arrays, which says all of it once."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with path.open("rb", buffering=0) as plain, h5py.File(path, "r", locking=False) as file:
             if not stays_in_place(schema) or OFFSET not in file:
                 return
             columns = {name: file[name][()] for name in COLUMNS}
             found = [_misplaced(file[slot.name], slot, columns[OFFSET]) for slot in slots_of(schema) if slot.size]
+            found += _unlike(columns, _heads(plain.fileno(), columns[OFFSET]))
         yield from filter(None, found)
-        yield from _unlike(columns, _heads(path, columns[OFFSET]))
     except PermissionError:
         raise
     except (OSError, LookupError, ArithmeticError, AttributeError, RuntimeError, ValueError, TypeError) as error:
@@ -61,7 +61,6 @@ def _unlike(columns: dict[str, Array], heads: Array) -> Iterator[str]:
             yield f"{name}[{place}] is not what the header of that record says"
 
 
-def _heads(path: Path, offsets: Array) -> Array:
-    with path.open("rb", buffering=0) as file:
-        heads = [os.pread(file.fileno(), HEADER_SIZE, place).ljust(HEADER_SIZE, b"\0") for place in offsets.tolist()]
+def _heads(handle: int, offsets: Array) -> Array:
+    heads = [os.pread(handle, HEADER_SIZE, place).ljust(HEADER_SIZE, b"\0") for place in offsets.tolist()]
     return np.frombuffer(b"".join(heads), HEADER_DTYPE)

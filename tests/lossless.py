@@ -87,7 +87,7 @@ def make(path: Path, schema: Schema, backend: str = "lmdb") -> Path:
 def export(form: Format, store: Path, out: Path, options: Options | None = None) -> Path:
     """A store as a foreign file."""
     with open_store(store) as reader:
-        assert form.write(Records(reader), out, options or Options()) == len(reader)
+        assert form.write(Records(reader, options), out, options or Options()) == len(reader)
     return out
 
 

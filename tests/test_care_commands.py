@@ -58,7 +58,8 @@ MISTAKES = {
     "compact a folder": (2, "not empty"), "compact a o --parts 0": (2, "0 parts"), "compact d o": (4, "damaged"),
     "pull none o": (4, "no store at none"), "pull a b": (2, "different store"), "pull a a": (2, "the store itself"),
     "pull a a/o": (2, "lies in the store"), "pull a folder": (2, "not empty"), "pull a o --parts 9": (2, "no part 9"),
-    "pull a o --parts x": (2, "--parts"), "push none o": (4, "no store at none"), "push a b": (2, "different store"),
+    "pull a o --parts x": (2, "--parts"), "pull a o --jobs 0": (2, "0 files"), "push a o --jobs -1": (2, "-1 files"),
+    "push none o": (4, "no store at none"), "push a b": (2, "different store"),
     "push a a": (2, "the store itself"), "push a a/o": (2, "lies in the store"), "push a folder": (2, "not empty"),
     "push d o": (4, "damaged"), "verify none": (4, "no store at"), "verify file": (4, "is a file"), "verify d": (4, ""),
     "verify none --sample 3": (4, "no store at"), "verify a --sample 3 --repair": (2, "one of them"),
@@ -78,6 +79,7 @@ def test_a_mistake_has_its_exit_code_and_a_sentence(here: Path, capsys: pytest.C
     assert "Traceback" not in said.err
     assert "unexpected" not in said.err
     assert {path: path.read_bytes() for path in before} == before, "nothing that was there has changed"
+    assert code != 2 or not (here / "o").exists(), "nothing is begun that cannot be"
     shutil.rmtree(here / "o", ignore_errors=True)
     assert main([*line.split(), "--json"]) == code
     json.loads(capsys.readouterr().out)
@@ -118,9 +120,10 @@ def test_every_bar_ends_full_and_never_runs_over(
     for code in (WORKS[line], 0 if line == "verify d --repair" else WORKS[line]):
         monkeypatch.setattr(Meter, "seen", [])
         assert main(line.split()) == code
-        (meter,) = Meter.seen
-        assert meter.total
-        assert meter.done == meter.most == meter.total
+        for meter in Meter.seen:
+            assert meter.total
+            assert meter.done == meter.most == meter.total
+        assert len(Meter.seen) == 1 + ("d --repair" in line and code == 4), "verified, then written anew"
 
 
 @pytest.mark.parametrize("backend", ["lmdb", "hdf5"])

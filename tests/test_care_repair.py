@@ -188,6 +188,19 @@ def test_into_a_new_store_the_old_one_is_left_alone(tmp_path: Path, backend: str
     assert again.lost == done.lost
 
 
+def test_the_bars_of_a_repair_are_told_of_every_byte_that_is_written_anew(tmp_path: Path, backend: str) -> None:
+    store = make_store(tmp_path / "s", backend, 30, parts=3)
+    harm(store, stored_names(30)[3])
+    for out in (tmp_path / "new", tmp_path / "new", None):
+        bars: list[list[int]] = []
+        repair(store, out, begin=lambda total: bars.append([total]), tick=lambda count: bars[-1].append(count))  # noqa: B023
+        verified, (total, *steps) = bars
+        assert sum(verified[1:]) > 0.7 * verified[0]
+        assert sum(steps) == total
+        assert len(steps) > 5
+        assert min(steps) >= 0
+
+
 def test_a_repair_into_a_new_store_is_of_that_store_alone(tmp_path: Path, backend: str) -> None:
     whole = make_store(tmp_path / "whole", backend, 20, parts=2)
     shutil.copytree(whole, tmp_path / "s")

@@ -114,6 +114,17 @@ def test_the_table_of_formats_is_for_people_and_for_programs(capsys: Any) -> Non
     assert all(name in shown for name in names())
 
 
+def test_one_format_is_told_with_its_flags_and_losses(capsys: Any) -> None:
+    assert main(["formats", "butd-tsv", "mmf-lmdb"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("reading uses: --key", "writing uses: --ids", "goes on", "begins anew", "needs --allow-pickle"):
+        assert words in shown
+    assert all(f"  - {loss}" in shown for name in ("butd-tsv", "mmf-lmdb") for loss in get(name).losses)
+    assert "lxmert-tsv" not in shown
+    assert main(["formats", "butd"]) == 2
+    assert "butd-tsv" in capsys.readouterr().err
+
+
 class Counted(Format):
     """Items out of nothing; remembers from where it was read."""
 

@@ -11,7 +11,8 @@ from featx.care.difference import Diff, Hint, diff
 from featx.care.merge import Merged, merge
 from featx.care.pull import pull
 from featx.care.push import push
-from featx.care.repair import PartRepair, Repair, drop_damaged, repair
+from featx.care.repair import Repair, drop_damaged, repair
+from featx.care.rewrite import PartRepair
 from featx.care.sample import Sample, check_sample
 from featx.care.split import Split, split
 from featx.care.statistics import Statistics, stats

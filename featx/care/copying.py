@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from featx.care.cast import recast
 from featx.codec import HEADER_SIZE, decode, peek, store_key
@@ -18,6 +18,7 @@ from featx.store.writer import PartWriter
 
 _ORDINAL = slice(24, 32)  # of a stored record (FORMAT.md)
 _SHOWN = 10
+T = TypeVar("T")
 
 
 def copy_records(source: StoreReader, keys: Iterable[str], writer: PartWriter, *, trim: bool = False) -> None:
@@ -39,11 +40,12 @@ def copy_records(source: StoreReader, keys: Iterable[str], writer: PartWriter, *
     writer.commit()
 
 
-def told(keys: Iterable[str], count: int, size: int, tick: Tick) -> Iterator[str]:
-    """The keys as they are, about ``count``. ``tick`` is told when each is done, in equal steps, of ``size`` in all."""
+def told(things: Iterable[T], count: int, size: int, tick: Tick) -> Iterator[T]:
+    """The things as they are, about ``count``. ``tick`` is told of each that is done, in equal steps, of ``size`` in
+    all."""
     done = 0
-    for place, key in enumerate(keys, 1):
-        yield key
+    for place, thing in enumerate(things, 1):
+        yield thing
         share = size * place // max(count, place)
         tick(share - done)
         done = share

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from featx.care.hashing import Hashing, blocks_of
 from featx.care.origin import check_outside
 from featx.care.remote import Remote
-from featx.care.transfer import Moved, Transfer, chosen, finished, folder_name, identity, parallel
+from featx.care.transfer import Moved, Transfer, check_jobs, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.progress import Tick
 from featx.store import Manifest, PartManifest, disk
@@ -42,6 +42,7 @@ def pull(
     UsageError when ``folder`` holds another store or something else, StoreError for what cannot be read,
     StoreDamaged for a file that arrives wrong twice.
     """
+    check_jobs(jobs)
     remote, store = Remote(url, pause=pause), Path(folder)
     if remote.folder is not None:
         check_outside(store, remote.folder)

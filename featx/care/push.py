@@ -13,7 +13,7 @@ from featx.care.hashing import Hashing, blocks_of
 from featx.care.origin import check_outside
 from featx.care.pull import PUSHING
 from featx.care.remote import Remote
-from featx.care.transfer import Moved, Transfer, chosen, finished, folder_name, identity, parallel
+from featx.care.transfer import Moved, Transfer, check_jobs, chosen, finished, folder_name, identity, parallel
 from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.progress import Tick
 from featx.store import Manifest, PartManifest
@@ -36,6 +36,7 @@ def push(
     Every file is checked against its hash while it is read, and by its length at the target; ``check`` reads it back.
     The rest as in :func:`pull`. Raises UsageError when another store, or something else, is at ``url``.
     """
+    check_jobs(jobs)
     store, remote = Path(folder), Remote(url, pause=pause)
     if remote.folder is not None:
         check_outside(remote.folder, store)

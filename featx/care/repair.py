@@ -7,47 +7,25 @@ Records are copied as they are stored: their checksums, seeded by their keys, sa
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import shutil
-from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from featx.care.folders import copy_part
 from featx.care.origin import check_outside
+from featx.care.rewrite import PartRepair, part_size, rewrite
 from featx.care.salvage import Salvage
 from featx.care.swap import free_name, kept, restore, swap
 from featx.care.transfer import identity
-from featx.codec import text
 from featx.errors import StoreError, UsageError
 from featx.progress import Tick
-from featx.store import Manifest, PartManifest, Refusal, Report, Totals, create_store, disk, open_part, verify
+from featx.store import Manifest, PartManifest, Report, Totals, create_store, disk, open_part, verify
 from featx.store.manifest import part_folder
-from featx.store.writer import PartWriter
+from featx.store.verify import volume
 
-REASON = "damaged"  # of the refusal of a record that is lost
 _MARK = ".repaired.json"  # in a new store: what it was made of
-State = Literal["rewritten", "left open", "missing"]
-
-
-@dataclass(frozen=True)
-class PartRepair:
-    """What became of one damaged part.
-
-    state: rewritten and finished; left open, because pictures are missing whose keys stand nowhere; or missing, because
-    nothing of it was there. kept: records. lost: key -> what is wrong with its record. unnamed: how many more are lost.
-    aside: where the old part is kept.
-    """
-
-    part: int
-    state: State
-    kept: int = 0
-    lost: Mapping[str, str] = field(default_factory=dict)
-    unnamed: int = 0
-    aside: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +50,11 @@ class Repair:
 
 
 def repair(
-    path: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, tick: Tick = lambda read: None
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    begin: Tick = lambda total: None,
+    tick: Tick = lambda count: None,
 ) -> Repair:
     """Repair the store in the folder ``path`` in place, or into a new store ``out``.
 
@@ -80,7 +62,8 @@ def repair(
     ``featx extract --retry-refused`` computes exactly those again; a part that lacks pictures whose keys stand nowhere
     is left open, so that the command of that part computes what is missing. Raises StoreError for a store without a
     readable manifest.json (how it was made stands nowhere else), or that is being written; UsageError for an ``out``
-    that lies in the store or was made of anything else.
+    that lies in the store or was made of anything else. ``begin`` is told how many bytes there are, first about those
+    to be verified and then those to be written anew, ``tick`` of those that are done.
     """
     store = Path(path)
     manifest = _manifest(store)
@@ -88,12 +71,16 @@ def repair(
         _tidy(store, manifest)
     else:
         check_outside(out, store)
+    begin(volume(store))
     before = verify(store, tick=tick)
+    work = _damaged(before, manifest) if out is None else range(manifest.parts)
+    if todo := sum(part_size(part_folder(store, part, manifest.parts)) for part in work):
+        begin(todo)
     if out is None:
-        parts = [_replace(store, manifest, part, before) for part in _damaged(before, manifest)]
+        parts = [_replace(store, manifest, part, before, tick) for part in work]
         notes = _settle(store)
         return Repair(store, before, parts, Manifest.load(store), notes)
-    parts = _into(store, Path(out), manifest, before)
+    parts = _into(store, Path(out), manifest, before, tick)
     notes = _settle(Path(out))
     return Repair(Path(out), before, parts, Manifest.load(Path(out)), notes)
 
@@ -153,7 +140,7 @@ def _expected(store: Path, manifest: Manifest, part: int) -> int | None:
     return None if pictures is None else int(pictures) - sum(sizes.values())
 
 
-def _replace(store: Path, manifest: Manifest, part: int, before: Report) -> PartRepair:
+def _replace(store: Path, manifest: Manifest, part: int, before: Report, tick: Tick) -> PartRepair:
     """Write one part anew and put it in the place of the old one."""
     place, expected = part_folder(store, part, manifest.parts), _expected(store, manifest, part)
     if not place.is_dir():
@@ -163,7 +150,7 @@ def _replace(store: Path, manifest: Manifest, part: int, before: Report) -> Part
     with disk.room(store), disk.Lock(place / ".lock", f"part {part} of {manifest.parts} of {store}"):
         facts = (manifest.backend, manifest.schema, manifest.provenance, manifest.labels)
         create_store(scratch, *facts, parts=manifest.parts)
-        done = _rewrite(place, scratch, manifest, part, expected, _twice(before, place))
+        done = rewrite(place, scratch, manifest, part, expected, _twice(before, place), tick)
         aside = free_name(place)
         _reopen(store)
         swap(part_folder(scratch, part, manifest.parts), place, aside)
@@ -177,47 +164,7 @@ def _twice(report: Report, place: Path) -> set[str]:
     return {str(one.key) for one in report.problems if one.again and one.path.parent == place} - broken
 
 
-def _rewrite(
-    old: Path, target: Path, manifest: Manifest, part: int, expected: int | None, twice: Container[str] = ()
-) -> PartRepair:
-    """The sound records of the folder ``old`` as a part of the store ``target``."""
-    salvage = Salvage(old, manifest.backend, manifest.schema)
-    about = {**(salvage.manifest.about if salvage.manifest else {}), "repaired": _now()}
-    names, kept_names, dropped = salvage.names(), set(), 0
-    with open_part(target, part, about=about) as writer:
-        for key, stored in salvage.records():
-            name = names.get(key, text(key))
-            if name in twice:
-                dropped += 1
-                continue
-            kept_names.add(name)
-            if not writer.finished and name not in writer.done:
-                writer.put_stored(name, stored)
-        lost = {names.get(key, text(key)): why for key, why in salvage.lost.items()}
-        refused = [one for one in _refusals(salvage, lost) if one.key not in kept_names]
-        _refuse(writer, refused)
-        missing = None if expected is None else expected - dropped - len(kept_names) - len(refused)
-        if missing == 0:
-            writer.finish()
-    state: State = "rewritten" if missing == 0 else "left open"
-    return PartRepair(part, state, len(kept_names), lost, salvage.unnamed if missing is None else max(0, missing))
-
-
-def _refusals(salvage: Salvage, lost: Mapping[str, str]) -> list[Refusal]:
-    """The ledger of the part, and the lost records."""
-    added = (Refusal(key, 0, "", REASON, why) for key, why in lost.items())
-    return list({one.key: one for one in (*salvage.refusals(), *added)}.values())
-
-
-def _refuse(writer: PartWriter, refusals: list[Refusal]) -> None:
-    if writer.finished is None:
-        for one in refusals:
-            if one.key not in writer.done:
-                writer.refuse(*one)
-        writer.commit()
-
-
-def _into(store: Path, out: Path, manifest: Manifest, before: Report) -> list[PartRepair]:
+def _into(store: Path, out: Path, manifest: Manifest, before: Report, tick: Tick) -> list[PartRepair]:
     """The repaired store as a new one; sound parts are copied as they are."""
     mine = json.dumps({"of": identity(manifest), "sound": asdict(before.totals)}, sort_keys=True).encode()
     mark = out / _MARK
@@ -235,10 +182,10 @@ def _into(store: Path, out: Path, manifest: Manifest, before: Report) -> list[Pa
         if not old.is_dir():
             done.append(PartRepair(part, "missing", unnamed=_expected(store, manifest, part) or 0))
         elif part in damaged or PartManifest.load(old) is None:
-            one = _rewrite(old, out, manifest, part, _expected(store, manifest, part), _twice(before, old))
+            one = rewrite(old, out, manifest, part, _expected(store, manifest, part), _twice(before, old), tick)
             done += [one] if part in damaged else []
         else:
-            copy_part(old, out, part, manifest.parts)
+            copy_part(old, out, part, manifest.parts, tick=tick)
     return done
 
 
@@ -267,7 +214,3 @@ def _settle(store: Path) -> list[str]:
 
 def _scratch(store: Path) -> Path:
     return store / ".repair"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

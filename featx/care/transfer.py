@@ -60,10 +60,14 @@ class Moved:
         self._tick(count)
 
 
-def parallel(jobs: int, moved: Moved, tasks: Sequence[Callable[[], None]]) -> None:
-    """Run all; the first error, or Ctrl-C, stops the others."""
+def check_jobs(jobs: int) -> None:
+    """Raise UsageError for a number of files at a time that cannot be."""
     if jobs < 1:
         raise UsageError(f"{jobs} files at a time cannot be copied", "give --jobs a whole number of 1 or more")
+
+
+def parallel(jobs: int, moved: Moved, tasks: Sequence[Callable[[], None]]) -> None:
+    """Run all; the first error, or Ctrl-C, stops the others."""
     with ThreadPoolExecutor(jobs) as pool:
         running: list[Future[None]] = [pool.submit(task) for task in tasks]
         try:

@@ -20,7 +20,9 @@ class Bar:
 
     def begin(self, total: int | None, done: int = 0) -> None:
         """Show the bar: of so much (None: nobody knows; 0: there is nothing to show), of which an earlier run did
-        ``done``."""
+        ``done``. The one before is through."""
+        self.fill()
+        self.close()
         self._progress = Progress(total, done, quiet=self._quiet or total == 0, unit=self._unit)
         self._left = None if total is None else total - done
 

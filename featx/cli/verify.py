@@ -100,8 +100,7 @@ def repair(options: argparse.Namespace) -> int:
     from featx.care import repair as mend
 
     with bar(options, kept="repaired") as shown:
-        shown.begin(volume(options.store))
-        done = mend(options.store, options.repair or None, tick=shown.tick)
+        done = mend(options.store, options.repair or None, begin=shown.begin, tick=shown.tick)
         shown.fill()
     unnamed = sum(part.unnamed for part in done.parts)
     if options.json:

@@ -21,11 +21,14 @@ GROUP = "featx.formats"  # entry points through which another package adds a for
 FORMATS = {
     "lxmert-tsv": "featx.formats.lxmert_tsv:LxmertTsv",
     "butd-tsv": "featx.formats.butd_tsv:ButdTsv",
+    "oscar-tsv": "featx.formats.oscar_tsv:OscarTsv",
+    "vinvl-tsv": "featx.formats.vinvl_tsv:VinvlTsv",
     "vilbert-lmdb": "featx.formats.vilbert:VilbertLmdb",
     "vilbert-beta-lmdb": "featx.formats.vilbert:VilbertBetaLmdb",
     "volta-lmdb": "featx.formats.volta_lmdb:VoltaLmdb",
     "volta-npy-lmdb": "featx.formats.volta_lmdb:VoltaNpyLmdb",
     "mmf-lmdb": "featx.formats.mmf_lmdb:MmfLmdb",
+    "bua-npz": "featx.formats.bua_npz:BuaNpz",
     "uniter-lmdb": "featx.formats.uniter_lmdb:UniterLmdb",
     "uniter-npz": "featx.formats.uniter_npz:UniterNpz",
     "volta-hdf5": "featx.formats.volta_hdf5:VoltaHdf5",
@@ -34,6 +37,7 @@ FORMATS = {
     "safetensors": "featx.formats.safetensors:Safetensors",
     "parquet": "featx.formats.parquet:Parquet",
     "arrow": "featx.formats.arrow:Arrow",
+    "hf-frcnn-arrow": "featx.formats.hf_frcnn_arrow:HfFrcnnArrow",
     "webdataset": "featx.formats.webdataset:WebDataset",
 }
 

@@ -53,24 +53,30 @@ def schema_of(description: Description) -> Any:
     fields = [pa.field("key", pa.string()), *(pa.field(name, pa.int64()) for name in PLAIN[1:])]
     told: dict[str, Any] = {field.name: {"dtype": str(field.type), "_type": "Value"} for field in fields}
     for field in schema.fields:
-        made, told[field.name] = _column_field(pa, field, schema.rows)
+        shape = [schema.rows, *field.shape] if field.per == "region" else field.shape
+        made, told[field.name] = array_field(field.name, shape, field.memory_dtype)
         fields.append(made)
-    features = json.dumps({"info": {"features": told}})
-    return pa.schema(fields, {"huggingface": features, NAME: description.dump()})
+    return pa.schema(fields, {"huggingface": features_of(told), NAME: description.dump()})
 
 
 def batches(records: Records, schema: Any) -> Iterator[Any]:
     """Record batches of a few megabytes."""
+    for pictures in grouped(records):
+        yield _batch(pictures, records.schema, schema)
+
+
+def grouped(records: Records) -> Iterator[list[tuple[str, Record]]]:
+    """Keys and records, as many at a time as make a batch."""
     waiting: list[tuple[str, Record]] = []
     size = 0
     for key, record in records:
         waiting.append((key, record))
         size += sum(record.array(name).nbytes for name in record.names())
         if size >= _GROUP or len(waiting) >= _MOST:
-            yield _batch(waiting, records.schema, schema)
+            yield waiting
             waiting, size = [], 0
     if waiting:
-        yield _batch(waiting, records.schema, schema)
+        yield waiting
 
 
 def value(column: Any, row: int) -> Any:
@@ -113,57 +119,65 @@ def _null(shape: Sequence[int]) -> None:
         raise ValueError("a number of it is missing")
 
 
-def _column_field(pa: Any, field: Field, rows: int | None) -> tuple[Any, dict[str, Any]]:
-    """The field of Arrow, and what ``datasets`` calls it."""
-    shape = [rows, *field.shape] if field.per == "region" else list(field.shape)
+def array_field(name: str, shape: Sequence[int | None], dtype: np.dtype[Any]) -> tuple[Any, dict[str, Any]]:
+    """The field of arrays of ``shape`` (None, in front only: it varies), and what ``datasets`` calls it.
+
+    Raises UsageError for more than five dimensions.
+    """
+    pa = pyarrow()
     if len(shape) > _DEEPEST:
-        raise UsageError(f"{field.name} has {len(shape)} dimensions, a table holds {_DEEPEST}", "export another format")
-    dtype = str(field.memory_dtype)
-    kind, metadata = pa.from_numpy_dtype(field.memory_dtype), None
+        raise UsageError(f"{name} has {len(shape)} dimensions, a table holds {_DEEPEST}", "export another format")
+    kind, metadata = pa.from_numpy_dtype(dtype), None
     for _ in shape:
         kind = pa.list_(kind)
-    told: dict[str, Any] = {"dtype": dtype, "_type": "Value"}
+    told: dict[str, Any] = {"dtype": str(dtype), "_type": "Value"}
     if len(shape) == 1:
         told = {"feature": told, "_type": "Sequence"}
     elif shape:
-        told = {"shape": shape, "dtype": dtype, "_type": f"Array{len(shape)}D"}
-        name, facts = _EXTENSION.format(len(shape)), json.dumps([shape, dtype])
-        metadata = {"ARROW:extension:name": name, "ARROW:extension:metadata": facts}
-    return pa.field(field.name, kind, metadata=metadata), told
+        told = {"shape": list(shape), "dtype": str(dtype), "_type": f"Array{len(shape)}D"}
+        facts = json.dumps([list(shape), str(dtype)])
+        metadata = {"ARROW:extension:name": _EXTENSION.format(len(shape)), "ARROW:extension:metadata": facts}
+    return pa.field(name, kind, metadata=metadata), told
+
+
+def features_of(told: Mapping[str, Any]) -> str:
+    """The entry ``huggingface`` of the metadata: what ``datasets`` calls each column."""
+    return json.dumps({"info": {"features": told}})
 
 
 def _batch(pictures: Sequence[tuple[str, Record]], schema: Schema, columns: Any) -> Any:
     pa, records = pyarrow(), [record for _, record in pictures]
     plain = ([record.size[0] for record in records], [record.size[1] for record in records], list(map(len, records)))
     arrays = [_text(pa, [key.encode() for key, _ in pictures])]
-    arrays += [_numbers(pa, np.array(numbers, np.int64)) for numbers in plain]
+    arrays += [numbers(pa, np.array(column, np.int64)) for column in plain]
     arrays += [_column(pa, [record.array(field.name) for record in records], field) for field in schema.fields]
-    return pa.record_batch([_typed(array, field) for array, field in zip(arrays, columns, strict=True)], columns)
+    return pa.record_batch([typed(array, field) for array, field in zip(arrays, columns, strict=True)], columns)
 
 
-def _typed(array: Any, field: Any) -> Any:
+def typed(array: Any, field: Any) -> Any:
     """The array as the type of its column, which is an extension once ``datasets`` was imported."""
     return array if array.type == field.type else field.type.wrap_array(array)
 
 
 def _column(pa: Any, arrays: Sequence[Array], field: Field) -> Any:
     """Lists of lists over the numbers of all records, which are copied once."""
-    made = _numbers(pa, np.concatenate([array.reshape(-1) for array in arrays]).astype(field.memory_dtype, copy=False))
+    made = numbers(pa, np.concatenate([array.reshape(-1) for array in arrays]).astype(field.memory_dtype, copy=False))
     outer = sum(map(len, arrays)) if field.per == "region" else len(arrays)
     for depth in range(len(field.shape), 0, -1):
         count, extent = outer * prod(field.shape[: depth - 1]), field.shape[depth - 1]
-        made = _lists(pa, np.arange(count + 1, dtype=np.int32) * np.int32(extent), made)
+        made = lists(pa, np.arange(count + 1, dtype=np.int32) * np.int32(extent), made)
     if field.per == "region":
-        made = _lists(pa, np.cumsum([0, *map(len, arrays)], dtype=np.int32), made)
+        made = lists(pa, np.cumsum([0, *map(len, arrays)], dtype=np.int32), made)
     return made
 
 
 # ``pa.array`` and ``to_numpy`` would do the same, but import pandas where it is installed, which takes 40 MB.
-def _numbers(pa: Any, array: Array) -> Any:
+def numbers(pa: Any, array: Array) -> Any:
+    """An array of numbers over those of a contiguous array."""
     return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), [None, pa.py_buffer(array)])
 
 
-def _lists(pa: Any, ends: Array, made: Any) -> Any:
+def lists(pa: Any, ends: Array, made: Any) -> Any:
     """Lists of what is in ``made``, list n from ``ends[n]`` to ``ends[n + 1]``."""
     kind = pa.list_(made.type)
     return pa.Array.from_buffers(kind, len(ends) - 1, [None, pa.py_buffer(ends)], children=[made])

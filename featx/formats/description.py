@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from featx.codec import store_key
 from featx.errors import FeatxError
@@ -90,7 +90,7 @@ class Description:
 class Described(Format):
     """A format whose files carry a :class:`Description` when featx wrote them, and are read without one, too."""
 
-    losses = LOSSES
+    losses: ClassVar[tuple[str, ...]] = LOSSES
     takes = frozenset({"key", "sizes", "background"})
 
     @abstractmethod

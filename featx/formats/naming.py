@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,16 @@ def key_of(name: str, options: Options) -> str:
 class Sizes:
     """Sizes (height, width) by key, from the file ``options.sizes``; none without one. Raises UsageError.
 
-    The file is JSON ``{key: [height, width]}``, the annotations of COCO, or lines ``key,height,width``.
+    The file is JSON ``{key: [height, width]}``, the annotations of COCO, lines ``key,height,width``, or Oscar's hw.tsv.
     """
+
+    @classmethod
+    def of(cls, options: Options) -> Sizes:
+        """Those of ``options``, read once for all pictures."""
+        with suppress(OSError):
+            state = Path(options.sizes).stat()
+            return _told(options.sizes, state.st_mtime_ns, state.st_size)
+        return cls(options)
 
     def __init__(self, options: Options) -> None:
         self._known: dict[str, tuple[int, int]] = {}
@@ -68,6 +78,24 @@ def _from_json(found: Any) -> dict[str, tuple[int, int]]:
     return {str(key): (int(height), int(width)) for key, (height, width) in found.items()}
 
 
+@lru_cache(maxsize=1)
+def _told(path: str, changed: int, size: int) -> Sizes:
+    return Sizes(Options(sizes=path))
+
+
 def _from_lines(text: str) -> dict[str, tuple[int, int]]:
+    if "\t" in text.split("\n", 1)[0]:
+        return dict(map(_from_oscar, text.splitlines()))
     rows = (line.rsplit(",", 2) for line in text.splitlines() if line.strip())
     return {key: (int(height), int(width)) for key, height, width in rows}
+
+
+def _from_oscar(line: str) -> tuple[str, tuple[int, int]]:
+    """A line of hw.tsv: the key and JSON ``[{"height": h, "width": w}]``, or the two numbers."""
+    key, _, told = line.partition("\t")
+    if told.lstrip()[:1] not in ("[", "{"):
+        height, width = told.split()
+        return key, (int(height), int(width))
+    found = json.loads(told)
+    one = found[0] if isinstance(found, list) else found
+    return key, (int(one["height"]), int(one["width"]))

@@ -98,6 +98,11 @@ def record_of(values: Mapping[str, Any], size: tuple[int, int] | None = None, ba
     return Record(matrix[:rows], boxes, (height, width), extra=extra)
 
 
+def written(array: Array) -> bool:
+    """Whether an array holds anything but zeros, whatever its bytes are as numbers."""
+    return bool(np.frombuffer(array.tobytes(), np.uint8).any())
+
+
 def check_inside(boxes: Array, height: int, width: int) -> None:
     """Raise ValueError for boxes that leave the picture and would not, were its sides changed for one another."""
     far = boxes.max(0) if len(boxes) else np.zeros(4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from featx.errors import FeatxError, UsageError
 from featx.formats.arrow_columns import PLAIN, faults, metadata_of, shaped, value
@@ -24,7 +24,9 @@ _KNOWN = {
 
 
 class Table(Described):
-    """A format of columns. Tables of others are read by the names of their columns: a key, features, boxes, sizes."""
+    """A format of columns. Tables of others are read by the names of their columns; ``needs`` says which there are."""
+
+    needs: ClassVar[str] = "a key, features, boxes, height and width are needed: name the columns so"
 
     def columns(self, names: Sequence[str], told: Description | None) -> list[str]:
         """Those of the columns ``names`` that are read; pictures, say, are not."""
@@ -40,7 +42,7 @@ class Table(Described):
         if not self.fits(schema.names):
             raise UsageError(
                 f"{path} has the columns {', '.join(schema.names):.300}",
-                "a key, features, boxes, height and width are needed: name the columns so",
+                self.needs,
             )
         text = metadata_of(schema).get(NAME.encode())
         try:

@@ -7,10 +7,11 @@ nor believed: rows end where their lines do.
 from __future__ import annotations
 
 import base64
+import json
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -44,6 +45,9 @@ class TsvFormat(Format):
     def line(self, key: str, record: Record, records: Records) -> bytes:
         """The row of a record, with its end. Raises UsageError for what the format cannot hold."""
 
+    def need(self, path: Path, options: Options) -> None:
+        """Raise UsageError when an option is missing that every row needs."""
+
     def check(self, records: Records) -> None:
         """Raise UsageError, before anything is written, for records that the format cannot hold."""
 
@@ -51,6 +55,7 @@ class TsvFormat(Format):
         return Survey(None, file_facts(path))
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
+        self.need(path, options)
         for number, offset, line in rows(path, start):
             yield self._item(number, f"byte {offset}", line, options)
 
@@ -115,6 +120,14 @@ def array(column: bytes, dtype: str, *shape: int) -> Array:
 def coded(values: Array, dtype: str = "<f4") -> bytes:
     """An array as base64."""
     return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes())
+
+
+def parsed(column: bytes) -> Any:
+    """What a column of JSON says. Raises ValueError."""
+    try:
+        return json.loads(column)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
 
 
 def is_coded(column: bytes, size: int) -> bool:

@@ -22,7 +22,7 @@ from featx.formats.identity import file_facts
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.records import Records
-from featx.formats.regions import record_of
+from featx.formats.regions import record_of, written
 from featx.formats.volta_lmdb import FIELDS, volta_fields
 
 _ARRAYS = ("features", "boxes", *FIELDS, "img_w", "img_h")
@@ -144,7 +144,7 @@ def _item(source: Hdf5Source, number: int, picture: Link, options: Options, size
         there = {link.name for link in members}
         values = {one: source.rows(source.array(f"/{name}", one)) for one in _ARRAYS if one in there}
         regions = [values[one] for one in ("boxes", "features") if one in values and values[one].size]
-        if regions and not any(array.any() for array in regions):
+        if regions and not any(map(written, regions)):
             raise ValueError("its boxes and features are zeros: the run that made the file did not come to them")
         with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
             return Item(number, place, key, record_of(values, sizes.find(key), options.background))

@@ -27,6 +27,7 @@ from featx.formats.options import Options
 from featx.formats.pickle_write import dumps
 from featx.formats.pickles import PickleRefused, loads, need_trust
 from featx.formats.records import Records
+from featx.formats.regions import written
 from featx.record import Record
 from featx.schema import Array
 from featx.store import disk
@@ -126,7 +127,7 @@ class _VqaHdf5(Format):
             if not self.adaptive:
                 arrays = {name: array[0] for name, array in arrays.items()}
             empty = self.adaptive and first == last > 0
-            if not empty and not any(array.any() for array in arrays.values()):
+            if not empty and not any(map(written, arrays.values())):
                 raise ValueError("its rows are zeros: the run that made the file did not come to it")
             if len(names) != 1:
                 raise ValueError(f"row {number} belongs to {len(names)} ids {names[:3]}, expected one")

@@ -15,7 +15,7 @@ from featx.store import hdf5_pages as pages
 
 # What driver5() of lookup3.c (Bob Jenkins, May 2006, public domain) prints for hashlittle with the initial value 0.
 VECTORS = {b"": 0xDEADBEEF, b"Four score and seven years ago": 0x17770551}
-COUNTS = [1, 3, 63, 64, 65, 127, 128, 1023, 1024, 1025, 5000]
+COUNTS = [1, 3, 31, 32, 33, 63, 64, 65, 128, 129, 1023, 1024, 1025, 5000]
 DTYPES = ["<f2", "<f4", "<u2", "<i4", "<i8", "u1", "<u4", "<u8"]
 
 

@@ -238,10 +238,11 @@ class Shard(ABC):
 
 
 class Sealed(NamedTuple):
-    """What became of an open part: the hash of each file by name, and the (key, checksum) of every record."""
+    """What became of an open part: the hash of each file by name, the (key, checksum) of every record, and readers."""
 
     hashes: Mapping[str, str]
     checksums: Iterable[tuple[bytes, int]]
+    shards: Sequence[Shard]
 
 
 class Log(ABC):

@@ -16,7 +16,7 @@ from featx.schema import Array
 
 UNDEFINED = 2**64 - 1
 SUPERBLOCK_SIZE = 48
-PAGE_BITS = 6  # 2**6 entries of a fixed array have a checksum together
+PAGE_BITS = 5  # 2**5 entries of a fixed array have a checksum together: many short pages are hashed side by side
 _PAGE = 1 << PAGE_BITS
 _UNFILTERED = 0  # client of a fixed array: chunks without filters
 _FIXED_ARRAY = 3  # type of a chunk index

@@ -97,7 +97,8 @@ class Hdf5Log(Log):
             self._seal(self._log)
         disk.remove(self.folder / log.FILE)
         hashes = {shard.path.name: self._hashes.get(shard.path.name) or _hash(shard) for shard in self._sealed}
-        return Sealed(hashes, chain.from_iterable(shard.checksums() for shard in self._sealed))
+        shards, self._sealed = self._sealed, []
+        return Sealed(hashes, chain.from_iterable(shard.checksums() for shard in shards), shards)
 
     def close(self) -> None:
         for shard in self._sealed:

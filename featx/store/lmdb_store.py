@@ -42,7 +42,7 @@ def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
 
 def open_log(folder: Path, schema: Schema) -> LmdbLog:
     """The part for appending."""
-    return LmdbLog(folder)
+    return LmdbLog(folder, schema)
 
 
 def structure(folder: Path, schema: Schema) -> Iterator[tuple[Path, str]]:
@@ -61,8 +61,8 @@ def structure(folder: Path, schema: Schema) -> Iterator[tuple[Path, str]]:
 class LmdbLog(Log):
     """Appends groups to ``records.log``, and makes an LMDB file of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self.path, self._schema = folder / FILE, schema
         if self.path.exists():
             _unseal(self.path, folder / log.FILE)
         self._log: RecordLog | None = RecordLog(folder / log.FILE)
@@ -87,7 +87,7 @@ class LmdbLog(Log):
         metas = meta_pages(free, main, opened.index.end + len(tree) // PAGE - 1)
         hashed = opened.seal(self.path, metas, [tree])
         self._log = None
-        return Sealed({FILE: hashed}, checksums)
+        return Sealed({FILE: hashed}, checksums, [SealedShard(self.path, self._schema)])
 
     def close(self) -> None:
         self._log = None

@@ -206,7 +206,7 @@ class PartWriter:
         ledger, aliases = self.folder / "ledger.jsonl", read_lines(self.folder / "aliases.jsonl")
         sealed = self._writable.seal()
         self._log = None
-        self._shards = backend(self.manifest.backend).open_shards(self.folder, self.schema, sealed=True)
+        self._shards = list(sealed.shards)
         files = [*(self.folder / name for name in sealed.hashes), *([ledger] if ledger.exists() else [])]
         names = {store_key(row["key"]): row["key"] for row in aliases}
         return PartManifest(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, ClassVar
 
 import fsspec
@@ -13,6 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from featx.care import pull, push
+from featx.care.transfer import Moved, parallel
 from featx.cli import main
 from featx.errors import MissingDependency, StoreDamaged, StoreError, UsageError
 from featx.store import create_store, open_part, open_store, verify
@@ -135,9 +138,9 @@ def test_a_copy_that_is_not_whole_is_no_store(store: Path, tmp_path: Path, flaky
 
 def test_failures_now_and_then_and_short_answers_do_no_harm(store: Path, tmp_path: Path, flaky: type[Flaky]) -> None:
     flaky.faults["open"] = [None, OSError("reset"), 10, None, OSError("reset"), OSError("reset")] * 2
-    push(store, "flaky://there", pause=0)
+    push(store, "flaky://there", jobs=1, pause=0)
     flaky.faults["range"] = [OSError("time-out"), 1000, 0, None, 7] * 4
-    assert pull("flaky://there", tmp_path / "back", pause=0).complete
+    assert pull("flaky://there", tmp_path / "back", jobs=1, pause=0).complete
     assert files(tmp_path / "back") == files(store)
     assert verify(tmp_path / "back").ok
 
@@ -323,6 +326,26 @@ def test_what_may_not_be_read_is_told_at_once(store: Path, tmp_path: Path, flaky
     flaky.faults["range"] = [PermissionError("Forbidden"), *[OSError("never reached")] * 50]
     with pytest.raises(StoreError, match="may not be used: Forbidden"):
         pull("flaky://there", tmp_path / "back", jobs=1, pause=0)
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_the_error_that_stopped_a_copy_is_told_and_nothing_is_begun_after_it(jobs: int) -> None:
+    begun: list[int] = []
+    moved = Moved(lambda count: None)
+    failed = Event()
+
+    def task(number: int) -> None:
+        begun.append(number)
+        if number == 3:
+            failed.set()
+            raise StoreError("the third is missing")
+        assert number < 3 or failed.wait(10)
+        while number > 3 or (jobs > 1 and number > 0):  # under way until somebody stops them
+            moved.travelled(1)
+
+    with pytest.raises(StoreError, match="the third is missing"):
+        parallel(jobs, moved, [partial(task, number) for number in range(4 if jobs > 1 else 50)])
+    assert sorted(begun) == [0, 1, 2, 3]
 
 
 def test_the_commands_copy_there_and_back(

@@ -199,7 +199,7 @@ def test_verify_finds_a_flipped_bit_and_exits_with_4(store: Path, tmp_path: Path
         (["get", "{store}", "a", "-o", "{photos}/a.png/a.npz"], 2, "no folder"),
         (["convert", "{store}", "{out}/s.tsv"], 2, "no folder"),
         (["convert", "/nowhere.tsv", "{out}"], 2, "/nowhere.tsv"),
-        (["convert", "{store}", "{out}"], 2, "--to names one: lxmert-tsv, vilbert-lmdb"),
+        (["convert", "{store}", "{out}"], 2, "--to names one: lxmert-tsv, butd-tsv"),
         (["convert", "{store}", "{out}", "--to", "tsv"], 2, "there is no format 'tsv'"),
         (["convert", "{out}", "b", "--from", "lxmert-tsv"], 2, "does not exist"),
         (["convert", "{photos}", "{out}"], 2, "has the structure of no format"),

@@ -96,7 +96,7 @@ def test_a_row_that_is_not_what_the_others_are_is_told_and_the_others_are_kept(t
     broken = [
         {"image_id": [None, 7]}, {"features": [[[1, 2, 3], [1, 2]], [[1, 2, 3]]]}, {"boxes": [None, BOXES[:1]]},
         {"boxes": [[[1, 2, 3, None]], BOXES[:1]]}, {"image_w": [None, 51]}, {"boxes": [BOXES[:1], BOXES[:1]]},
-        {"image_id": ["a\nb", "7"]},
+        {"image_id": ["a\nb", "7"]}, {"image_w": [1e300, 51]}, {"objects_id": [[1e300, 1], [9]]},
     ]  # fmt: skip
     for change in broken:
         first, second = read(FORM, stream(tmp_path / "x.arrow", table(**change)))
@@ -245,3 +245,17 @@ def test_no_damage_ends_in_anything_but_a_clear_error(small: bytes, damage: Any)
         path = Path(folder) / "x.arrow"
         path.write_bytes(damaged(small, damage))
         use(FORM, path)
+
+
+def test_of_a_folder_of_streams_one_that_is_broken_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    stream(folder / "data-00002-of-00003.arrow", table())
+    stream(folder / "data-00000-of-00003.arrow", table(image_id=[8, 9]))
+    (folder / "data-00001-of-00003.arrow").write_bytes(b"")
+    (folder / "state.json").write_text("{}")
+    items = read(FORM, folder)
+    assert [item.key for item in items] == ["8", "9", "", "42", "7"]
+    assert (items[2].place, items[2].record) == ("file data-00001-of-00003.arrow", None)
+    assert read(FORM, folder, start=3) == items[3:]
+    assert FORM.survey(folder, Options()).total == 5

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from featx.errors import UsageError
 from featx.formats import Item, Options, Records, detect, get
@@ -18,6 +19,7 @@ from featx.formats.importer import import_items
 from featx.schema import Array
 from featx.store import StoreReader, open_store
 from tests.foreign import import_tsv
+from tests.lossless import damaged, damages
 
 FORM = get("butd-tsv")
 COLUMNS = ["image_id", "image_w", "image_h", "num_boxes", "boxes", "features"]
@@ -105,6 +107,8 @@ BAD = {
         tsv(row(2, image_h=120, image_w=90, boxes=coded(np.float32([[0, 0, 119, 80]] * 3)))), "height and width are"
     ),
     "a height that is none": (tsv(row(2, image_h="tall")), "tall"),
+    "a height of 400 digits": (tsv(row(2, image_h="9" * 400)), "image_h is b'999"),
+    "as many boxes as 400 digits say": (tsv(row(2, num_boxes="9" * 400)), "num_boxes is b'999"),
 }  # fmt: skip
 
 
@@ -117,6 +121,17 @@ def test_a_bad_row_is_told_with_its_byte_and_the_rest_is_kept(tmp_path: Path, na
     assert [item.record is not None for item in items] == [True, False, *([True] if last else [])]
     assert said in items[1].problem
     assert items[1].place == f"byte {len(tsv(row(1)))}"
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=damages())
+def test_no_damage_does_anything_but_problems(tmp_path: Path, damage: Any) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_bytes(damaged(tsv(row(1), row(2, 0), row(3)), damage))
+    detect(path)
+    items = read(path)
+    assert all((item.record is None) == bool(item.problem) for item in items)
+    assert [item.number for item in items] == list(range(len(items)))
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,8 @@ BAD = {
     "fewer than no boxes": (change("num_boxes", -1), "-1 boxes"),
     "no boxes and yet features": (change("num_boxes", 0), "0 boxes"),
     "a number that is none": (change("img_h", "tall"), "tall"),
+    "a width of 400 digits": (change("img_w", "9" * 400), "img_w is b'999"),
+    "boxes of 400 digits": (change("num_boxes", "9" * 400), ""),
     "an id beyond int32": (change("objects_id", coded(np.full(3, 2**40))), "int32"),
     "an empty id": (change("img_id", ""), "empty key"),
     "not utf-8": (lambda lines: [lines[0], lines[1].replace(b"bad", b"\xff\xfe"), *lines[2:]], "utf-8"),

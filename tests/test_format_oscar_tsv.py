@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from featx.errors import UsageError
 from featx.formats import Item, Options, Records, detect, get
@@ -18,6 +19,7 @@ from featx.formats.importer import import_items
 from featx.schema import Array
 from featx.store import StoreReader, open_store
 from tests.foreign import import_tsv
+from tests.lossless import damaged, damages
 
 OSCAR, VINVL = get("oscar-tsv"), get("vinvl-tsv")
 HEIGHT, WIDTH, DIM = 90, 120, 5
@@ -158,7 +160,9 @@ BAD_VINVL = {
     "a feature of no floats": (prediction("b", 2, feature="AAAA"), "feature"),
     "an infinite side": (prediction("b", 2, rect=[0, 0, 1e300, 4]), "expected a number"),
     "a class without a name": (prediction("b", 2, **{"class": "cow"}), "the class 'cow' is not in the list"),
+    "a class of no letters": (prediction("b", 2, **{"class": ""}), "the class '' is not in the list"),
     "an attribute without a score": (prediction("b", 2, attr_scores=[1.0]), "not a score for each"),
+    "a score beyond all floats": (prediction("b", 2, conf=10**400), "expected a number"),
     "boxes outside": (prediction("b", 2, rect=[0, 0, 9000, 40]), "leaves the"),
 }
 LABELS = {"objects": ["dog", "cat"], "attributes": ["red", "big", "old"]}
@@ -274,6 +278,74 @@ def test_an_index_counts_bytes_not_characters(tmp_path: Path, sizes: Options) ->
     content = (tmp_path / "features.tsv").read_bytes()
     assert [content[start:].split(b"\t")[0].decode() for start in starts] == ["né", "a", "b"]
     assert json.loads((tmp_path / "imageid2idx.json").read_text()) == {"né": 0, "a": 1, "b": 2}
+
+
+def character_index(text: str) -> str:
+    """As tsv_writer of scene_graph_benchmark makes it: characters, not bytes."""
+    places, place = [], 0
+    for line in text.splitlines(keepends=True):
+        places.append(place)
+        place += len(line)
+    return "".join(f"{place}\n" for place in places)
+
+
+WRONG = {
+    "characters": (character_index, 2, "says {1} of the row that begins at byte {2}"),
+    "too short": (lambda text: "0\n", 1, "says nothing of the row"),
+    "of a longer file": (lambda text: byte_index(text) + "99\n100\n", 3, "lists 2 more rows"),
+    "no numbers": (lambda text: "\x1b[2J" + "9" * 1000, 0, r"says b'\x1b[2J99"),
+}
+
+
+def byte_index(text: str) -> str:
+    lines = text.encode().splitlines(keepends=True)
+    return "".join(f"{sum(map(len, lines[:n]))}\n" for n in range(len(lines)))
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(("form", "write"), [(OSCAR, plain), (VINVL, prediction)])
+def test_a_wrong_index_is_told_and_every_row_is_read(
+    tmp_path: Path, sizes: Options, form: Any, write: Any, name: str
+) -> None:
+    index, place, said = WRONG[name]
+    text = write("a", 1) + write("né", 2) + write("b", 3)
+    path, starts = tmp_path / "x.tsv", [*map(int, byte_index(text).split()), len(text.encode())]
+    path.write_text(text)
+    path.with_suffix(".lineidx").write_text(index(text))
+    *rows, told = read(form, path, sizes)
+    assert [row.key for row in rows if row.record] == ["a", "né", "b"]
+    assert (told.number, told.record, told.place) == (3, None, f"byte {starts[place]}")
+    assert said.format(0, starts[2] - 1, starts[2]) in told.problem
+    assert read(form, path, sizes, 2) == [rows[2], told]
+    path.with_suffix(".lineidx").write_text(byte_index(text))
+    assert read(form, path, sizes) == rows
+    import_items(form, path, tmp_path / "s", sizes)
+
+
+def test_an_object_without_attributes_has_number_minus_one_and_none_again(tmp_path: Path, sizes: Options) -> None:
+    said = found(1)
+    said["objects"][1].update(attributes=[], attr_scores=[])
+    del said["objects"][2]["attributes"], said["objects"][2]["attr_scores"]
+    (tmp_path / "x.tsv").write_text(f"a\t{json.dumps(said)}\n")
+    import_items(VINVL, tmp_path / "x.tsv", tmp_path / "s", replace(sizes, labels=LABELS))
+    with open_store(tmp_path / "s") as store:
+        assert store["a"].attribute_ids.tolist() == [1, -1, -1]
+        assert store["a"].attribute_confs.tolist() == [0.75, 0, 0]
+        VINVL.write(Records(store), tmp_path / "again.tsv", Options())
+    objects = json.loads((tmp_path / "again.tsv").read_text().split("\t")[1])["objects"]
+    assert [one["attributes"] for one in objects] == [["big"], [], []]
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=damages())
+@pytest.mark.parametrize("write", [plain, captioning, prediction])
+def test_no_damage_does_anything_but_problems(tmp_path: Path, sizes: Options, write: Any, damage: Any) -> None:
+    form, path = (VINVL, tmp_path / "x.tsv") if write is prediction else (OSCAR, tmp_path / "x.tsv")
+    path.write_bytes(damaged((write("a", 1) + write("né", 2, 0) + write("b", 3)).encode(), damage))
+    detect(path)
+    items = read(form, path, replace(sizes, labels=LABELS))
+    assert all((item.record is None) == bool(item.problem) for item in items)
+    assert [item.number for item in items] == list(range(len(items)))
 
 
 def test_a_store_without_names_of_its_classes_is_not_written_as_vinvl(golden: StoreReader, tmp_path: Path) -> None:

@@ -204,3 +204,15 @@ def test_no_damage_ends_in_anything_but_a_clear_error(small: list[bytes], damage
         for data in small:
             path.write_bytes(damaged(data, damage))
             use(FORM, path)
+
+
+def test_of_a_folder_of_files_one_that_is_broken_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    groups(tmp_path / "0.parquet", 1)
+    (tmp_path / "1.parquet").write_bytes((tmp_path / "0.parquet").read_bytes()[:-9])
+    pq.write_table(table(), tmp_path / "2.parquet")
+    items = read(FORM, tmp_path)
+    assert [item.key for item in items] == ["0", "1", "", "42", "7"]
+    assert items[2].place == "file 1.parquet"
+    assert "directory" in items[2].problem
+    assert read(FORM, tmp_path, start=3) == items[3:]
+    assert FORM.survey(tmp_path, Options()).total == 5

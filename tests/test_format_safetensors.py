@@ -102,6 +102,17 @@ def test_bfloat16_and_ids_of_a_foreign_file_are_read_as_what_they_are(tmp_path: 
     assert open_store(tmp_path / "s").schema.fields[0].dtype == "float32"
 
 
+def test_a_number_beyond_float32_is_refused_as_infinity_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    tensors = {**one("a"), **one("b")}
+    tensors["a/features"] = ("F64", np.array([[1e300, 0, 0], [0, 0, 0]]))
+    path.write_bytes(file_of(tensors))
+    totals = import_items(FORM, path, tmp_path / "s")
+    assert (totals.records, totals.refused) == (1, 1)
+    (refusal,) = open_store(tmp_path / "s").failures()
+    assert "infinity" in refusal.message
+
+
 def test_a_file_without_sizes_takes_those_that_are_told(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(file_of({name: tensor for name, tensor in one("k").items() if not name.endswith("size")}))

@@ -281,3 +281,11 @@ def test_no_damage_ends_in_anything_but_a_clear_error(small: list[bytes], damage
         for data in small:
             path.write_bytes(damaged(data, damage))
             use(FORM, path)
+
+
+def test_to_find_out_that_a_file_is_no_tar_only_its_beginning_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    with path.open("wb") as file:
+        file.write(b"text")
+        file.truncate(1 << 40)  # sparse; reading it through would take an hour
+    assert not FORM.detect(path)

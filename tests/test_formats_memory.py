@@ -17,7 +17,7 @@ from featx.store import create_store, open_part
 from tests.test_formats_convert import sizes_of
 
 WRITERS = [name for name in FORMATS if get(name).writes]
-PICTURES, ROWS, DIM = 2000, 36, 512  # 147 MB of float32
+PICTURES, ROWS, DIM = 1000, 36, 1024  # 147 MB of float32
 ALLOWED = 60 << 20  # bytes besides what the process has when all is imported; HDF5 alone keeps up to 32 MB of metadata
 
 # Mapped files are the kernel's to drop; what counts is memory that has no file behind it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -36,12 +36,12 @@ class Moved:
     """How much was done, and how much of that travelled."""
 
     def __init__(self, tick: Tick) -> None:
-        self._tick, self._lock, self._stopped = tick, Lock(), False
+        self._tick, self._lock, self.stopped = tick, Lock(), False
         self.bytes = 0
 
     def stop(self) -> None:
         """Let every copy that is under way end at its next block."""
-        self._stopped = True
+        self.stopped = True
 
     def passed(self, count: int) -> None:
         """So much was there already."""
@@ -53,7 +53,7 @@ class Moved:
 
     def travelled(self, count: int) -> None:
         """So much was copied."""
-        if self._stopped:
+        if self.stopped:
             raise Interrupted("another file of the copy failed", "run the same command again to go on")
         with self._lock:
             self.bytes += count
@@ -67,20 +67,27 @@ def check_jobs(jobs: int) -> None:
 
 
 def parallel(jobs: int, moved: Moved, tasks: Sequence[Callable[[], None]]) -> None:
-    """Run all; the first error, or Ctrl-C, stops the others."""
-    with ThreadPoolExecutor(jobs) as pool:
-        running: list[Future[None]] = [pool.submit(task) for task in tasks]
+    """Run all; the first error, or Ctrl-C, stops the others and is raised."""
+
+    def run(task: Callable[[], None]) -> None:
+        if moved.stopped:
+            return  # whoever stopped it has an error
         try:
-            done, waiting = wait(running, return_when=FIRST_EXCEPTION)
+            task()
         except BaseException:
             moved.stop()
-            pool.shutdown(cancel_futures=True)
             raise
-        if waiting:
+
+    with ThreadPoolExecutor(jobs) as pool:
+        running: list[Future[None]] = [pool.submit(run, task) for task in tasks]
+        try:
+            wait(running)
+        except BaseException:
             moved.stop()
-            pool.shutdown(cancel_futures=True)
-        for one in done:
-            one.result()
+            raise
+    errors = [error for one in running if (error := one.exception()) is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):  # what stopped them, not that it did
+        raise error
 
 
 def chosen(manifest: Manifest, wanted: Sequence[int] | None, default: Sequence[int]) -> Sequence[int]:

@@ -28,6 +28,8 @@ FORMATS = {
     "volta-lmdb": "featx.formats.volta_lmdb:VoltaLmdb",
     "volta-npy-lmdb": "featx.formats.volta_lmdb:VoltaNpyLmdb",
     "mmf-lmdb": "featx.formats.mmf_lmdb:MmfLmdb",
+    "mmf-npy": "featx.formats.mmf_npy:MmfNpy",
+    "self-critical": "featx.formats.self_critical:SelfCritical",
     "bua-npz": "featx.formats.bua_npz:BuaNpz",
     "uniter-lmdb": "featx.formats.uniter_lmdb:UniterLmdb",
     "uniter-npz": "featx.formats.uniter_npz:UniterNpz",

@@ -48,19 +48,25 @@ class Arrow(Table):
             return False
 
     def survey(self, path: Path, options: Options) -> Survey:
-        total = sum(_span(message) for place in self._files(path) for message in messages(_mapped(place)))
+        total = sum(
+            1 if isinstance(schema, FeatxError) else sum(map(_span, messages(data)))
+            for _, data, schema in self._sources(path)
+        )
         return Survey(total, self.facts(path, shard_facts(path, SUFFIX)))
 
     def describe(self, path: Path) -> Description | None:
-        place = self._files(path)[0]
-        return self.described_by(_schema(_mapped(place), place), path)
+        found = next((schema for _, _, schema in self._sources(path) if not isinstance(schema, FeatxError)), None)
+        return None if found is None else self.described_by(found, path)
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
         sizes, told, number = Sizes(options), self.describe(path), 0
-        for place in self._files(path):
-            prefix, data = f"{place.name}, " if path.is_dir() else "", _mapped(place)
-            schema = _schema(data, place)
-            self.described_by(schema, place)
+        for place, data, schema in self._sources(path):
+            if isinstance(schema, FeatxError):
+                if number >= start:
+                    yield Item(number, f"file {place.name}", "", None, schema.message)
+                number += 1
+                continue
+            prefix = f"{place.name}, " if path.is_dir() else ""
             for message in messages(data):
                 end = number + _span(message)
                 if end > start:
@@ -79,11 +85,23 @@ class Arrow(Table):
                 number += batch.num_rows
         return number
 
-    def _files(self, path: Path) -> list[Path]:
+    def _sources(self, path: Path) -> Iterator[tuple[Path, Any, Any]]:
+        """The files of a source, each with its bytes and its schema; of several, an error in the place of a schema
+        that cannot be read. Raises UsageError.
+        """
         found = members(path, SUFFIX)
-        if not found or not all(map(is_arrow, found)):
+        if not any(map(is_arrow, found)):
             raise UsageError(f"{path} is no Arrow stream or file", "`featx formats` lists what is read")
-        return found
+        for place in found:
+            data = _mapped(place)
+            try:
+                schema = _schema(data, place)
+                self.described_by(schema, place)
+                yield place, data, schema
+            except UsageError as error:
+                if not path.is_dir():
+                    raise
+                yield place, data, error
 
     def _batch(
         self, data: Any, schema: Any, message: Message, number: int, place: str, told: Description | None,
@@ -117,7 +135,7 @@ def is_arrow(path: Path) -> bool:
 def _mapped(path: Path) -> Any:
     """The bytes of a file, which the system drops from memory when it needs it."""
     with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
 
 
 def _span(message: Message) -> int:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from featx.codec import store_key
 from featx.errors import FeatxError
 from featx.formats.base import Format
@@ -119,7 +121,8 @@ class Described(Format):
 
 def undescribed(values: Mapping[str, Any], size: tuple[int, int] | None, count: int | None, background: str) -> Record:
     """The record of a mapping with names of this project or of others. Raises ValueError, as ``regions.record_of``."""
-    found = record_of({NAMES.get(name, name): value for name, value in values.items()}, size, background)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
+        found = record_of({NAMES.get(name, name): value for name, value in values.items()}, size, background)
     return found if count is None else Record(found.features, found.boxes, found.size, max(count, 0), found.extra)
 
 

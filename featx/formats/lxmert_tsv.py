@@ -11,6 +11,7 @@ from pathlib import Path
 
 from featx.formats.options import Options
 from featx.formats.records import Records
+from featx.formats.regions import whole
 from featx.formats.tsv import TsvFormat, array, coded, first_columns, quoted, unquoted
 from featx.record import Record
 from featx.schema import Array
@@ -39,7 +40,8 @@ class LxmertTsv(TsvFormat):
         return unquoted(columns[0])
 
     def record(self, columns: list[bytes], key: str, options: Options) -> Record:
-        height, width, rows = (int(columns[place]) for place in (1, 2, 7))
+        height, width = whole(columns[1], "img_h"), whole(columns[2], "img_w")
+        rows = int(columns[7])
         object_ids, attribute_ids = (_ids(columns[place], rows) for place in (3, 5))
         object_confs, attribute_confs = (array(columns[place], "<f4", rows) for place in (4, 6))
         extra = dict(zip(_EXTRA, (object_ids, object_confs, attribute_ids, attribute_confs), strict=True))

@@ -33,9 +33,13 @@ class MmfLmdb(PickledLmdb):
         records.need("object_ids", what=self.title)
 
     def value(self, key: str, record: Record) -> Mapping[str, Any]:
-        height, width = record.size
-        return {
-            "feature_path": key, "features": record.features.astype("<f4"), "image_height": height,
-            "image_width": width, "num_boxes": len(record), "objects": record.object_ids.astype("<i8"),
-            "cls_prob": scores(record), "bbox": record.boxes.astype("<f4"),
-        }  # fmt: skip
+        return {"feature_path": key, "features": record.features.astype("<f4"), **info_of(record)}
+
+
+def info_of(record: Record) -> dict[str, Any]:
+    """What MMF keeps of a picture besides its features."""
+    height, width = record.size
+    return {
+        "image_height": height, "image_width": width, "num_boxes": len(record),
+        "objects": record.object_ids.astype("<i8"), "cls_prob": scores(record), "bbox": record.boxes.astype("<f4"),
+    }  # fmt: skip

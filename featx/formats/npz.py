@@ -18,6 +18,7 @@ from featx.schema import Array
 
 _SUFFIX = ".npy"
 _TAIL = 22 + 65535  # bytes in which the end of a zip file lies, with the longest comment
+_LEVEL = 1  # of deflate: features come out 4 % longer than by numpy's level 6, in less than half the time
 _DIRECTORY = 1 << 20  # bytes; that of ten arrays has 600
 _FAULTS = (
     zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, NotImplementedError, RuntimeError, OverflowError,
@@ -55,7 +56,7 @@ def pack(values: Mapping[str, Array | bytes]) -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         for name, value in values.items():
             content = value if isinstance(value, bytes) else dump(value)
-            archive.writestr(zipfile.ZipInfo(name + _SUFFIX), content, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name + _SUFFIX), content, zipfile.ZIP_DEFLATED, _LEVEL)
     return out.getvalue()
 
 

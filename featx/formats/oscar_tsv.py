@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from featx.delivery import delivery
-from featx.formats.line_index import index_of, write_index
+from featx.formats.line_index import IndexedTsv
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.formats.regions import whole
-from featx.formats.tsv import TsvFormat, coded, first_columns, parsed
+from featx.formats.tsv import coded, first_columns, parsed
 from featx.record import Record
 from featx.schema import Array
 
@@ -29,7 +29,7 @@ _NEAR = 0.01  # how far the six numbers may be from what they say of one another
 _NUMBERS = "imageid2idx.json"
 
 
-class OscarTsv(TsvFormat):
+class OscarTsv(IndexedTsv):
     """The features that Oscar and VinVL train on."""
 
     name = "oscar-tsv"
@@ -39,7 +39,7 @@ class OscarTsv(TsvFormat):
         "class and attribute ids and confidences are not in the file, nor are sizes",
         "boxes are float32 shares of width and height: pixels come back to seven digits",
         "features are float32; of int8 and bfloat16 that is exact",
-        "reading: .lineidx and imageid2idx.json are not needed and not read",
+        "reading: imageid2idx.json is not read; .lineidx is compared with the rows, and told where it is wrong",
     )
     takes = frozenset({"key", "sizes"})
     boxes = "regressed"
@@ -78,12 +78,12 @@ class OscarTsv(TsvFormat):
         return b"\t".join((key.encode(), b"%d" % len(record), coded(matrix))) + b"\n"
 
     def beside(self, path: Path) -> list[Path]:
-        return [index_of(path), path.with_name(_NUMBERS)]
+        return [*super().beside(path), path.with_name(_NUMBERS)]
 
     def finish(self, records: Records, file: BinaryIO, path: Path) -> None:
         if not file.readable():
             return
-        write_index(file, path)
+        super().finish(records, file, path)
         with delivery(str(path.with_name(_NUMBERS))) as out:
             for number, key in enumerate(records.keys()):
                 out.write(f"{', ' if number else '{'}{json.dumps(key)}: {number}".encode())

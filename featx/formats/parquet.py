@@ -52,16 +52,22 @@ class Parquet(Table):
             return False
 
     def survey(self, path: Path, options: Options) -> Survey:
-        total = sum(_rows(_opened(place)) for place in _files(path))
-        return Survey(total, self.facts(path, shard_facts(path, SUFFIX)))
+        total = sum(1 if isinstance(file, FeatxError) else file.metadata.num_rows for _, file in _sources(path))
+        return Survey(int(total), self.facts(path, shard_facts(path, SUFFIX)))
 
     def describe(self, path: Path) -> Description | None:
-        return self.described_by(_opened(_files(path)[0]).schema_arrow, path)
+        found = next((file for _, file in _sources(path) if not isinstance(file, FeatxError)), None)
+        return self.described_by(found.schema_arrow, path) if found else None
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
         sizes, told, number = Sizes(options), self.describe(path), 0
-        for place in _files(path):
-            prefix, file = f"{place.name}, " if path.is_dir() else "", _opened(place)
+        for place, file in _sources(path):
+            if isinstance(file, FeatxError):
+                if number >= start:
+                    yield Item(number, f"file {place.name}", "", None, file.message)
+                number += 1
+                continue
+            prefix = f"{place.name}, " if path.is_dir() else ""
             self.described_by(file.schema_arrow, place)
             columns = self.columns(file.schema_arrow.names, told)
             for group in range(file.num_row_groups):
@@ -117,11 +123,18 @@ def _batches(file: Any, group: int, columns: list[str], size: int, number: int) 
         pyarrow().default_memory_pool().release_unused()
 
 
-def _files(path: Path) -> list[Path]:
+def _sources(path: Path) -> Iterator[tuple[Path, Any]]:
+    """The files of a source, opened; of several, an error in the place of one that cannot be. Raises UsageError."""
     found = members(path, SUFFIX)
-    if not found or not all(map(_is_parquet, found)):
+    if not any(map(_is_parquet, found)):
         raise UsageError(f"{path} is no Parquet file", "`featx formats` lists what is read")
-    return found
+    for place in found:
+        try:
+            yield place, _opened(place)
+        except UsageError as error:
+            if not path.is_dir():
+                raise
+            yield place, error
 
 
 def _is_parquet(path: Path) -> bool:
@@ -151,7 +164,3 @@ def _opened(path: Path) -> Any:
             "Parquet has it at its end: a file that was cut cannot be read; get it again",
         ) from None
     return file
-
-
-def _rows(file: Any) -> int:
-    return int(file.metadata.num_rows)

@@ -77,6 +77,9 @@ class PictureFolder(Format):
         """Whether an existing file, by its name within the folder, may go when the folder is written anew."""
         return name.endswith(self.ending)
 
+    def need(self, path: Path, options: Options) -> None:
+        """Raise UsageError when an option is missing that every picture needs, besides the sizes of ``sized``."""
+
     def check(self, records: Records) -> None:
         """Raise UsageError for records that the format cannot hold."""
 
@@ -100,6 +103,7 @@ class PictureFolder(Format):
         return False
 
     def survey(self, path: Path, options: Options) -> Survey:
+        self.need(path, options)
         names = _names(self, path)
         step, size, digest = max(len(names) // _SAMPLES, 1), 0, hashlib.sha256()
         for number, name in enumerate(names):
@@ -114,6 +118,7 @@ class PictureFolder(Format):
         return Survey(len(names), {"sha256": digest.hexdigest(), "of": of, "files": len(names), "bytes": size})
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
+        self.need(path, options)
         sizes = Sizes(options)
         if self.sized:
             sizes.must(path)

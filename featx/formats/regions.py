@@ -33,7 +33,7 @@ def whole(value: Any, what: str) -> int:
     """A whole number from an int, a float without fraction, an array of one of these, or digits."""
     if isinstance(value, np.ndarray | np.generic) and value.size == 1:
         value = value.item()
-    if isinstance(value, str | bytes) and value.strip().isdigit():
+    if isinstance(value, str | bytes) and value.strip().isdigit() and len(value.strip()) < 16:
         return int(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1 and abs(value) < 2**53:
         return int(value)

@@ -10,7 +10,7 @@ field of the store; ``KEY/count`` int32 [1] where some of the n rows are padding
 ``format: pt`` and, as JSON text, schema, labels and provenance. The library holds the names of all tensors of a file
 in memory, and the format ends at 100 MB of them, which is some 150,000 pictures. So a name that ends in
 ``.safetensors`` is one file, and any other a folder of files ``features-00001-of-00003.safetensors`` of ``shard_size``
-bytes (4 GB) and 8 MB of names at most, with ``features.safetensors.index.json`` beside them, as transformers has
+bytes (4 GB) and 4 MB of names at most, with ``features.safetensors.index.json`` beside them, as transformers has
 them.
 """
 
@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from sys import intern
 from typing import BinaryIO, NamedTuple
 
 from featx.delivery import delivery
@@ -48,7 +49,7 @@ from featx.record import Record
 
 SUFFIX = ".safetensors"
 _INDEX = f"features{SUFFIX}.index.json"
-_SHARD_DATA, _SHARD_FRONT = 4 << 30, 8 << 20  # bytes of a file of several
+_SHARD_DATA, _SHARD_FRONT = 4 << 30, 4 << 20  # bytes of a file of several
 _NUMBERED = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 _BROKEN = "it is no safetensors file, or one that was cut in its header, without which nothing in it can be found"
 
@@ -158,13 +159,13 @@ def _pictures(path: Path) -> Iterator[_Picture]:
 
 def _of_file(front: Front, file: BinaryIO, size: int, prefix: str) -> Iterator[_Picture]:
     pictures: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for name, tensor in front.tensors.items():
+    while front.tensors:  # there may be a million: they are moved, not copied
+        name, tensor = front.tensors.popitem()
         key, _, field = name.rpartition("/")
         if field != FILLER:
-            pictures[key][field] = tensor
-    begins = {key: min(tensor.begin for tensor in tensors.values()) for key, tensors in pictures.items()}
-    for key in sorted(pictures, key=lambda key: begins[key]):
-        yield _Picture(f"{prefix}byte {begins[key]}", key, pictures[key], file, size)
+            pictures[key][intern(field)] = tensor
+    for key in sorted(pictures, key=lambda key: _begin(pictures[key])):
+        yield _Picture(f"{prefix}byte {_begin(pictures[key])}", key, pictures[key], file, size)
     for place, problem in front.problems:
         yield _Picture(f"{prefix}byte {place}", "", {}, None, size, problem)
     if NAME in front.metadata:
@@ -172,6 +173,10 @@ def _of_file(front: Front, file: BinaryIO, size: int, prefix: str) -> Iterator[_
             Description.load(front.metadata[NAME])
         except ValueError as error:
             yield _Picture(f"{prefix}byte 8", "", {}, None, size, str(error))
+
+
+def _begin(tensors: dict[str, Tensor]) -> int:
+    return min(tensor.begin for tensor in tensors.values())
 
 
 def _absent(files: list[Path]) -> list[str]:
@@ -188,7 +193,7 @@ def _item(number: int, picture: _Picture, told: Description | None, options: Opt
         if picture.file is None:
             raise ValueError(picture.problem)
         if not picture.key:
-            raise ValueError(f"{', '.join(picture.tensors):.200}: of no picture, as their names are not KEY/FIELD")
+            raise ValueError(f"tensors {[*picture.tensors]!r:.200} are of no picture: their names are not KEY/FIELD")
         key = checked_key(picture.key, options)
         return Item(number, picture.place, key, _record(picture, picture.file, told, sizes.find(key), options))
     except (FeatxError, ValueError, OSError) as error:

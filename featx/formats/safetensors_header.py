@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from math import prod
+from sys import intern
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -28,6 +30,7 @@ _DTYPES = {
     "I64": ("<i8", "<i8"), "I32": ("<i4", "<i4"), "I16": ("<i2", "<i4"), "I8": ("i1", "<i4"),
     "U8": ("u1", "u1"), "BOOL": ("u1", "u1"), "U16": ("<u2", "<i4"),
 }  # fmt: skip
+_KEYS = {"dtype", "shape", "data_offsets"}
 _ENTRY = re.compile(
     rb'"((?:[^"\\]|\\.){1,4096}+)"\s*:\s*\{\s*"dtype"\s*:\s*"(\w+)"\s*,\s*"shape"\s*:\s*\[([\d,\s]*)\]\s*,'
     rb'\s*"data_offsets"\s*:\s*\[\s*(\d{1,18})\s*,\s*(\d{1,18})\s*\]\s*\}'
@@ -69,9 +72,10 @@ def read_front(file: BinaryIO, size: int) -> Front:
     text = json_of(file, size)
     start = FRONT + len(text)
     try:
-        told = json.loads(text)
-        metadata = told.pop(METADATA, None) or {}
-        tensors = {name: _tensor(entry, start) for name, entry in told.items()}
+        tensors = json.loads(text, object_pairs_hook=partial(_made, start, {}))
+        metadata = tensors.pop(METADATA, None) or {}
+        if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+            raise ValueError("an entry is no tensor")
         return Front(tensors, {str(name): str(value) for name, value in metadata.items()}, [])
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return _salvaged(text, start)
@@ -92,15 +96,22 @@ def load(file: BinaryIO, name: str, tensor: Tensor, size: int) -> Array:
     if len(data) != length:
         raise ValueError(f"tensor {name!r} cannot be read: the file ends at byte {tensor.begin + len(data)}")
     array: Array = np.frombuffer(data, stored).reshape(tensor.shape)
-    return from_bfloat16(array) if tensor.dtype == "BF16" else array.astype(memory, copy=False)
+    with np.errstate(over="ignore"):  # infinity is told by the record's own check
+        return from_bfloat16(array) if tensor.dtype == "BF16" else array.astype(memory, copy=False)
 
 
-def _tensor(entry: Any, start: int) -> Tensor:
+def _made(start: int, shapes: dict[Any, Any], pairs: list[tuple[str, Any]]) -> Any:
+    """An object of the JSON; a tensor at once, as there may be a million. ``shapes``: those that were met before."""
+    found = dict(pairs)
+    return _tensor(found, start, shapes) if found.keys() == _KEYS else found
+
+
+def _tensor(entry: Mapping[str, Any], start: int, shapes: dict[Any, Any]) -> Tensor:
     """An entry, checked to be of whole numbers that make sense. Raises ValueError, TypeError or LookupError."""
     shape, (begin, end) = tuple(entry["shape"]), entry["data_offsets"]
     if not (all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and begin <= end and len(shape) <= 8):
         raise ValueError("an entry has no sensible shape or place")
-    return Tensor(str(entry["dtype"]), shape, start + begin, start + end)
+    return Tensor(intern(str(entry["dtype"])), shapes.setdefault(shape, shape), start + begin, start + end)
 
 
 def _salvaged(text: bytes, start: int) -> Front:
@@ -116,7 +127,7 @@ def _salvaged(text: bytes, start: int) -> Front:
         try:
             sides = [int(side) for side in shape.split(b",")] if shape.strip() else []
             told = {"dtype": dtype.decode(), "shape": sides, "data_offsets": [int(begin), int(end)]}
-            tensors[str(json.loads(b'"' + name + b'"'))] = _tensor(told, start)
+            tensors[str(json.loads(b'"' + name + b'"'))] = _tensor(told, start, {})
         except ValueError:
             problems.append((FRONT + place, "this entry of the header has no sensible name, shape or place"))
     return Front(tensors, metadata, problems)

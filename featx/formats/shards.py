@@ -38,19 +38,20 @@ def published_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
     What had that name goes: a file, or a folder of nothing but files whose names are ``ours``. Raises UsageError for
     any other folder, before the body.
     """
+    path = path.resolve()  # a link stays one: what it points to is replaced
     if path.is_dir() and (other := next((place for place in path.iterdir() if not ours(place.name)), None)):
         raise UsageError(f"{path} holds {other.name}, which is no part of such a folder", "choose another name")
-    draft = disk.temporary(path.absolute())
+    draft = disk.temporary(path)
     shutil.rmtree(draft, ignore_errors=True)  # what an export that was killed left
     try:
-        with disk.room(path.absolute().parent):
+        with disk.room(path.parent):
             draft.mkdir()
             yield draft
             for place in draft.iterdir():
                 disk.sync(place)
             disk.sync(draft)
             _remove(path)
-            disk.move(draft, path.absolute())
+            disk.move(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

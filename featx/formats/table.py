@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from featx.errors import FeatxError, UsageError
 from featx.formats.arrow_columns import PLAIN, faults, metadata_of, shaped, value
 from featx.formats.base import Item
@@ -65,7 +67,8 @@ class Table(Described):
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from None
             key = self.key(values, options)
-            return Item(number, place, key, self.record(values, sizes.find(key), told, options))
+            with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
+                return Item(number, place, key, self.record(values, sizes.find(key), told, options))
         except FeatxError as error:
             return Item(number, place, key, None, error.message)
         except faults() as error:

@@ -57,7 +57,7 @@ class TsvFormat(Format):
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
         self.need(path, options)
         for number, offset, line in rows(path, start):
-            yield self._item(number, f"byte {offset}", line, options)
+            yield self.item(number, f"byte {offset}", line, options)
 
     def write(self, records: Records, path: Path, options: Options) -> int:
         self.check(records)
@@ -74,7 +74,8 @@ class TsvFormat(Format):
     def finish(self, records: Records, file: BinaryIO, path: Path) -> None:
         """What is to be done when all lines are in the file, before it gets its name."""
 
-    def _item(self, number: int, place: str, line: bytes, options: Options) -> Item:
+    def item(self, number: int, place: str, line: bytes, options: Options) -> Item:
+        """What a line holds, or what is wrong with it."""
         key = ""
         try:
             columns = line.rstrip(b"\r\n").split(b"\t")

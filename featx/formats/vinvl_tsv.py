@@ -11,24 +11,24 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from featx.errors import UsageError
-from featx.formats.line_index import index_of, write_index
+from featx.formats.line_index import IndexedTsv
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.formats.regions import floats
-from featx.formats.tsv import TsvFormat, coded, first_columns, parsed
+from featx.formats.tsv import coded, first_columns, parsed
 from featx.record import Record
 from featx.schema import Array
 
 _MOST = float(np.finfo(np.float32).max)
 
 
-class VinvlTsv(TsvFormat):
+class VinvlTsv(IndexedTsv):
     """What VinVL's detector writes."""
 
     name = "vinvl-tsv"
@@ -36,7 +36,7 @@ class VinvlTsv(TsvFormat):
     source = "microsoft/scene_graph_benchmark, maskrcnn_benchmark/engine/inference.py (convert_predictions_to_tsv)"
     losses = (
         "classes are named: reading makes ids of the names that --objects and --attributes list, and none without",
-        "one attribute of each region is kept, the surest; relations and the scores of other classes are not",
+        "one attribute of each region is kept, the surest, or -1 for none; relations and other classes' scores are not",
         "sizes are not in the file",
         "features are float32; of int8 and bfloat16 that is exact",
     )
@@ -86,13 +86,6 @@ class VinvlTsv(TsvFormat):
         regions = [_region(record, row, records.labels) for row in range(len(record))]
         return b"\t".join((key.encode(), json.dumps({"objects": regions, "relations": None}).encode())) + b"\n"
 
-    def beside(self, path: Path) -> list[Path]:
-        return [index_of(path)]
-
-    def finish(self, records: Records, file: BinaryIO, path: Path) -> None:
-        if file.readable():
-            write_index(file, path)
-
 
 def _region(record: Record, row: int, labels: Mapping[str, Any]) -> dict[str, Any]:
     """One object of the JSON. A float32 is written as the double that it is, so that it comes back."""
@@ -103,9 +96,10 @@ def _region(record: Record, row: int, labels: Mapping[str, Any]) -> dict[str, An
     if "object_confs" in record.extra:
         made["conf"] = float(record.extra["object_confs"][row])
     if "attribute_ids" in record.extra and labels.get("attributes"):
-        made["attributes"] = [_name(labels["attributes"], record.extra["attribute_ids"][row])]
+        number = record.extra["attribute_ids"][row]
+        made["attributes"] = [] if number < 0 else [_name(labels["attributes"], number)]
         if "attribute_confs" in record.extra:
-            made["attr_scores"] = [float(record.extra["attribute_confs"][row])]
+            made["attr_scores"] = [] if number < 0 else [float(record.extra["attribute_confs"][row])]
     made["feature"] = coded(record.features[row]).decode()
     return made
 
@@ -124,11 +118,13 @@ def _objects(column: bytes) -> list[dict[str, Any]]:
     return objects
 
 
-def _surest(one: dict[str, Any]) -> tuple[str, float]:
-    """The attribute with the highest score, and that. Raises ValueError where there is none."""
-    names, scores = one.get("attributes"), one.get("attr_scores")
-    if not (isinstance(names, list) and isinstance(scores, list) and names and len(names) == len(scores)):
-        raise ValueError("an object has no attributes, or not a score for each")
+def _surest(one: dict[str, Any]) -> tuple[str | None, float]:
+    """The attribute with the highest score, and that; None and 0 of an object without. Raises ValueError."""
+    names, scores = one.get("attributes", []), one.get("attr_scores", [])
+    if not (isinstance(names, list) and isinstance(scores, list) and len(names) == len(scores)):
+        raise ValueError("an object has not a score for each attribute")
+    if not names:
+        return None, 0.0
     confs = [_number(score, "attr_scores") for score in scores]
     place = int(np.argmax(confs))
     if not isinstance(names[place], str):
@@ -136,11 +132,13 @@ def _surest(one: dict[str, Any]) -> tuple[str, float]:
     return names[place], confs[place]
 
 
-def _ids(names: list[str], known: Sequence[str], what: str) -> Array:
+def _ids(names: Sequence[str | None], known: Sequence[str], what: str) -> Array:
+    """The numbers of names; -1 for None. Raises ValueError for one that is not known."""
     numbers = _index(tuple(known))
-    if unknown := next((name for name in names if name not in numbers), None):
-        raise ValueError(f"the {what} {unknown!r:.80} is not in the list of names that was given")
-    return np.array([numbers[name] for name in names], "<i4")
+    unknown = [name for name in names if name is not None and name not in numbers]
+    if unknown:
+        raise ValueError(f"the {what} {unknown[0]!r:.80} is not in the list of names that was given")
+    return np.array([-1 if name is None else numbers[name] for name in names], "<i4")
 
 
 @lru_cache(maxsize=4)

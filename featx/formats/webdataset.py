@@ -71,16 +71,9 @@ class WebDataset(Described):
     def detect(self, path: Path) -> bool:
         """By the names of its first members."""
         try:
-            for place in members(path, SUFFIX):
-                with place.open("rb") as file:
-                    names = [one.name for one in islice(tar_members(file, place.stat().st_size), _TRIED)]
-                if _META in names:
-                    return True
-                if all(any(name.endswith(f".{field}{_NPY}") for name in names) for field in ("features", "boxes")):
-                    return True
+            return any(_has_regions(place) for place in members(path, SUFFIX))
         except OSError:
-            pass
-        return False
+            return False
 
     def survey(self, path: Path, options: Options) -> Survey:
         return Survey(sum(1 for _ in _samples(path)), self.facts(path, shard_facts(path, SUFFIX)))
@@ -112,6 +105,16 @@ class WebDataset(Described):
             return number
         with published_folder(path, lambda name: name.endswith(SUFFIX)) as folder:
             return _write_shards(pictures, folder, front, options.shard_size or _SHARD)
+
+
+def _has_regions(path: Path) -> bool:
+    """Whether the first members are ours, or features and boxes; of what is no tar by its beginning or name, no."""
+    with path.open("rb") as file:
+        if file.read(BLOCK)[257:262] != b"ustar" and path.suffix != SUFFIX:
+            return False
+        names = [member.name for member in islice(tar_members(file, path.stat().st_size), _TRIED)]
+    wanted = [f".{field}{_NPY}" for field in ("features", "boxes")]
+    return _META in names or all(any(name.endswith(end) for name in names) for end in wanted)
 
 
 def _check_names(schema: Schema) -> None:

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from benchmarks.timing import save, table
@@ -27,7 +26,8 @@ from featx.store import (
     PartManifest,
     Totals,
     create_store,
-    hdf5_store,
+    hdf5_sealed,
+    hdf5_tail,
     lmdb_file,
     lmdb_pages,
     log,
@@ -98,17 +98,20 @@ def make_lmdb(folder: Path, count: int) -> tuple[Path, str]:
 
 
 def make_hdf5(folder: Path, count: int) -> tuple[Path, str]:
-    """Index and arrays; the records are zeros."""
-    path = folder / "records-00000.h5"
-    keys = np.array([key(n).encode() for n in range(count)])
-    with h5py.File(path, "w", libver="v110", alignment_threshold=64, alignment_interval=64) as file:
-        file["keys"] = keys.astype(h5py.string_dtype("utf-8", keys.itemsize))
-        file["start"] = np.arange(count + 1, dtype="<i8")
-        file["size"] = np.ones((count, 2), "<u4")
-        for name, dtype in (("count", "<u4"), ("ordinal", "<u8"), ("checksum", "<u8")):
-            file[name] = np.ones(count, dtype)
-        file["features"], file["boxes"] = np.zeros((count, 8), "<f2"), np.zeros((count, 4), "<f4")
-    return path, hdf5_store.Hdf5Shard(path, SCHEMA).frame
+    """Columns and indices over records that are a hole in the file."""
+    path, end = folder / "records-00000.h5", (2 + count) * log.PAGE
+    columns = {
+        "keys": np.array([key(n).encode() for n in range(count)]),
+        "offset": np.arange(2, 2 + count, dtype="<u8") * log.PAGE + log.PAGE_HEADER.size,
+        "count": np.ones(count, "<u4"), "size": np.ones((count, 2), "<u4"), "ordinal": np.arange(count, dtype="<u8"),
+        "checksum": np.zeros(count, "<u8"),
+    }  # fmt: skip
+    front, behind = hdf5_tail.tail(columns, SCHEMA, end)
+    with path.open("wb") as file:
+        file.write(front)
+        file.seek(end)
+        file.writelines(behind)
+    return path, hdf5_sealed.open_file(path, SCHEMA).frame
 
 
 def child(store: Path, count: int) -> dict[str, float]:

@@ -44,6 +44,12 @@ KEY_LIMIT = 400  # bytes; LMDB ends at 511 and a shortened key needs room for it
 HEADER = struct.Struct("<4sHHIIIIQ8x")
 CHECKSUM = struct.Struct("<Q")
 HEADER_SIZE = HEADER.size + CHECKSUM.size
+HEADER_DTYPE = np.dtype(  # the same, for many headers at once
+    {
+        "names": ["magic", "version", "flags", "rows", "count", "height", "width", "ordinal", "zeros", "checksum"],
+        "formats": ["S4", "<u2", "<u2", "<u4", "<u4", "<u4", "<u4", "<u8", "V8", "<u8"],
+    }
+)
 
 STORED_DTYPE: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
@@ -180,6 +186,13 @@ def examine(buffer: Any, schema: Schema, key: bytes) -> Header:
     if head.count > head.rows:
         raise _damaged(key, f"it counts {head.count} regions in {head.rows} rows")
     return head
+
+
+def first_record(buffer: memoryview, schema: Schema, key: bytes) -> memoryview:
+    """The record with which ``buffer`` begins, examined; it may be followed by other bytes."""
+    record = buffer[: layout(schema, peek(buffer, key).rows)[1]]
+    examine(record, schema, key)
+    return record
 
 
 def checksum(buffer: Any, key: bytes) -> int:

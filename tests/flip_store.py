@@ -1,6 +1,6 @@
 """Flip single bits of a finished store, one at a time, and look at what readers make of it.
 
-``python -m tests.flip_store --flips 10000`` does so over a small store of each back end and prints what it saw.
+``python -m tests.flip_store --flips 10000`` does so over a small store of each kind and prints what it saw.
 
 A flip within a record must be reported with the record's key, by ``verify`` and by whoever reads it; one elsewhere
 with the file; nothing that is read may be wrong; and no flip may kill the process: each is looked at in a child.
@@ -25,8 +25,9 @@ import h5py
 
 from featx.errors import FeatxError, StoreDamaged
 from featx.record import RecordBatch
+from featx.schema import Schema
 from featx.store import create_store, open_part, open_store, verify
-from tests.store_oracle import PROVENANCE, SCHEMA, names, record_of
+from tests.store_oracle import KINDS, PROVENANCE, names, record_of
 
 COUNT = 12
 _CODES = ("fine", "unreported", "wrong", "error")
@@ -46,27 +47,27 @@ class Seen:
         return f"{self.within} flips within records, {self.elsewhere} elsewhere: {told}"
 
 
-def make(path: Path, backend: str) -> Path:
+def make(path: Path, kind: str) -> Path:
     """A store to be damaged. Returns its file of records."""
-    create_store(path, backend, SCHEMA, PROVENANCE)
+    create_store(path, *KINDS[kind], PROVENANCE)
     with open_part(path) as part:
         for ordinal, key in enumerate(names(COUNT)):
-            part.put(key, record_of(key), ordinal)
+            part.put(key, record_of(key, part.schema), ordinal)
         part.finish()
     return next(file for file in path.rglob("records*") if file.suffix in (".lmdb", ".h5"))
 
 
 def ranges(path: Path, file: Path) -> list[tuple[int, int, str]]:
     """Which bytes of the file belong to which record: (from, to, key)."""
-    if file.suffix == ".lmdb":
+    with open_store(path) as store:
+        schema, stored = store.schema, {key: store.stored_bytes(key) for key in store}
+    if file.suffix == ".lmdb" or schema.rows:
         data = file.read_bytes()
-        with open_store(path) as store:
-            stored = {key: store.stored_bytes(key) for key in store}
         return [(data.index(value), data.index(value) + len(value), key) for key, value in stored.items()]
     found = []
     with h5py.File(file) as arrays:
         start = arrays["start"][()].tolist()
-        for name in (f.name for f in SCHEMA.fields):
+        for name in (f.name for f in schema.fields):
             offset, size = arrays[name].id.get_offset(), arrays[name].nbytes // arrays[name].shape[0]
             for place, key in enumerate(arrays["keys"].asstr()[()]):
                 rows = start[place : place + 2] if arrays[name].attrs["per"] == "region" else [place, place + 1]
@@ -89,7 +90,7 @@ def look(path: Path, file: Path, key: str | None) -> str:
         named = set()
         for name in names(COUNT):
             try:
-                if store[name] != record_of(name):
+                if store[name] != record_of(name, store.schema):
                     return "wrong"
             except FeatxError as error:
                 named |= {name} if name in error.message else set()
@@ -99,15 +100,15 @@ def look(path: Path, file: Path, key: str | None) -> str:
             if key is not None and key not in error.message:
                 return "unreported"
         else:
-            if key is not None or not right(batch):
+            if key is not None or not right(batch, store.schema):
                 return "wrong"
     return "fine" if key is None or named == {key} else "unreported"
 
 
-def right(batch: RecordBatch) -> bool:
+def right(batch: RecordBatch, schema: Schema) -> bool:
     """Whether the batch holds what belongs to its keys."""
     for place, name in enumerate(batch.keys):
-        record = record_of(name)
+        record = record_of(name, schema)
         rows = len(record.features)
         same = (batch.features[place, :rows].numpy() == record.features).all()
         same &= (batch.boxes[place, :rows].numpy() == record.boxes).all()
@@ -140,11 +141,11 @@ def _put(file: Path, place: int, data: bytes) -> None:
         handle.write(data)
 
 
-def loop(folder: Path, backend: str, flips: int, seed: int) -> Seen:
+def loop(folder: Path, kind: str, flips: int, seed: int) -> Seen:
     """Flip ``flips`` random bits, one after the other."""
     importlib.import_module("torch")  # once, and not in every child
     path = folder / "s"
-    file, rng, seen = make(path, backend), random.Random(seed), Seen()
+    file, rng, seen = make(path, kind), random.Random(seed), Seen()
     whole, places = file.read_bytes(), ranges(path, file)
     for _ in range(flips):
         place, bit = rng.randrange(len(whole)), 1 << rng.randrange(8)
@@ -161,15 +162,15 @@ def loop(folder: Path, backend: str, flips: int, seed: int) -> Seen:
 def main() -> int:
     """The loop, for people."""
     parser = argparse.ArgumentParser(prog="flip_store", description=__doc__)
-    parser.add_argument("--flips", type=int, default=10_000, help="over both back ends together")
+    parser.add_argument("--flips", type=int, default=10_000, help="over all kinds of store together")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     good = True
-    for backend in ("lmdb", "hdf5"):
+    for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
             begin = time.perf_counter()
-            seen = loop(Path(folder), backend, options.flips // 2, options.seed)
-            print(f"{backend}: {seen} ({time.perf_counter() - begin:.0f} s)")
+            seen = loop(Path(folder), kind, options.flips // len(KINDS), options.seed)
+            print(f"{kind}: {seen} ({time.perf_counter() - begin:.0f} s)")
             for place, bit, what in seen.bad[:10]:
                 print(f"  byte {place}, bit {bit}: {what}")
             good &= not seen.bad

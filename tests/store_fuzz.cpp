@@ -100,9 +100,11 @@ void stretch(Bytes& file, const std::vector<int64_t>& values, Random& random) {
 
 // The shards with addresses in this copy of the file: where the test wrote an offset, minus one, is an address.
 std::vector<int64_t> placed(std::vector<int64_t> words, const Byte* file, Byte* marks) {
-  const bool tree = words[0] == static_cast<int64_t>(Shard::Kind::tree);
+  const auto kind = static_cast<Shard::Kind>(words[0]);
   words[1] = reinterpret_cast<int64_t>(marks);
-  for (size_t i = tree ? 2 : 6; i < (tree ? 3 : words.size()); ++i) words[i] += reinterpret_cast<int64_t>(file);
+  if (kind != Shard::Kind::columns) words[2] += reinterpret_cast<int64_t>(file);
+  if (kind == Shard::Kind::tree) return words;
+  for (size_t i = 6; i < words.size(); ++i) words[i] += reinterpret_cast<int64_t>(file);
   return words;
 }
 

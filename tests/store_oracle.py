@@ -1,6 +1,6 @@
 """Records that can be computed again from their key, so that a test knows what every store must hold.
 
-Also the program that the crash tests kill: ``python -m tests.store_oracle PATH BACKEND COUNT``.
+Also the program that the crash tests kill: ``python -m tests.store_oracle PATH KIND COUNT``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import hashlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,19 @@ SCHEMA = Schema(
         Field("pooled", "float32", (5,), "picture"),
     )
 )
+FIXED = Schema(SCHEMA.fields, rows=14)
 PROVENANCE = {"profile": {"name": "oracle", "version": 1}, "weights": "sha256:00"}
 REFUSED = 7  # every seventh picture is refused
+
+
+class Kind(NamedTuple):
+    """A backend, and records that it seals in one of its ways."""
+
+    backend: str
+    schema: Schema
+
+
+KINDS = {"lmdb": Kind("lmdb", SCHEMA), "hdf5": Kind("hdf5", SCHEMA), "hdf5-fixed": Kind("hdf5", FIXED)}
 
 
 def record_of(key: str, schema: Schema = SCHEMA, rows: int | None = None) -> Record:
@@ -79,9 +91,9 @@ def make_store(path: Path, backend: str, count: int = 20, parts: int = 1, schema
     return path
 
 
-def main(path: str, backend: str, count: str) -> None:
+def main(path: str, kind: str, count: str) -> None:
     """Write a store of one part, and say on stdout what is durable as soon as it is."""
-    create_store(path, backend, SCHEMA, PROVENANCE)
+    create_store(path, *KINDS[kind], PROVENANCE)
     with open_part(path) as writer:
         print("opened", flush=True)
         if writer.finished is None:

@@ -17,7 +17,7 @@ from featx.care.swap import exchange, swap
 from featx.cli import main
 from featx.errors import StoreError, UsageError
 from featx.store import create_store, disk, open_part, open_store, verify
-from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
+from tests.store_oracle import FIXED, PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
 
 @pytest.fixture(params=["lmdb", "hdf5"])
@@ -112,6 +112,28 @@ def test_no_record_is_lost_with_the_tree_that_leads_to_it(tmp_path: Path) -> Non
     done = repair(store)
     assert done.whole
     assert content(store) == set(stored_names(60))
+    assert verify(store).ok
+
+
+@pytest.mark.parametrize("harmed", ["superblock", "columns", "all behind the records"])
+def test_records_that_were_sealed_in_place_outlive_what_hdf5_knows_of_them(tmp_path: Path, harmed: str) -> None:
+    """The groups of the log that the file was still name them."""
+    store = make_store(tmp_path / "s", "hdf5", 60, schema=FIXED)
+    (file,) = data_files(store)
+    whole = bytearray(file.read_bytes())
+    end = max(whole.index(record_of(key, FIXED).features.tobytes()) for key in stored_names(60)) + 4096
+    if harmed == "superblock":
+        whole[:512] = bytes(512)
+    elif harmed == "columns":
+        whole[end : end + 6000] = bytes(6000)
+    else:
+        whole[end:] = bytes(len(whole) - end)
+    file.write_bytes(whole)
+    done = repair(store)
+    assert done.whole
+    with open_store(store) as reader:
+        assert set(reader) == set(stored_names(60))
+        assert all(reader[key] == record_of(key, FIXED) for key in reader)
     assert verify(store).ok
 
 

@@ -210,8 +210,9 @@ def test_every_float16_becomes_the_float32_of_the_same_value(tmp_path: Path) -> 
         reader().module.level(before)
 
 
-def test_keys_of_all_kinds_are_found(tmp_path: Path, backend: str) -> None:
-    schema = schema_of("float16", None)
+@pytest.mark.parametrize("rows", [None, 9])
+def test_keys_of_all_kinds_are_found(tmp_path: Path, backend: str, rows: int | None) -> None:
+    schema = schema_of("float16", rows)
     keys = ["a", "Zürich", "Zu\u0308rich 2", "日本.jpg", "x" * 400, "y" * 401, "long " + "é" * 300, "~", "sp ace"]
     create_store(tmp_path / "s", backend, schema, PROVENANCE)
     with open_part(tmp_path / "s") as writer:
@@ -225,8 +226,11 @@ def test_keys_of_all_kinds_are_found(tmp_path: Path, backend: str) -> None:
                 store.get_batch([keys[0], strange])
 
 
-def test_an_open_store_is_gathered_from_sealed_files_and_from_its_log(tmp_path: Path, backend: str) -> None:
-    schema = schema_of("float16", None)
+@pytest.mark.parametrize("rows", [None, 9])
+def test_an_open_store_is_gathered_from_sealed_files_and_from_its_log(
+    tmp_path: Path, backend: str, rows: int | None
+) -> None:
+    schema = schema_of("float16", rows)
     create_store(tmp_path / "s", backend, schema, PROVENANCE, parts=2)
     every = list(enumerate(names(30)))
     with open_part(tmp_path / "s", 0) as writer:

@@ -21,7 +21,8 @@ from featx.store.base import Checksums, Shard
 from featx.store.gather import Gather, gatherable
 from featx.store.native import reader
 from tests.conftest import absent
-from tests.store_oracle import SCHEMA, make_store, record_of
+from tests.store_oracle import FIXED as FIXED_ROWS
+from tests.store_oracle import KINDS, SCHEMA, make_store, record_of
 from tests.test_gather import assert_same, plain, schema_of
 from tests.test_store_damage import data_file, fill, survives
 
@@ -145,13 +146,14 @@ def test_rows_that_no_memory_could_hold_are_refused_before_any_is_asked_for() ->
         assert "rows make" in str(refusal(bytes(record), wide, "never"))
 
 
-@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
-def test_a_flipped_bit_is_found_by_always_the_first_time_by_once_and_not_by_never(tmp_path: Path, backend: str) -> None:
-    path = make_store(tmp_path / "s", backend, 20)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_is_found_by_always_the_first_time_by_once_and_not_by_never(tmp_path: Path, kind: str) -> None:
+    backend, schema = KINDS[kind]
+    path = make_store(tmp_path / "s", backend, 20, schema=schema)
     keys = list(open_store(path))
     key, other = keys[4], keys[5]
     file = data_file(path)
-    features = record_of(key).features.tobytes()
+    features = record_of(key, schema).features.tobytes()
     place = file.read_bytes().index(features) + 33
 
     def flip() -> None:
@@ -172,8 +174,8 @@ def test_a_flipped_bit_is_found_by_always_the_first_time_by_once_and_not_by_neve
     with pytest.raises(StoreDamaged, match=key):  # a refusal is not remembered as a success
         fresh.get_batch([key])
     for policy in ("once", "never"):
-        assert not np.array_equal(stores[policy].get_batch([key]).features[0], record_of(key).features)
-    assert not np.array_equal(stores["never"][key].features, record_of(key).features)
+        assert not np.array_equal(stores[policy].get_batch([key]).features[0], record_of(key, schema).features)
+    assert not np.array_equal(stores["never"][key].features, record_of(key, schema).features)
     with pytest.raises(StoreDamaged, match=key):
         stores["once"][key]  # a single record is always checked
     flip()
@@ -182,9 +184,11 @@ def test_a_flipped_bit_is_found_by_always_the_first_time_by_once_and_not_by_neve
         open_store(path, checksums="often")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
-def test_flipped_bits_anywhere_never_give_a_wrong_batch_nor_a_dead_process(tmp_path: Path, backend: str) -> None:
-    schema = schema_of("int8", None, 30)
+@pytest.mark.parametrize(("backend", "rows"), [("lmdb", None), ("hdf5", None), ("hdf5", 16)])
+def test_flipped_bits_anywhere_never_give_a_wrong_batch_nor_a_dead_process(
+    tmp_path: Path, backend: str, rows: int | None
+) -> None:
+    schema = schema_of("int8", rows, 30)
     path = fill(tmp_path / "s", backend, schema, 16)
     file, rng = data_file(path), random.Random(8)
     whole, keys = file.read_bytes(), list(open_store(path))
@@ -211,14 +215,15 @@ def test_flipped_bits_anywhere_never_give_a_wrong_batch_nor_a_dead_process(tmp_p
     survives(check)
 
 
-def test_wrong_numbers_in_an_hdf5_index_never_give_a_wrong_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [SCHEMA, FIXED_ROWS], ids=["arrays", "in place"])
+def test_wrong_numbers_in_an_hdf5_index_never_give_a_wrong_batch(tmp_path: Path, schema: Schema) -> None:
     h5py = pytest.importorskip("h5py")
-    path = fill(tmp_path / "s", "hdf5", SCHEMA, 12)
+    path = fill(tmp_path / "s", "hdf5", schema, 12)
     file, keys = data_file(path), list(open_store(path))
     whole, right = file.read_bytes(), open_store(path).get_batch(keys)
 
     def check() -> None:
-        for name in ("start", "count", "size", "ordinal", "checksum"):
+        for name in ("offset" if schema.rows else "start", "count", "size", "ordinal", "checksum"):
             for value in (0, 7, 9999, 2**31, 2**32 - 1, 2**60, -5):
                 with h5py.File(file, "r+") as handle:
                     handle[name][3] = np.int64(value).astype(handle[name].dtype)
@@ -248,9 +253,10 @@ def test_a_schema_of_no_possible_record_is_not_gathered(fields: tuple[Field, ...
     assert layout(SMALL, 1)[1] % 16 == 0
 
 
-@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
-def test_opening_reads_no_keys_and_that_one_is_missing_is_said_only_of_sound_ones(tmp_path: Path, backend: str) -> None:
-    path = fill(tmp_path / "s", backend, SCHEMA, 40)
+@pytest.mark.parametrize("kind", KINDS)
+def test_opening_reads_no_keys_and_that_one_is_missing_is_said_only_of_sound_ones(tmp_path: Path, kind: str) -> None:
+    backend, schema = KINDS[kind]
+    path = fill(tmp_path / "s", backend, schema, 40)
     file, keys = data_file(path), list(open_store(path))
     whole, last = bytearray(file.read_bytes()), keys[-1].encode()
     place = whole.rindex(last)  # in the tree, or among the keys
@@ -269,4 +275,4 @@ def test_opening_reads_no_keys_and_that_one_is_missing_is_said_only_of_sound_one
     ):
         with pytest.raises(StoreDamaged, match=file.name):
             ask()
-    assert store[keys[3]] == record_of(keys[3], SCHEMA)
+    assert store[keys[3]] == record_of(keys[3], schema)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from featx.store import open_store
-from featx.store.base import Shard
 from featx.store.folder import FolderStore
 from featx.store.gather import _schema_words
+from featx.store.hdf5_sealed import ArraysShard, PlacedShard
 from featx.store.lmdb_sealed import SealedShard
 from tests.conftest import absent
 from tests.store_oracle import make_store
@@ -60,13 +60,18 @@ def case(store: FolderStore, file: Path) -> bytes:
     (shard,) = store._shards
     whole, told = file.read_bytes(), shard.words()
     assert told is not None
-    weak, values = in_tree(store, whole) if told.kind == (0,) else in_arrays(shard)
-    if told.kind == (0,):
-        rest = (0, *told.rest[1:])
+    rest: tuple[int, ...]
+    if isinstance(shard, SealedShard):
+        (weak, values), rest = in_tree(shard, whole), (0, *told.rest[1:])
+    elif isinstance(shard, PlacedShard):
+        start, *sizes = told.rest[:4]
+        weak, values = in_place(shard, start)
+        rest = (0, *sizes, *(address - start for address in told.rest[4:]))
     else:
-        start = told.rest[4] - whole.rindex(shard._arrays["keys"].tobytes())  # type: ignore[attr-defined]
+        assert isinstance(shard, ArraysShard)
+        start = shard._whole.ctypes.data
+        weak, values = in_arrays(shard, start)
         rest = (*told.rest[:4], *(address - start for address in told.rest[4:]))
-        weak = [address - start for address in weak]
     fields = store.schema.fields
     sizes = [prod(f.shape_for(ROWS)) * (4 if f.name == "features" else f.memory_dtype.itemsize) for f in fields]
     rows = (
@@ -87,10 +92,8 @@ def case(store: FolderStore, file: Path) -> bytes:
     return b"".join(pieces)
 
 
-def in_tree(store: FolderStore, whole: bytes) -> tuple[list[int], list[int]]:
+def in_tree(shard: SealedShard, whole: bytes) -> tuple[list[int], list[int]]:
     """Where an LMDB file is structure, and where each record says how long it is: in its node, on its page, itself."""
-    (shard,) = store._shards
-    assert isinstance(shard, SealedShard)
     tree = shard._opened
     page = tree.meta.page_size
     nodes = [p for p in range(2 * page, len(whole), page) if whole[p + 10] in (1, 2)]
@@ -102,14 +105,24 @@ def in_tree(store: FolderStore, whole: bytes) -> tuple[list[int], list[int]]:
     return weak, values
 
 
-def in_arrays(shard: Shard) -> tuple[list[int], list[int]]:
-    """Addresses of what says where the records of an HDF5 file are."""
-    arrays = [shard._arrays[name] for name in ("keys", "start", "count", "size", "ordinal", "checksum")]  # type: ignore[attr-defined]
-    return [array.ctypes.data + i for array in arrays for i in range(array.nbytes)], []
+def in_place(shard: PlacedShard, start: int) -> tuple[list[int], list[int]]:
+    """Where an HDF5 file says where its records are, and their headers; nothing else says how long they are."""
+    offsets = shard._arrays["offset"]
+    weak = [array.ctypes.data - start + i for array in (shard._keys, offsets, offsets) for i in range(array.nbytes)]
+    weak += [place + i for place in offsets.tolist() for i in range(48)]
+    return weak, [number for place in offsets.tolist() for number in (100, 100, place)]
+
+
+def in_arrays(shard: ArraysShard, start: int) -> tuple[list[int], list[int]]:
+    """The same of an HDF5 file whose records were taken apart."""
+    arrays = [shard._arrays[name] for name in ("keys", "start", "count", "size", "ordinal", "checksum")]
+    return [array.ctypes.data - start + i for array in arrays for i in range(array.nbytes)], []
 
 
 @pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
-@pytest.mark.parametrize(("dtype", "rows"), [("float16", None), ("bfloat16", None), ("int8", None), ("float32", 12)])
+@pytest.mark.parametrize(
+    ("dtype", "rows"), [("float16", None), ("bfloat16", None), ("int8", None), ("float32", 12), ("int8", 9)]
+)
 def test_damaged_files_lead_nowhere_outside_of_them(
     fuzz: Path, tmp_path: Path, backend: str, dtype: str, rows: int | None
 ) -> None:

@@ -15,7 +15,7 @@ from featx.errors import FeatxError, KeyNotFound, StoreDamaged, StoreError
 from featx.schema import Field, Schema
 from featx.store import create_store, open_part, open_store, verify
 from tests.forked import in_child
-from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
+from tests.store_oracle import KINDS, PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
 # Records below 2 KB lie inside the leaves of LMDB's tree, larger ones on pages of their own.
 SMALL = Schema((Field("features", "float16", (8,)), Field("boxes", "float32", (4,))), rows=6)
@@ -95,10 +95,12 @@ def test_a_flipped_bit_anywhere_is_found_and_never_gives_a_wrong_record(
     survives(check)
 
 
-def test_every_flipped_bit_of_a_record_is_reported_with_its_key(tmp_path: Path, backend: str) -> None:
-    store = fill(tmp_path / "s", backend, SCHEMA, 12)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_flipped_bit_of_a_record_is_reported_with_its_key(tmp_path: Path, kind: str) -> None:
+    backend, schema = KINDS[kind]
+    store = fill(tmp_path / "s", backend, schema, 12)
     file, key = data_file(store), names(12)[5]
-    features = record_of(key).features.tobytes()
+    features = record_of(key, schema).features.tobytes()
     whole = file.read_bytes()
     start = whole.index(features)
     assert whole.count(features) == 1
@@ -112,14 +114,15 @@ def test_every_flipped_bit_of_a_record_is_reported_with_its_key(tmp_path: Path, 
         with pytest.raises(StoreDamaged, match=key):
             reader.get_batch([names(12)[4], key])
         others = [name for name in names(12) if name != key]
-        assert all(reader[name] == record_of(name) for name in others)
+        assert all(reader[name] == record_of(name, schema) for name in others)
         problems = [problem for problem in verify(store).problems if problem.key is not None]
         assert [(problem.path, problem.key) for problem in problems] == [(file, key)]
         reader.close()
 
 
-def test_a_file_cut_to_any_length_never_kills_the_reader(tmp_path: Path, backend: str) -> None:
-    store = fill(tmp_path / "s", backend, SCHEMA, 12)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_cut_to_any_length_never_kills_the_reader(tmp_path: Path, kind: str) -> None:
+    store = fill(tmp_path / "s", *KINDS[kind], 12)
     file = data_file(store)
     size = file.stat().st_size
 
@@ -241,14 +244,18 @@ def test_damage_in_one_part_leaves_the_other_readable_on_request(tmp_path: Path,
     assert verify(store).ok
 
 
-def test_wrong_bytes_in_an_hdf5_index_never_give_a_wrong_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["hdf5", "hdf5-fixed"])
+def test_wrong_bytes_in_an_hdf5_index_never_give_a_wrong_record(tmp_path: Path, kind: str) -> None:
     h5py = pytest.importorskip("h5py")
-    store = fill(tmp_path / "s", "hdf5", SCHEMA, 12)
+    backend, schema = KINDS[kind]
+    store = fill(tmp_path / "s", backend, schema, 12)
     file = data_file(store)
     whole = file.read_bytes()
+    where = "offset" if schema.rows else "start"
     for name, value in [
-        ("start", 2**60),
-        ("start", -5),
+        (where, 2**60),
+        (where, 5),
+        (where, 0),
         ("count", 9999),
         ("size", 7),
         ("ordinal", 777),
@@ -256,13 +263,13 @@ def test_wrong_bytes_in_an_hdf5_index_never_give_a_wrong_record(tmp_path: Path) 
     ]:
         with h5py.File(file, "r+") as handle:
             handle[name][3] = value
-        said = read_or_refuse(store, SCHEMA, 12)
+        said = read_or_refuse(store, schema, 12)
         assert said, name
         assert not verify(store).ok
         file.write_bytes(whole)
     with h5py.File(file, "r+") as handle:
         handle["keys"][3] = b"\xff\xfe"
-    assert read_or_refuse(store, SCHEMA, 12)
+    assert read_or_refuse(store, schema, 12)
     assert not verify(store).ok
 
 

@@ -2,6 +2,7 @@
 
 A fixture is never written again; a new format version adds new ones. Those of version 2 were made by :func:`write`
 below, by featx 0.1.0 with h5py 3.16: ``v2-lmdb`` and ``v2-hdf5`` are complete, ``v2-open`` lacks the end of part 1.
+``v2-hdf5-fixed`` has records of two rows each, which its files hold in place.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from featx.codec import store_key
 from featx.errors import StoreError, UsageError
 from featx.record import Record
 from featx.schema import Array, Field, Schema
-from featx.store import create_store, open_part, open_store, verify
+from featx.store import StoreReader, create_store, open_part, open_store, verify
 
 GOLDEN = Path(__file__).parent / "golden_bytes"
 SCHEMA = Schema(
@@ -44,14 +45,15 @@ def record(rows: int, count: int, size: tuple[int, int]) -> Record:
     return Record(features, boxes, size, count, extra)
 
 
-def write(path: Path, backend: str, *, finish: bool = True) -> None:
+def write(path: Path, backend: str, *, finish: bool = True, rows: int | None = None) -> None:
     """What the fixtures of version 2 hold: two parts, three records, one refusal."""
+    schema, records = Schema(SCHEMA_2.fields, rows=rows), expected(2, rows)
     sources = {"pictures": 4, "sha256": "a3" * 32}
-    create_store(path, backend, SCHEMA_2, {"made by": "featx 0.1.0"}, LABELS, parts=2, sources=sources)
+    create_store(path, backend, schema, {"made by": "featx 0.1.0"}, LABELS, parts=2, sources=sources)
     for part, ordinals in enumerate(((0, 1), (2,))):
         with open_part(path, part) as writer:
             for ordinal in ordinals:
-                writer.put(ORDER[ordinal], with_codes(EXPECTED[ORDER[ordinal]]), ordinal)
+                writer.put(ORDER[ordinal], records[ORDER[ordinal]], ordinal)
                 writer.commit()
             if part == 0:
                 writer.refuse("broken.jpg", 3, "/photos/broken.jpg", "truncated", "the file ends early")
@@ -66,11 +68,16 @@ def with_codes(old: Record) -> Record:
     return Record(old.features, old.boxes, old.size, old.count, {**old.extra, "codes": codes})
 
 
+EXPECTED_FIXED = {"b.jpg": record(2, 1, (3, 4)), "né.jpg": record(2, 2, (480, 640)), ORDER[0]: record(2, 0, (5, 6))}
 EXPECTED = {"b.jpg": record(1, 1, (3, 4)), "né.jpg": record(3, 2, (480, 640)), ORDER[0]: record(0, 0, (5, 6))}
 
 
-DIGESTS = {1: "c70e31de074a6280b71207f9bebfc816", 2: "92a2cb44de6301ca2339b74ec9f258cb"}
-VERSIONS = ["v1-lmdb", "v1-hdf5", "v2-lmdb", "v2-hdf5"]
+DIGESTS = {  # by format and rows
+    (1, None): "c70e31de074a6280b71207f9bebfc816",
+    (2, None): "92a2cb44de6301ca2339b74ec9f258cb",
+    (2, 2): "de422c164fd71cc2c73d4cede5d5d191",
+}
+VERSIONS = ["v1-lmdb", "v1-hdf5", "v2-lmdb", "v2-hdf5", "v2-hdf5-fixed"]
 
 
 @pytest.fixture(params=VERSIONS)
@@ -78,20 +85,27 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDEN / request.param, tmp_path / "store"))
 
 
-def expected(format: int) -> dict[str, Record]:
-    """What the fixtures of a version hold."""
-    return {key: record if format == 1 else with_codes(record) for key, record in EXPECTED.items()}
+def kind_of(store: StoreReader) -> tuple[int, int | None]:
+    """Format, and the rows of every record."""
+    return store.manifest.format, store.schema.rows
+
+
+def expected(format: int, rows: int | None = None) -> dict[str, Record]:
+    """What the fixtures of a version hold, whose records have ``rows`` rows."""
+    records = EXPECTED if rows is None else EXPECTED_FIXED
+    return {key: record if format == 1 else with_codes(record) for key, record in records.items()}
 
 
 def test_a_store_of_an_earlier_release_reads_as_it_was_written(golden: Path) -> None:
     store = open_store(golden)
     assert list(store) == ["b.jpg", ORDER[0], "né.jpg"]
     assert list(store.keys("source")) == ORDER
-    for key, record in expected(store.manifest.format).items():
+    for key, record in expected(*kind_of(store)).items():
         assert store[key] == record
     assert [(r.key, r.ordinal, r.reason) for r in store.failures()] == [("broken.jpg", 3, "truncated")]
     assert store.labels == LABELS
-    assert store.schema == (SCHEMA if store.manifest.format == 1 else SCHEMA_2)
+    fields = SCHEMA.fields if store.manifest.format == 1 else SCHEMA_2.fields
+    assert store.schema == Schema(fields, rows=store.schema.rows)
     assert store.manifest.sources == {"pictures": 4, "sha256": "a3" * 32}
     assert [(part.part, part.totals.records) for part in store.parts] == [(0, 2), (1, 1)]
 
@@ -99,7 +113,7 @@ def test_a_store_of_an_earlier_release_reads_as_it_was_written(golden: Path) -> 
 def test_the_digest_of_an_earlier_release_is_still_ours(golden: Path) -> None:
     report = verify(golden)
     assert report.problems == []
-    assert report.totals.digest == DIGESTS[open_store(golden).manifest.format]
+    assert report.totals.digest == DIGESTS[kind_of(open_store(golden))]
 
 
 def test_the_digest_is_the_sum_that_the_specification_says(golden: Path) -> None:
@@ -107,7 +121,7 @@ def test_the_digest_is_the_sum_that_the_specification_says(golden: Path) -> None
     for key in EXPECTED:
         checksum = store.stored_bytes(key)[40:48]
         total += xxhash.xxh3_128_intdigest(store_key(key) + b"\0" + checksum)
-    assert f"{total % 2**128:032x}" == DIGESTS[store.manifest.format]
+    assert f"{total % 2**128:032x}" == DIGESTS[kind_of(store)]
 
 
 def test_what_is_written_today_has_the_bytes_of_the_fixtures(tmp_path: Path) -> None:
@@ -119,6 +133,10 @@ def test_what_is_written_today_has_the_bytes_of_the_fixtures(tmp_path: Path) -> 
     for part in (GOLDEN / "v2-lmdb").rglob("part.json"):
         said = json.loads(part.read_text())
         assert json.loads((tmp_path / "lmdb" / part.relative_to(GOLDEN / "v2-lmdb")).read_text()) == said
+    write(tmp_path / "fixed", "hdf5", rows=2)
+    for path in (GOLDEN / "v2-hdf5-fixed").rglob("*"):
+        same = tmp_path / "fixed" / path.relative_to(GOLDEN / "v2-hdf5-fixed")
+        assert path.is_dir() or path.name == "manifest.json" or same.read_bytes() == path.read_bytes()
     write(tmp_path / "hdf5", "hdf5")
     with open_store(tmp_path / "hdf5") as store:
         assert store.manifest.totals == open_store(GOLDEN / "v2-hdf5").manifest.totals
@@ -131,7 +149,7 @@ def test_an_open_part_of_an_earlier_release_reads_and_goes_on(tmp_path: Path) ->
     with open_part(path, 1) as writer:
         assert "b.jpg" in writer.done
         writer.finish()
-    assert verify(path).totals.digest == DIGESTS[2]
+    assert verify(path).totals.digest == DIGESTS[2, None]
     (file,) = path.glob("parts/00001-of-00002/records.lmdb")
     assert file.read_bytes() == (GOLDEN / "v2-lmdb/parts/00001-of-00002/records.lmdb").read_bytes()
 
@@ -176,12 +194,19 @@ def test_a_finished_part_of_format_1_is_done(tmp_path: Path, name: str) -> None:
     assert open_store(path).manifest.format == 1
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_the_frame_of_a_sealed_hdf5_file_is_the_hash_that_the_specification_says(version: int) -> None:
-    folder = GOLDEN / f"v{version}-hdf5/parts/00000-of-00002"
+@pytest.mark.parametrize("version", ["v1-hdf5", "v2-hdf5", "v2-hdf5-fixed"])
+def test_the_frame_of_a_sealed_hdf5_file_is_the_hash_that_the_specification_says(version: str) -> None:
+    folder = GOLDEN / version / "parts/00000-of-00002"
     state = xxhash.xxh3_128()
     with h5py.File(folder / "records-00000.h5") as file:
-        for name in ("keys", "start", "count", "size", "ordinal", "checksum"):
+        for name in (
+            "keys",
+            "offset" if version.endswith("fixed") else "start",
+            "count",
+            "size",
+            "ordinal",
+            "checksum",
+        ):
             state.update(file[name][()].tobytes())
     assert json.loads((folder / "part.json").read_text())["frames"] == {"records-00000.h5": state.hexdigest()}
 
@@ -201,7 +226,7 @@ def test_the_hash_of_a_file_is_that_which_the_specification_says() -> None:
         for part in (GOLDEN / version).rglob("part.json"):
             for name, said in json.loads(part.read_text())["hashes"].items():
                 data = (part.parent / name).read_bytes()
-                if version == "v2-lmdb" and name == "records.lmdb":
+                if (version, name[:7]) in (("v2-lmdb", "records"), ("v2-hdf5-fixed", "records")):
                     assert said == "tail:" + xxhash.xxh3_128_hexdigest(data[4096:] + data[:4096])
                 else:
                     assert said == xxhash.xxh3_128_hexdigest(data)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.kill_store import loop
+from tests.store_oracle import KINDS
 
 
-@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
-def test_killed_at_random_moments_a_store_loses_nothing_and_holds_nothing_wrong(tmp_path: Path, backend: str) -> None:
-    seen = loop(tmp_path, backend, times=8, seed=4, longest=0.1)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_random_moments_a_store_loses_nothing_and_holds_nothing_wrong(tmp_path: Path, kind: str) -> None:
+    seen = loop(tmp_path, kind, times=8, seed=4, longest=0.1)
     assert seen.kills == 8
     assert "ledger.jsonl" in seen.files

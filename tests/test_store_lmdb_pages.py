@@ -181,5 +181,5 @@ def test_a_part_with_both_a_log_and_a_sealed_file_is_refused(tmp_path: Path) -> 
     next(tmp_path.rglob("part.json")).unlink()
     file.with_name("records.log").write_bytes(b"")
     with pytest.raises(StoreDamaged, match=r"both records\.lmdb and records\.log"):
-        LmdbLog(file.parent)
+        LmdbLog(file.parent, SCHEMA)
     assert isinstance(RecordLog(file.with_name("records.log")), RecordLog)

@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 
 from featx.errors import FeatxError, StoreDamaged
-from featx.store import create_store, disk, hdf5_store, open_part, open_store, verify
+from featx.schema import Schema
+from featx.store import create_store, disk, hdf5_arrays, hdf5_sealed, hdf5_store, open_part, open_store, verify
 from featx.store.groups import Group, Groups
 from featx.store.lock import Lock
 from featx.store.log import LogShard, RecordLog
 from featx.store.manifest import part_folder
-from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of
+from tests.store_oracle import FIXED, PROVENANCE, SCHEMA, make_store, names, record_of
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -121,7 +122,7 @@ def test_a_segment_that_cannot_be_sealed_leaves_the_group_to_be_stored_later(
             def full(*_: object) -> None:
                 raise RuntimeError("unable to extend the file")
 
-            patch.setattr(hdf5_store, "_write", full)
+            patch.setattr(hdf5_arrays, "_write", full)
             with pytest.raises(FeatxError, match="unable to extend"):
                 writer.commit()
         writer.commit()  # when there is room again
@@ -171,22 +172,24 @@ def _stored(key: bytes) -> bytes:
     return encode(record_of(key.decode()), SCHEMA, key, 0)
 
 
+@pytest.mark.parametrize("schema", [SCHEMA, FIXED], ids=["arrays", "in place"])
 def test_a_reader_that_opens_while_a_segment_is_sealed_misses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: Schema
 ) -> None:
-    store = begun(tmp_path / "s", "hdf5")
+    store = tmp_path / "s"
+    create_store(store, "hdf5", schema, PROVENANCE)
     monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 1)
     listed = hdf5_store._segments
     with open_part(store) as writer:
         for number, key in enumerate("ab"):
-            writer.put(key, record_of(key), number)
+            writer.put(key, record_of(key, schema), number)
         writer.commit()
         pending = iter([True])
 
         def overtaken(folder: Path) -> list[Path]:
             found = listed(folder)
             if next(pending, False):  # behind the look at the files and before that at the log
-                writer.put("c", record_of("c"), 2)
+                writer.put("c", record_of("c", schema), 2)
                 writer.commit()
             return found
 
@@ -231,18 +234,24 @@ def test_a_lock_that_cannot_say_who_holds_it_is_held_and_given_up(
     Lock(tmp_path / ".lock", "it").release()
 
 
-@pytest.mark.parametrize("spoil", ["empty", "group"])
-def test_an_hdf5_file_with_another_structure_is_damaged_and_no_traceback(tmp_path: Path, spoil: str) -> None:
-    store = make_store(tmp_path / "s", "hdf5", 3)
-    path = next(store.rglob("*.h5"))
+@pytest.mark.parametrize("schema", [SCHEMA, FIXED], ids=["arrays", "in place"])
+@pytest.mark.parametrize("spoil", ["empty", "group", "chunks", "gone"])
+def test_an_hdf5_file_with_another_structure_is_damaged_and_no_traceback(
+    tmp_path: Path, spoil: str, schema: Schema
+) -> None:
+    store = make_store(tmp_path / "s", "hdf5", 3, schema=schema)
+    path, name = next(store.rglob("*.h5")), "offset" if schema.rows else "start"
     with h5py.File(path, "r+") as file:
-        del file["start"]
+        data = file[name][()]
+        del file[name]
         if spoil == "empty":
-            file["start"] = np.empty(0, np.int64)
-        else:
-            file.create_group("start")
+            file[name] = np.empty(0, data.dtype)
+        elif spoil == "chunks":
+            file.create_dataset(name, data=data, chunks=(1,))
+        elif spoil == "group":
+            file.create_group(name)
     with pytest.raises(StoreDamaged):
-        hdf5_store.Hdf5Shard(path, SCHEMA)
+        hdf5_sealed.open_file(path, schema)
     assert not verify(store).ok
 
 

@@ -14,7 +14,7 @@ from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.schema import region_schema
 from featx.store import create_store, disk, open_part, open_store, verify
 from tests.foreign import export_tsv
-from tests.store_oracle import PROVENANCE, SCHEMA, make_store, record_of
+from tests.store_oracle import KINDS, PROVENANCE, SCHEMA, make_store, record_of
 
 NOBODY = 65534
 
@@ -65,9 +65,11 @@ def told(work: Callable[[], object], path: Path, verb: str) -> None:
 FILES = ["manifest.json", "parts/00000-of-00001/part.json", "parts/00000-of-00001/ledger.jsonl", "DATA"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_may_not_be_read_is_named_and_not_called_damaged(folder: Path, backend: str, name: str) -> None:
-    store = make_store(folder / "s", backend)
+def test_a_file_that_may_not_be_read_is_named_and_not_called_damaged(folder: Path, kind: str, name: str) -> None:
+    backend, schema = KINDS[kind]
+    store = make_store(folder / "s", backend, schema=schema)
     path = next(store.rglob("records*")) if name == "DATA" else store / name
     path.chmod(0)
     as_nobody(lambda: told(lambda: verify(store), path, "read"))

@@ -17,7 +17,7 @@ import pytest
 
 from featx.store import create_store, disk, hdf5_store, open_part, open_store, verify
 from tests.disk_double import Recorder, Step, image
-from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of
+from tests.store_oracle import KINDS, PROVENANCE, Kind, make_store, names, record_of
 from tests.test_store_crash import check_whole
 
 LONG = "deep/" * 100 + "name.jpg"
@@ -26,9 +26,9 @@ GROUPS = [KEYS[:2], KEYS[2:3], KEYS[3:]]
 REFUSED = ["no picture.jpg", "empty.jpg"]
 
 
-@pytest.fixture(params=["lmdb", "hdf5"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
 
 
 class Run:
@@ -45,16 +45,16 @@ class Run:
         self.promised.append((len(self.recorder.steps), frozenset(records), frozenset(refused)))
 
 
-def write(path: Path, backend: str, promise: Callable[[set[str], set[str]], None] = lambda *_: None) -> None:
+def write(path: Path, kind: Kind, promise: Callable[[set[str], set[str]], None] = lambda *_: None) -> None:
     """From nothing, or from wherever it stopped, to a complete store."""
-    create_store(path, backend, SCHEMA, PROVENANCE)
+    create_store(path, *kind, PROVENANCE)
     with open_part(path) as writer:
         records = {key for key in KEYS if key in writer.done}
         refused = {key for key in REFUSED if key in writer.done}
         for number, group in enumerate(GROUPS):
             for key in group:
                 if key not in writer.done:
-                    writer.put(key, record_of(key), KEYS.index(key))
+                    writer.put(key, record_of(key, kind.schema), KEYS.index(key))
             if number < len(REFUSED) and REFUSED[number] not in refused:
                 writer.refuse(REFUSED[number], 10 + number, "x", "empty", "no bytes")
             writer.commit()
@@ -82,7 +82,7 @@ def check(path: Path, run: Run, cut: int) -> None:
         assert records in [promised[1] for promised in run.promised[before : before + 2]]
         assert refused >= run.promised[before][2]
         assert refused <= set(REFUSED)
-        assert all(store[key] == record_of(key) for key in store)
+        assert all(store[key] == record_of(key, store.schema) for key in store)
         if store.manifest.complete:
             assert open_store(path).manifest == store.manifest
     assert verify(path).problems == []
@@ -100,11 +100,11 @@ def cut(run: Run, target: Path, steps: int, seed: int) -> Path:
 
 
 def test_a_power_cut_at_any_moment_leaves_the_state_before_or_after_a_commit(
-    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 16_000)  # seals in the middle
     (tmp_path / "real").mkdir()
-    run = recorded(tmp_path / "real", lambda run: write(tmp_path / "real/s", backend, run.promise))
+    run = recorded(tmp_path / "real", lambda run: write(tmp_path / "real/s", kind, run.promise))
     syncs = sum(step.name == "sync" for step in run.recorder.steps)
     assert syncs > 20
     assert len(run.promised) == 4
@@ -112,26 +112,26 @@ def test_a_power_cut_at_any_moment_leaves_the_state_before_or_after_a_commit(
         path = cut(run, tmp_path / "image", steps, seed)
         check(path, run, steps)
         if seed < 2:
-            write(path, backend)
+            write(path, kind)
             check_whole(path, tmp_path / "real/s")
         shutil.rmtree(tmp_path / "image")
 
 
-def test_a_power_cut_after_a_kill_and_a_resume_loses_nothing_either(tmp_path: Path, backend: str) -> None:
+def test_a_power_cut_after_a_kill_and_a_resume_loses_nothing_either(tmp_path: Path, kind: Kind) -> None:
     """What a killed writer left in the memory of the system is not durable until the next one has synced it."""
     (tmp_path / "real").mkdir()
     path = tmp_path / "real/s"
 
     def work(run: Run) -> None:
-        create_store(path, backend, SCHEMA, PROVENANCE)
+        create_store(path, *kind, PROVENANCE)
         with open_part(path) as writer:
             for key in KEYS[:3]:
-                writer.put(key, record_of(key), KEYS.index(key))
+                writer.put(key, record_of(key, kind.schema), KEYS.index(key))
             writer.refuse(REFUSED[0], 10, "x", "empty", "no bytes")
         with pytest.MonkeyPatch.context() as patch:  # a writer that dies before its sync
             patch.setattr(run.recorder, "sync", lambda path: None)
             with open_part(path) as writer:
-                writer.put(KEYS[3], record_of(KEYS[3]), 3)
+                writer.put(KEYS[3], record_of(KEYS[3], kind.schema), 3)
                 writer.refuse(REFUSED[1], 11, "x", "empty", "no bytes")
                 writer.commit()
         with open_part(path) as writer:
@@ -145,7 +145,7 @@ def test_a_power_cut_after_a_kill_and_a_resume_loses_nothing_either(tmp_path: Pa
         shutil.rmtree(tmp_path / "image")
 
 
-def test_a_power_cut_while_refused_pictures_are_retried_loses_nothing(tmp_path: Path, backend: str) -> None:
+def test_a_power_cut_while_refused_pictures_are_retried_loses_nothing(tmp_path: Path, kind: Kind) -> None:
     (tmp_path / "real").mkdir()
     path = tmp_path / "real/s"
 
@@ -153,12 +153,12 @@ def test_a_power_cut_while_refused_pictures_are_retried_loses_nothing(tmp_path: 
         with open_part(path, retry_refused=True) as writer:
             for key in REFUSED:
                 if key not in writer.done:
-                    writer.put(key, record_of(key), 10 + REFUSED.index(key))
+                    writer.put(key, record_of(key, kind.schema), 10 + REFUSED.index(key))
             writer.finish()
 
     with disk.using(Recorder(tmp_path / "real")) as recorder:
         assert isinstance(recorder, Recorder)
-        write(path, backend)
+        write(path, kind)
         begin = len(recorder.steps)
         retry(path)
     for steps in range(begin, len(recorder.steps) + 1):
@@ -166,19 +166,19 @@ def test_a_power_cut_while_refused_pictures_are_retried_loses_nothing(tmp_path: 
             cut_path = cut(Run(recorder), tmp_path / "image", steps, seed)
             with open_store(cut_path, partial=True) as store:
                 assert {*store} in ({*KEYS}, {*KEYS, *REFUSED})
-                assert all(store[key] == record_of(key) for key in store)
+                assert all(store[key] == record_of(key, store.schema) for key in store)
             assert verify(cut_path).problems == []
             retry(cut_path)
             assert sorted(open_store(cut_path)) == sorted([*KEYS, *REFUSED])
             shutil.rmtree(tmp_path / "image")
 
 
-def test_the_recorder_sees_every_byte_of_a_store(tmp_path: Path, backend: str) -> None:
+def test_the_recorder_sees_every_byte_of_a_store(tmp_path: Path, kind: Kind) -> None:
     """Without this the cuts above would prove nothing: what survives them entirely is the store."""
     (tmp_path / "real").mkdir()
     with disk.using(Recorder(tmp_path / "real")) as recorder:
         assert isinstance(recorder, Recorder)
-        make_store(tmp_path / "real/s", backend, 20, parts=2)
+        make_store(tmp_path / "real/s", kind.backend, 20, parts=2, schema=kind.schema)
     image(recorder.steps, tmp_path / "image", random.Random(0), 1)
     real = {p.relative_to(tmp_path / "real"): p for p in (tmp_path / "real").rglob("*") if p.name != ".lock"}
     made = {p.relative_to(tmp_path / "image"): p for p in (tmp_path / "image").rglob("*")}

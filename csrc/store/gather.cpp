@@ -72,6 +72,12 @@ Place place_of(const Shard& shard, int64_t number, const Value& value) {
   place.shard = number;
   if (shard.kind == Shard::Kind::columns) {
     place.at = place.mark = value.node;
+  } else if (shard.kind == Shard::Kind::offsets) {
+    const Offsets& file = shard.offsets;
+    const uint64_t offset = std::min(load<uint64_t>(file.offsets + 8 * value.node), file.size);
+    place.at = reinterpret_cast<uintptr_t>(file.map + offset);
+    place.size = file.size - offset;
+    place.mark = value.node;
   } else {
     place.at = reinterpret_cast<uintptr_t>(value.data);
     place.size = value.size;

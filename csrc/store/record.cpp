@@ -66,7 +66,7 @@ Head head_of(const Shard& shard, const Place& place) {
 
 Status examine(const Schema& schema, const Shard& shard, Place& place) {
   if (shard.kind == Shard::Kind::columns) return examine_columns(schema, shard.columns, place);
-  return examine_bytes(schema, place, shard.kind == Shard::Kind::loose);  // a value of LMDB may be longer than its record
+  return examine_bytes(schema, place, shard.kind == Shard::Kind::loose);  // in a file it may be followed by others
 }
 
 bool intact(const Schema& schema, const Shard& shard, const Place& place, const Head& head) {

@@ -36,14 +36,16 @@ struct Schema {
   std::vector<Field> fields;
 };
 
-// A file of records. An LMDB file has a tree, an HDF5 file columns and arrays, and records in memory have neither.
+// A file of records. An LMDB file has a tree, an HDF5 file columns and either arrays or offsets, and records in memory
+// have nothing.
 struct Shard {
-  enum class Kind : int64_t { tree, columns, loose } kind;
+  enum class Kind : int64_t { tree, columns, loose, offsets } kind;
   Byte* marks;  // a bit for each record whose checksum has been seen to fit; none: nobody keeps them
   Tree tree;
   Columns columns;
   uint16_t version;                 // of the records in columns
   std::vector<const Byte*> arrays;  // one for each slot
+  Offsets offsets;
 };
 
 enum class Status : int64_t { good, absent, bad_tree, bad_record, bad_checksum, too_long, bad_choice };

@@ -76,6 +76,13 @@ std::vector<Shard> shards_from(const int64_t* row, size_t n, size_t slots) {
         *array = words.address();
       }
       for (size_t i = 0; i < slots; ++i) shard.arrays.push_back(words.address());
+    } else if (shard.kind == Shard::Kind::offsets) {
+      shard.offsets.map = words.address();
+      shard.offsets.size = words.size();
+      shard.columns.count = words.size();
+      shard.columns.width = words.size();
+      shard.columns.keys = words.address();
+      shard.offsets.offsets = words.address();
     }
     shards.push_back(shard);
   }

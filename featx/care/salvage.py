@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from featx.care.groups import grouped_values
 from featx.care.pages import Pages, named_values, read_pages, value_at
 from featx.codec import layout, peek, store_key, text, unpack
 from featx.errors import FeatxError
@@ -76,7 +77,7 @@ class Salvage:
         for path in [] if whole else self._files():
             pages = read_pages(path)
             if pages is not None:
-                yield from self._scanned(pages, seen)
+                yield from self._scanned(path, pages, seen)
 
     def _shards(self) -> list[Shard]:
         """The files of the part that its backend can still open."""
@@ -87,7 +88,7 @@ class Salvage:
             return []
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.iterdir() if path.suffix in (".lmdb", ".log"))
+        return sorted(path for path in self.folder.iterdir() if path.suffix in (".lmdb", ".h5", ".log"))
 
     def _through(self, shard: Shard) -> Iterator[tuple[bytes, bytes]]:
         """By the index of the file. A frame that has changed may lead astray, but never to a wrong record."""
@@ -115,10 +116,11 @@ class Salvage:
             self.lost[key] = error.message
             return None
 
-    def _scanned(self, pages: Pages, seen: set[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """By the leaves of the tree, one by one; then by trying the records nobody names under the names left over."""
+    def _scanned(self, path: Path, pages: Pages, seen: set[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """By the leaves of the tree, one by one, and by the groups that were written; then by trying the records nobody
+        names under the names left over."""
         taken = set()
-        for key, page, value in named_values(pages):
+        for key, page, value in chain(named_values(pages), grouped_values(path, pages)):
             stored = None if key in seen else self._fitting(value, key)
             if stored is not None:
                 yield key, stored

@@ -145,7 +145,10 @@ def _parts(store: Path, manifest: Manifest) -> Iterator[Problem]:
                 continue
             with disk.reading(folder):
                 part.check_files(folder)
-                yield from (Problem(path, None, what) for path, what in backend(manifest.backend).structure(folder))
+                yield from (
+                    Problem(path, None, what)
+                    for path, what in backend(manifest.backend).structure(folder, manifest.schema)
+                )
                 yield from _counts(folder, manifest, part)
         except FeatxError as error:
             yield Problem(folder, None, error.message)

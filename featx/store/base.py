@@ -238,10 +238,11 @@ class Shard(ABC):
 
 
 class Sealed(NamedTuple):
-    """What became of an open part: the hash of each file by name, and the (key, checksum) of every record."""
+    """What became of an open part: the hash of each file by name, the (key, checksum) of every record, and readers."""
 
     hashes: Mapping[str, str]
     checksums: Iterable[tuple[bytes, int]]
+    shards: Sequence[Shard]
 
 
 class Log(ABC):
@@ -271,7 +272,7 @@ class Backend(Protocol):
     def open_log(self, folder: Path, schema: Schema) -> Log:
         """The part in ``folder`` for appending; mends what a crash left behind."""
 
-    def structure(self, folder: Path) -> Iterator[tuple[Path, str]]:
+    def structure(self, folder: Path, schema: Schema) -> Iterator[tuple[Path, str]]:
         """What is wrong with the frame of each file of a sealed part, found without mapping it."""
 
 

@@ -2,7 +2,7 @@
 
 The functions below put them together and go through ``current``, which tests replace: by one that records, drops what
 was not synced, fails, or fills up. What is assumed of the medium is in FORMAT.md. Locks go another way: nothing of
-them has to survive. HDF5's library makes its file itself; that it survives, and under which name, is decided here.
+them has to survive. HDF5's library makes a file of arrays itself; that it survives, and its name, are decided here.
 """
 
 from __future__ import annotations

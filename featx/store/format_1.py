@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from featx.codec import Header, examine, layout, peek, text
+from featx.codec import Header, first_record, peek, text
 from featx.errors import StoreDamaged, StoreError
 from featx.schema import Schema
 from featx.store.base import Shard
@@ -50,7 +50,7 @@ class LmdbShard(Shard):
     def get(self, key: bytes) -> bytes | None:
         with _reading(self._opened, self.path, key) as txn:
             value = txn.get(key)
-            return None if value is None else bytes(_record(value, self.schema, key))
+            return None if value is None else bytes(first_record(value, self.schema, key))
 
     def __iter__(self) -> Iterator[bytes]:
         return self._walk(lambda cursor: [bytes(k) for k in islice(cursor.iternext(True, False), _STEP)], bytes)
@@ -114,13 +114,6 @@ def _identity(path: Path) -> tuple[int, int]:
     except FileNotFoundError:
         return (-1, -1)
     return (status.st_dev, status.st_ino)
-
-
-def _record(value: memoryview, schema: Schema, key: bytes) -> memoryview:
-    """The record in a value, which may be longer."""
-    record = value[: layout(schema, peek(value, key).rows)[1]]
-    examine(record, schema, key)
-    return record
 
 
 @contextmanager

@@ -20,12 +20,8 @@ import numpy as np
 import xxhash
 
 from featx.errors import StoreDamaged
+from featx.store.lmdb_format import BRANCH, MAGIC, NO_PAGE, ORDERS, PAGE_HEADER, VERSION
 
-MAGIC = 0xBEEFC0DE
-_BRANCH = 1
-_PAGE_HEADER = 16
-NO_PAGE = 2**64 - 1
-_ORDERS = 0x7F  # flags of a database that give its keys another order, or several values
 # Page header, magic, version, address, map size, free db (its first number is the page size), main db (its flags, its
 # numbers of branch and leaf pages and of entries, its root), last page, commit.
 _META = struct.Struct("<16x II 16x I44x 4xH2x QQ 8x QQ QQ")
@@ -99,10 +95,10 @@ def frame(path: Path) -> str:
 def _children(path: Path, page: bytes) -> Iterator[int]:
     """Page numbers below a branch page; none below a leaf."""
     flags, lower = struct.unpack_from("<HH", page, 10)
-    if not flags & _BRANCH:
+    if not flags & BRANCH:
         return
-    count = (min(lower, len(page)) - _PAGE_HEADER) // 2
-    for place in np.frombuffer(page, "<u2", max(count, 0), _PAGE_HEADER).tolist():
+    count = (min(lower, len(page)) - PAGE_HEADER.size) // 2
+    for place in np.frombuffer(page, "<u2", max(count, 0), PAGE_HEADER.size).tolist():
         if place + 6 > len(page):
             raise damaged(path, f"a branch page has a node at {place}")
         low, middle, high = struct.unpack_from("<HHH", page, place)
@@ -113,9 +109,9 @@ def _parse(path: Path, page: bytes) -> Meta:
     if len(page) < _META.size:
         raise damaged(path, f"it ends after {len(page)} bytes, within a meta page")
     magic, version, page_size, flags, branches, leaves, entries, root, last_page, commit = _META.unpack(page)
-    if (magic, version) != (MAGIC, 1) or page_size not in _PAGE_SIZES:
+    if (magic, version) != (MAGIC, VERSION) or page_size not in _PAGE_SIZES:
         raise damaged(path, f"a meta page has magic {magic:#x}, version {version}, page size {page_size}")
-    if flags & _ORDERS:
+    if flags & ORDERS:
         raise damaged(path, f"its keys are ordered by the flags {flags:#x}, expected 0")
     return Meta(page_size, branches + leaves, entries, root, last_page, commit)
 

@@ -14,18 +14,24 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from featx.store.log import FIRST, PAGE, PAGE_HEADER, RUN, pages_of
+from featx.store.lmdb_format import (
+    BIG_DATA,
+    BRANCH,
+    INTEGER_KEYS,
+    LEAF,
+    MAGIC,
+    META,
+    NO_PAGE,
+    NUMBER,
+    PAGE_HEADER,
+    VERSION,
+)
+from featx.store.log import FIRST, PAGE, RUN, pages_of
 
-NO_PAGE = 2**64 - 1
 COMMIT = 2  # the number of the newer meta page's commit; the other says the same under the one before
-_BRANCH, _LEAF, _META = 1, 2, 8
-_BIG = 1  # a leaf's node whose value lies in a run of its own
-_INTEGER_KEYS = 8
 _ROOM = PAGE - PAGE_HEADER.size
 _INLINE = (_ROOM // 2 & -2) - 2  # LMDB's longest node; a longer one has its value in a run of its own
 _NODE = struct.Struct("<HHHH")
-_NUMBER = struct.Struct("<Q")
-_MAIN = PAGE_HEADER.size + 24 + 48  # where a meta page has the main database, behind the free list
 _DB = struct.Struct("<IHHQQQQQ")  # pad (page size), flags, depth, branch, leaf and overflow pages, entries, root
 
 
@@ -59,15 +65,15 @@ def value_tree(values: Sequence[tuple[bytes, int, int]], first: int) -> Tree:
 def free_tree(unused: Sequence[int], first: int) -> Tree:
     """The list of unused pages as LMDB keeps it: one value under the number of the commit that set them free."""
     if not unused:
-        return Tree(_INTEGER_KEYS)
-    key = _NUMBER.pack(COMMIT - 1)
+        return Tree(INTEGER_KEYS)
+    key = NUMBER.pack(COMMIT - 1)
     value = struct.pack(f"<{len(unused) + 1}Q", len(unused), *sorted(unused, reverse=True))
     if _NODE.size + len(key) + len(value) <= _INLINE:
         node, run, pages = _NODE.pack(len(value), 0, 0, len(key)) + key + value, b"", 0
     else:
         node, run, pages = _big(key, first, len(value)), _run(first, value), pages_of(len(value))
-    leaf = _page(first + pages, _LEAF, [node])
-    return Tree(_INTEGER_KEYS, 1, 0, 1, pages, 1, first + pages, (run, leaf) if run else (leaf,))
+    leaf = _page(first + pages, LEAF, [node])
+    return Tree(INTEGER_KEYS, 1, 0, 1, pages, 1, first + pages, (run, leaf) if run else (leaf,))
 
 
 def meta_pages(free: Tree, main: Tree, last: int) -> bytes:
@@ -76,27 +82,15 @@ def meta_pages(free: Tree, main: Tree, last: int) -> bytes:
     databases = b"".join(_DB.pack(pad, *db[:-1]) for pad, db in ((PAGE, free), (0, main)))
     pages = []
     for number, commit in enumerate((COMMIT, COMMIT - 1)):
-        head = PAGE_HEADER.pack(number, 0, _META, 0) + struct.pack("<IIQQ", 0xBEEFC0DE, 1, 0, size + -size % 65536)
+        head = PAGE_HEADER.pack(number, 0, META, 0) + struct.pack("<IIQQ", MAGIC, VERSION, 0, size + -size % 65536)
         pages.append((head + databases + struct.pack("<QQ", last, commit)).ljust(PAGE, b"\0"))
     return b"".join(pages)
-
-
-def entries(metas: bytes) -> int:
-    """How many values the main database of the file that begins with these two pages has; -1: it is no such file."""
-    found = []
-    for number in range(FIRST):
-        page = metas[number * PAGE :][:PAGE]
-        if len(page) < PAGE or PAGE_HEADER.unpack_from(page)[:3] != (number, 0, _META):
-            return -1
-        main, commit = _DB.unpack_from(page, _MAIN), _NUMBER.unpack_from(page, _MAIN + _DB.size + 8)
-        found.append((commit, main[6]))
-    return int(max(found)[1])
 
 
 def _leaves(nodes: Sequence[tuple[bytes, bytes]], first: int) -> tuple[list[bytes], list[tuple[bytes, int]]]:
     """Pages of (key, node), and the (first key, number) of each."""
     cuts = _cuts([len(node) + 2 for _, node in nodes], 1)
-    pages = [_page(first + n, _LEAF, [node for _, node in nodes[a:b]]) for n, (a, b) in enumerate(pairwise(cuts))]
+    pages = [_page(first + n, LEAF, [node for _, node in nodes[a:b]]) for n, (a, b) in enumerate(pairwise(cuts))]
     return pages, [(nodes[cut][0], first + n) for n, cut in enumerate(cuts[:-1])]
 
 
@@ -106,7 +100,7 @@ def _branches(children: Sequence[tuple[bytes, int]], first: int) -> tuple[list[b
     pages = []
     for number, (a, b) in enumerate(pairwise(cuts)):
         below = [(b"", children[a][1]), *children[a + 1 : b]]
-        pages.append(_page(first + number, _BRANCH, [_branch(key, page) for key, page in below]))
+        pages.append(_page(first + number, BRANCH, [_branch(key, page) for key, page in below]))
     return pages, [(children[cut][0], first + n) for n, cut in enumerate(cuts[:-1])]
 
 
@@ -124,7 +118,7 @@ def _cuts(costs: Sequence[int], least: int) -> list[int]:
 
 
 def _big(key: bytes, page: int, length: int) -> bytes:
-    node = _NODE.pack(length & 0xFFFF, length >> 16, _BIG, len(key)) + key + _NUMBER.pack(page)
+    node = _NODE.pack(length & 0xFFFF, length >> 16, BIG_DATA, len(key)) + key + NUMBER.pack(page)
     return node + b"\0" * (len(node) % 2)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from featx.codec import Header, examine, layout, peek
+from featx.codec import Header, first_record, peek
 from featx.errors import StoreError
 from featx.schema import Schema
 from featx.store.base import Shard, Words
@@ -34,7 +34,7 @@ class SealedShard(Shard):
     def get(self, key: bytes) -> bytes | None:
         tree = self._opened
         place = tree.find(key)
-        return None if place is None else bytes(self._record(tree, place, key))
+        return None if place is None else bytes(first_record(_bytes(tree, place), self.schema, key))
 
     def __iter__(self) -> Iterator[bytes]:
         return (key for key, _ in self._opened.items())
@@ -58,13 +58,6 @@ class SealedShard(Shard):
         if self._tree is None:
             raise StoreError(f"{self.path} was closed", "open the store again")
         return self._tree
-
-    def _record(self, tree: Tree, place: Value, key: bytes) -> memoryview:
-        """The record in a value, which may be longer."""
-        value = _bytes(tree, place)
-        record = value[: layout(self.schema, peek(value, key).rows)[1]]
-        examine(record, self.schema, key)
-        return record
 
 
 def _bytes(tree: Tree, place: Value) -> memoryview:

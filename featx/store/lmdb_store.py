@@ -17,10 +17,9 @@ from featx.schema import Schema
 from featx.store import disk, log
 from featx.store.base import Bytes, Log, Sealed, Shard
 from featx.store.lmdb_file import read_meta
-from featx.store.lmdb_pages import entries, free_tree, meta_pages, value_tree
+from featx.store.lmdb_pages import free_tree, meta_pages, value_tree
 from featx.store.lmdb_sealed import SealedShard
-from featx.store.log import FIRST, PAGE, LogShard, RecordLog
-from featx.store.manifest import TAIL, file_hash
+from featx.store.log import PAGE, LogShard, RecordLog
 
 FILE = "records.lmdb"
 
@@ -43,10 +42,10 @@ def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
 
 def open_log(folder: Path, schema: Schema) -> LmdbLog:
     """The part for appending."""
-    return LmdbLog(folder)
+    return LmdbLog(folder, schema)
 
 
-def structure(folder: Path) -> Iterator[tuple[Path, str]]:
+def structure(folder: Path, schema: Schema) -> Iterator[tuple[Path, str]]:
     """Problems of the B-trees, from a walk by ordinary reads. py-lmdb before 3.0 cannot do it; then there are none."""
     try:
         walker = import_module("lmdb.verify")
@@ -62,8 +61,8 @@ def structure(folder: Path) -> Iterator[tuple[Path, str]]:
 class LmdbLog(Log):
     """Appends groups to ``records.log``, and makes an LMDB file of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self.path, self._schema = folder / FILE, schema
         if self.path.exists():
             _unseal(self.path, folder / log.FILE)
         self._log: RecordLog | None = RecordLog(folder / log.FILE)
@@ -86,12 +85,9 @@ class LmdbLog(Log):
         free = free_tree(unused, opened.index.end + len(main.pages))
         tree = b"".join((*main.pages, *free.pages))
         metas = meta_pages(free, main, opened.index.end + len(tree) // PAGE - 1)
-        disk.current.write(opened.path, [tree], opened.size)
-        disk.current.write(opened.path, [metas], 0)
-        disk.sync(opened.path)
-        disk.move(opened.path, self.path)
+        hashed = opened.seal(self.path, metas, [tree])
         self._log = None
-        return Sealed({FILE: opened.whole_hash(metas, tree) or file_hash(self.path, like=TAIL)}, checksums)
+        return Sealed({FILE: hashed}, checksums, [SealedShard(self.path, self._schema)])
 
     def close(self) -> None:
         self._log = None
@@ -107,9 +103,10 @@ def _unseal(path: Path, target: Path) -> None:
     """Take a sealed file as the log that it was. Raises StoreDamaged for one that was written to since."""
     if target.exists():
         raise StoreDamaged(f"{path.parent} has both {path.name} and {target.name}", "remove the one that is a copy")
+    meta = read_meta(path)
+    said = meta.entries if meta else -1
     with path.open("rb", buffering=0) as file:
-        size, said = os.fstat(file.fileno()).st_size, entries(os.pread(file.fileno(), FIRST * PAGE, 0))
-        found = sum(len(group.keys) for group in log.groups(file.fileno(), size))
+        found = sum(len(group.keys) for group in log.groups(file.fileno(), os.fstat(file.fileno()).st_size))
     if found != said:
         raise StoreDamaged(
             f"{path} was changed by another program: it has {said} records, {found} of them as featx wrote them",

@@ -16,18 +16,16 @@ from typing import NamedTuple
 import numpy as np
 
 from featx.schema import Array
-from featx.store.lmdb_file import NO_PAGE, damaged, read_meta
+from featx.store.lmdb_file import damaged, read_meta
+from featx.store.lmdb_format import BIG_DATA, BRANCH, KINDS, LEAF, NO_PAGE, NUMBER, OVERFLOW
 from featx.store.native import reader
 
-_BRANCH, _LEAF, _OVERFLOW, _KINDS = 1, 2, 4, 0x7F
-_BIG_DATA = 1
 _DEEPEST = 32  # levels; as LMDB's own cursors
 _PAGE = struct.Struct("<Q2xHH2x")  # number, flags, end of the table of nodes
 _OWN = struct.Struct("<Q2xHI")  # number, flags, pages of a value
 _NODE = struct.Struct(
     "<IHH"
 )  # size of the value (of a branch: low part of the page), flags (high part), size of the key
-_NUMBER = struct.Struct("<Q")
 
 
 class Value(NamedTuple):
@@ -132,11 +130,11 @@ class Tree:
         size = self.meta.page_size
         offset = self._inside(number)
         found, flags, lower = _PAGE.unpack_from(self.view, offset)
-        kind = flags & _KINDS
-        if found != number or kind not in (_BRANCH, _LEAF) or not _PAGE.size < lower <= size or lower % 2:
+        kind = flags & KINDS
+        if found != number or kind not in (BRANCH, LEAF) or not _PAGE.size < lower <= size or lower % 2:
             raise Damaged
         count = (lower - _PAGE.size) // 2
-        return _Page(offset, struct.unpack_from(f"<{count}H", self.view, offset + _PAGE.size), kind == _LEAF)
+        return _Page(offset, struct.unpack_from(f"<{count}H", self.view, offset + _PAGE.size), kind == LEAF)
 
     def _inside(self, number: int) -> int:
         if not 2 <= number <= self.meta.last_page:
@@ -169,13 +167,13 @@ class Tree:
             if end + size > behind:
                 raise Damaged
             return Value(end, size)
-        if flags != _BIG_DATA or end + _NUMBER.size > behind:
+        if flags != BIG_DATA or end + NUMBER.size > behind:
             raise Damaged
-        (number,) = _NUMBER.unpack_from(self.view, end)
+        (number,) = NUMBER.unpack_from(self.view, end)
         offset = self._inside(number)
         found, kind, pages = _OWN.unpack_from(self.view, offset)
         room = min(pages, self.meta.last_page + 1 - number) * self.meta.page_size
-        if found != number or kind & _KINDS != _OVERFLOW or room < pages * self.meta.page_size or pages < 1:
+        if found != number or kind & KINDS != OVERFLOW or room < pages * self.meta.page_size or pages < 1:
             raise Damaged
         if _OWN.size + size > room:
             raise Damaged

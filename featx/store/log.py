@@ -1,6 +1,7 @@
 """``records.log``: an open part, whatever its backend. Groups of records, appended and never changed.
 
-The file is laid out as the pages of an LMDB file, so that sealing one (``lmdb_pages``) adds a tree and moves nothing.
+The file is laid out as the pages of an LMDB file, so that sealing one (``lmdb_pages``, ``hdf5_tail``) adds what its
+readers need and moves nothing.
 A group is an *index run*, which says which records follow, and one run of pages for each record. One write and one
 sync make a commit. The index has a checksum of its own which takes in that of the group before: a group is
 whole when its index is, when it follows on the group before, and when its records have their checksums. Only
@@ -27,14 +28,15 @@ from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
 from featx.schema import Array, Schema
 from featx.store import disk
 from featx.store.base import Bytes, Shard
-from featx.store.manifest import TAIL
+from featx.store.lmdb_format import OVERFLOW
+from featx.store.lmdb_format import PAGE_HEADER as PAGE_HEADER
+from featx.store.manifest import TAIL, file_hash
 
 FILE = "records.log"
 PAGE = 2048
-FIRST = 2  # pages 0 and 1 are left to LMDB's meta pages
-RUN = 4  # LMDB's flag of a run of pages that holds one value
+FIRST = 2  # pages 0 and 1 are left to LMDB's meta pages, or HDF5's superblock
+RUN = OVERFLOW
 MAGIC = b"FXG2"
-PAGE_HEADER = struct.Struct("<QHHI")  # number, zero, flags, pages of the run
 _INDEX = struct.Struct("<4sIIIQQ")  # magic, records, bytes of keys, zero, checksum of the group before, own checksum
 _OWN = _INDEX.size - 8
 _ENTRY = np.dtype([("key", "<u4"), ("length", "<u4"), ("checksum", "<u8")])
@@ -253,14 +255,15 @@ class LogShard(Shard):
 class RecordLog:
     """Appends groups to ``records.log``.
 
-    hash: the running xxh3_128 of everything behind the first two pages, None where an earlier writer wrote some of it.
+    hash: the running xxh3_128 of everything behind the first two pages, None where an earlier writer wrote some of it,
+    and where nobody will want it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hashed: bool = True) -> None:
         """Open the log; what a crash left behind its last whole group is cut off, and what is kept is durable."""
         self.path = path
         self.index = Index(path)
-        self.hash: Any = xxhash.xxh3_128()
+        self.hash: Any = xxhash.xxh3_128() if hashed else None
         self._broken = False
         if path.exists():
             self._recover()
@@ -293,8 +296,7 @@ class RecordLog:
 
     def append(self, group: Mapping[bytes, Bytes]) -> None:
         """Commit a group: durable on return; not there at all when it raises."""
-        if self._broken:
-            raise StoreError(f"{self.path} could not be written before", "open the part again")
+        self.check()
         taken = next((key for key in group if key in self.index.places), None)
         if taken is not None:
             raise UsageError(f"{text(taken)!r} is in the store already", "give every picture one key")
@@ -313,13 +315,37 @@ class RecordLog:
             for piece in pieces:
                 self.hash.update(piece)
 
-    def whole_hash(self, front: bytes, behind: bytes) -> str:
-        """The hash of the file (``manifest.file_hash``) with its first pages and what was written behind the groups."""
+    def seal(self, target: Path, front: bytes, behind: Sequence[Bytes]) -> str:
+        """Make the file ``target`` of the log: ``front`` for its first pages, ``behind`` behind its groups.
+
+        Nothing else is written again. Returns its hash (``manifest.file_hash``). When it raises the log is still one.
+        """
+        self.check()
+        self._broken = True  # until it is known to be what it was, or renamed
+        try:
+            disk.current.write(self.path, behind, self.size)
+            disk.current.write(self.path, [front], 0)
+            disk.sync(self.path)
+            disk.rename(self.path, target)
+        except BaseException:
+            disk.resize(self.path, self.size)
+            self._broken = False
+            raise
+        disk.sync(target.parent)
+        return self._whole_hash(front, behind) or file_hash(target, like=TAIL)
+
+    def check(self) -> None:
+        """Raise StoreError when nobody knows what is behind the last group, or which name the file has."""
+        if self._broken:
+            raise StoreError(f"{self.path} could not be written before", "open the part again")
+
+    def _whole_hash(self, front: bytes, behind: Sequence[Bytes]) -> str:
         if self.hash is None:
             return ""
-        self.hash.update(behind)
-        self.hash.update(front)
-        return TAIL + str(self.hash.hexdigest())
+        state = self.hash.copy()
+        for piece in (*behind, front):
+            state.update(piece)
+        return TAIL + str(state.hexdigest())
 
     def groups(self) -> Iterator[Group]:
         """All groups, read again from the file, one at a time."""

@@ -203,7 +203,7 @@ def file_hash(path: Path, tick: Callable[[int], object] = lambda read: None, *, 
     """xxh3_128 of a file, hexadecimal. ``tick`` is told of the bytes as they are read.
 
     ``like`` a hash that begins with "tail:", so does this, and is that of the bytes from 4096 on and then the first
-    4096: those of an LMDB file are written last, and a hash cannot wait for them.
+    4096: those of a file that was a log are written last, and a hash cannot wait for them.
     """
     state, tail = xxhash.xxh3_128(), like.startswith(TAIL)
     block = memoryview(bytearray(1 << 20))

@@ -111,7 +111,7 @@ def _verify_part(report: Report, name: str, folder: Path, schema: Schema, tick: 
         else:
             manifest.check_files(folder)
             report.problems += _changed(folder, manifest, tick)
-            report.problems += [Problem(path, None, what) for path, what in backend(name).structure(folder)]
+            report.problems += [Problem(path, None, what) for path, what in backend(name).structure(folder, schema)]
             shards = open_sealed(name, folder, schema, manifest)
     except FeatxError as error:
         report.problems.append(Problem(folder, None, error.message))

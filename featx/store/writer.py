@@ -25,7 +25,7 @@ from featx.store.groups import Group, Groups
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
 from featx.store.manifest import FORMAT, Manifest, PartManifest, Totals, file_hash, part_folder
 
-RESERVED = {"keys", "start", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file besides the fields
+RESERVED = {"keys", "start", "offset", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file beside fields
 GROUP_BYTES = 8 << 20  # a group is committed before it exceeds this, in the background
 _BEGUN = {".lock", ".manifest.json.tmp"}  # all there may be of a store whose first writer died early
 
@@ -206,7 +206,7 @@ class PartWriter:
         ledger, aliases = self.folder / "ledger.jsonl", read_lines(self.folder / "aliases.jsonl")
         sealed = self._writable.seal()
         self._log = None
-        self._shards = backend(self.manifest.backend).open_shards(self.folder, self.schema, sealed=True)
+        self._shards = list(sealed.shards)
         files = [*(self.folder / name for name in sealed.hashes), *([ledger] if ledger.exists() else [])]
         names = {store_key(row["key"]): row["key"] for row in aliases}
         return PartManifest(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from featx.errors import UsageError
+from featx.formats.extent import check_extent
 from featx.formats.options import Options
 from featx.formats.remake import TABLE, Dtype, Name, PickleRefused, build, hashable, make, plain, refused
 
@@ -63,7 +64,9 @@ class _Machine:
         while True:
             code = self.take(1)[0]
             if code == 0x2E:  # STOP
-                return plain(self.pop())
+                found = plain(self.pop())
+                check_extent(found, len(self.data))
+                return found
             step = _STEPS.get(code)
             if step is None:
                 raise refused(f"opcode {bytes([code])!r} at byte {self.at - 1} is none that plain data needs")

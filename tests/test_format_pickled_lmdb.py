@@ -254,6 +254,13 @@ def test_without_a_readable_list_the_order_is_that_of_the_keys(tmp_path: Path) -
     assert [item.key for item in read("vilbert-lmdb", path)] == ["a", "b"]
 
 
+def test_a_list_of_numbers_for_keys_is_no_list(tmp_path: Path) -> None:
+    """bytes() of a number would be as many zeros."""
+    values = {key: vilbert(Picture(key)) for key in ("b", "a")}
+    index: Any = [1 << 50, 2]
+    assert [item.key for item in read("vilbert-lmdb", made(tmp_path / "db", values, index))] == ["a", "b"]
+
+
 def test_a_file_that_was_cut_keeps_its_whole_records_and_never_gives_another_pictures(tmp_path: Path) -> None:
     pictures = {str(n): Picture(str(n), 4, 500) for n in range(60)}
     path = made(tmp_path / "db", {key: vilbert(p) for key, p in pictures.items()}) / "data.mdb"

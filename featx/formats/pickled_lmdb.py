@@ -82,8 +82,8 @@ class PickledLmdb(Format):
 def _keys(index: bytes) -> list[bytes]:
     """The list of keys; peers wrote bytes, and text where Python 2 wrote it."""
     listed = loads(index)
-    if not isinstance(listed, list):
-        raise ValueError("the list of keys is no list")
+    if not isinstance(listed, list) or not all(isinstance(key, str | bytes | bytearray) for key in listed):
+        raise ValueError("the list of keys is no list of names")
     return [key.encode() if isinstance(key, str) else bytes(key) for key in listed]
 
 

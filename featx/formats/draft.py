@@ -124,7 +124,10 @@ def _started() -> str:
 def _held(note: Path, path: Path) -> Iterator[int]:
     """The open note, locked: one process exports to a name at a time. Raises UsageError for the second."""
     while True:
-        handle = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            handle = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except PermissionError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}", "choose another place") from None
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

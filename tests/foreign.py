@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from featx.formats import Item, Options, Records, get
 from featx.formats.importer import import_items
-from featx.formats.lxmert_tsv import LxmertTsv
+from featx.formats.lines.lxmert import LxmertTsv
 from featx.store import StoreReader, Totals
 
 

@@ -24,7 +24,7 @@ import pytest
 from featx import __version__, cli, errors, open_store
 from featx.cli import COMMANDS, main
 from featx.formats import Records
-from featx.formats.lxmert_tsv import LxmertTsv
+from featx.formats.lines.lxmert import LxmertTsv
 from featx.labels import untrained_note
 from featx.record import Record
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from featx.errors import UsageError
 from featx.formats import Options, Records, get
 from featx.formats.importer import import_items
-from featx.formats.torch_tensor import dump_tensor, load_tensor
+from featx.formats.values.torch_tensor import dump_tensor, load_tensor
 from featx.schema import Array
 from featx.store import open_store, verify
 from tests.foreign import import_tsv

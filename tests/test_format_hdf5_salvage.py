@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from featx.errors import FeatxError, UsageError
 from featx.formats import get
 from featx.formats.base import Format, Item
-from featx.formats.hdf5_bytes import lookup3
+from featx.formats.hdf5.raw import lookup3
 from featx.formats.importer import import_items
 from featx.formats.options import Options
 from featx.schema import Array
@@ -420,7 +420,7 @@ def test_a_healthy_file_is_read_by_the_library_alone(
 ) -> None:
     form, make = MAKERS[kind]
     path = make(tmp_path / "x.hdf5")
-    monkeypatch.setattr("featx.formats.hdf5_file.Saved", None)
+    monkeypatch.setattr("featx.formats.hdf5.file.Saved", None)
     assert all(item.record is not None for item in read(form, path))
 
 

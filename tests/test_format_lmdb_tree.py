@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featx.errors import StoreDamaged, StoreError
-from featx.formats.lmdb_tree import Fault, LmdbTree, Place, is_lmdb
+from featx.formats.lmdb.tree import Fault, LmdbTree, Place, is_lmdb
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 

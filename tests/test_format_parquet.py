@@ -12,7 +12,7 @@ from hypothesis import given
 
 from featx.errors import MissingDependency, UsageError
 from featx.formats import Options, get
-from featx.formats import arrow_columns as columns
+from featx.formats.tables import columns
 from featx.schema import Schema
 from tests.lossless import (
     KEYS,

@@ -344,8 +344,8 @@ def test_the_published_features_go_through_and_the_peers_reader_finds_them(
 def test_an_export_grows_its_map_and_leaves_nothing_when_it_fails(
     golden: StoreReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.formats.lmdb_write._FIRST_MAP", 1 << 16)
-    monkeypatch.setattr("featx.formats.lmdb_write._GROUP", 1 << 19)
+    monkeypatch.setattr("featx.formats.lmdb.write._FIRST_MAP", 1 << 16)
+    monkeypatch.setattr("featx.formats.lmdb.write._GROUP", 1 << 19)
     form, path = get("vilbert-lmdb"), tmp_path / "out"
     form.write(Records(golden), path, Options())
     before = (path / "data.mdb").read_bytes()

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 
 from featx.errors import UsageError
 from featx.formats import Options, Records, get
-from featx.formats import safetensors as module
 from featx.formats.importer import import_items
+from featx.formats.packed import safetensors as module
 from featx.schema import Array, Schema, region_schema
 from featx.store import open_store
 from tests.lossless import (

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featx.errors import FeatxError, UsageError
-from featx.formats import get, msgpacked
+from featx.formats import get
 from featx.formats.base import Item
 from featx.formats.options import Options
 from featx.formats.records import Records
+from featx.formats.values import msgpack as msgpacked
 from featx.schema import Array
 from featx.store import StoreReader, open_store
 from tests.foreign import import_tsv

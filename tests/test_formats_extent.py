@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.formats.pickle_write import dumps
-from featx.formats.pickles import PickleRefused, loads
+from featx.formats.values.pickle_write import dumps
+from featx.formats.values.pickles import PickleRefused, loads
 
 
 def doubled(levels: int, opening: bytes = b"](", ending: bytes = b"e") -> bytes:

@@ -18,8 +18,8 @@ from featx.cli import main
 from featx.errors import FeatxError, UsageError
 from featx.formats import FORMATS, Options, Records, get
 from featx.formats.draft import drafted
-from featx.formats.folder import Draft
-from featx.formats.picture_folder import PictureFolder
+from featx.formats.folders.draft import Draft
+from featx.formats.folders.pictures import PictureFolder
 from featx.store import disk, open_store
 from tests.test_formats_convert import make_store
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from featx.errors import UsageError
 from featx.formats import Options, Records, get
-from featx.formats.folder import walk
+from featx.formats.folders.draft import walk
 from featx.formats.importer import import_items
-from featx.formats.npy import dump, dump_object, parse
-from featx.formats.npz import arrays, names, pack
+from featx.formats.values.npy import dump, dump_object, parse
+from featx.formats.values.npz import arrays, names, pack
 from featx.record import Record
 from featx.schema import Array, region_schema
 from featx.store import create_store, open_part, open_store
@@ -120,7 +120,7 @@ def test_an_archive_that_swells_is_refused_before_it_does(case: str) -> None:
 def test_an_archive_that_swells_as_much_as_it_says_is_refused_where_no_picture_is_so_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("featx.formats.npy.LIMIT", 1 << 20)
+    monkeypatch.setattr("featx.formats.values.npy.LIMIT", 1 << 20)
     with pytest.raises(ValueError, match="longer than 1,048,576 bytes"):
         arrays(io.BytesIO(bomb((1 << 19,), 1 << 21)), ["x"])
 

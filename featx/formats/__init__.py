@@ -1,6 +1,16 @@
-"""Foreign formats: one module each, behind one contract (``base``). Nothing is imported until it is asked for.
+"""Foreign formats, behind one contract (``base``). Nothing is imported until it is asked for.
 
-Inside, imports go one way: options < base, records < the formats; importer uses the contract alone.
+===========  =====================================================================================
+``lines``    a line per picture: LXMERT, bottom-up attention, Oscar, VinVL
+``lmdb``     an LMDB environment: ViLBERT, volta, MMF, UNITER
+``hdf5``     an HDF5 file: hengyuan-hu, ban-vqa, volta; and how a damaged one is read
+``folders``  a file or a few per picture: MILVLG, UNITER, MMF, self-critical, grid-feats
+``tables``   Arrow and Parquet, for ``datasets``, and the LXMERT demo's Arrow
+``packed``   safetensors and WebDataset
+``values``   how single values are written: pickles, npy, npz, torch tensors, msgpack
+===========  =====================================================================================
+
+Inside, imports go one way: options < base, records < what formats share < the formats; importer uses the contract alone.
 """
 
 from __future__ import annotations
@@ -19,29 +29,29 @@ __all__ = ["FORMATS", "GROUP", "Format", "Item", "Options", "Records", "Survey",
 
 GROUP = "featx.formats"  # entry points through which another package adds a format
 FORMATS = {
-    "lxmert-tsv": "featx.formats.lxmert_tsv:LxmertTsv",
-    "butd-tsv": "featx.formats.butd_tsv:ButdTsv",
-    "oscar-tsv": "featx.formats.oscar_tsv:OscarTsv",
-    "vinvl-tsv": "featx.formats.vinvl_tsv:VinvlTsv",
-    "vilbert-lmdb": "featx.formats.vilbert:VilbertLmdb",
-    "vilbert-beta-lmdb": "featx.formats.vilbert:VilbertBetaLmdb",
-    "volta-lmdb": "featx.formats.volta_lmdb:VoltaLmdb",
-    "volta-npy-lmdb": "featx.formats.volta_lmdb:VoltaNpyLmdb",
-    "mmf-lmdb": "featx.formats.mmf_lmdb:MmfLmdb",
-    "mmf-npy": "featx.formats.mmf_npy:MmfNpy",
-    "self-critical": "featx.formats.self_critical:SelfCritical",
-    "grid-feats-pth": "featx.formats.grid_feats:GridFeats",
-    "bua-npz": "featx.formats.bua_npz:BuaNpz",
-    "uniter-lmdb": "featx.formats.uniter_lmdb:UniterLmdb",
-    "uniter-npz": "featx.formats.uniter_npz:UniterNpz",
-    "volta-hdf5": "featx.formats.volta_hdf5:VoltaHdf5",
-    "vqa-hdf5-fixed": "featx.formats.vqa_hdf5:VqaHdf5Fixed",
-    "vqa-hdf5-adaptive": "featx.formats.vqa_hdf5:VqaHdf5Adaptive",
-    "safetensors": "featx.formats.safetensors:Safetensors",
-    "parquet": "featx.formats.parquet:Parquet",
-    "arrow": "featx.formats.arrow:Arrow",
-    "hf-frcnn-arrow": "featx.formats.hf_frcnn_arrow:HfFrcnnArrow",
-    "webdataset": "featx.formats.webdataset:WebDataset",
+    "lxmert-tsv": "featx.formats.lines.lxmert:LxmertTsv",
+    "butd-tsv": "featx.formats.lines.butd:ButdTsv",
+    "oscar-tsv": "featx.formats.lines.oscar:OscarTsv",
+    "vinvl-tsv": "featx.formats.lines.vinvl:VinvlTsv",
+    "vilbert-lmdb": "featx.formats.lmdb.vilbert:VilbertLmdb",
+    "vilbert-beta-lmdb": "featx.formats.lmdb.vilbert:VilbertBetaLmdb",
+    "volta-lmdb": "featx.formats.lmdb.volta:VoltaLmdb",
+    "volta-npy-lmdb": "featx.formats.lmdb.volta:VoltaNpyLmdb",
+    "mmf-lmdb": "featx.formats.lmdb.mmf:MmfLmdb",
+    "mmf-npy": "featx.formats.folders.mmf:MmfNpy",
+    "self-critical": "featx.formats.folders.self_critical:SelfCritical",
+    "grid-feats-pth": "featx.formats.folders.grid_feats:GridFeats",
+    "bua-npz": "featx.formats.folders.bua:BuaNpz",
+    "uniter-lmdb": "featx.formats.lmdb.uniter:UniterLmdb",
+    "uniter-npz": "featx.formats.folders.uniter:UniterNpz",
+    "volta-hdf5": "featx.formats.hdf5.volta:VoltaHdf5",
+    "vqa-hdf5-fixed": "featx.formats.hdf5.vqa:VqaHdf5Fixed",
+    "vqa-hdf5-adaptive": "featx.formats.hdf5.vqa:VqaHdf5Adaptive",
+    "safetensors": "featx.formats.packed.safetensors:Safetensors",
+    "parquet": "featx.formats.tables.parquet:Parquet",
+    "arrow": "featx.formats.tables.arrow:Arrow",
+    "hf-frcnn-arrow": "featx.formats.tables.frcnn:HfFrcnnArrow",
+    "webdataset": "featx.formats.packed.webdataset:WebDataset",
 }
 
 

@@ -1,0 +1,1 @@
+"""Formats of a table with one row per picture, as Hugging Face ``datasets`` reads them."""

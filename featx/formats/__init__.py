@@ -10,7 +10,7 @@
 ``values``   how single values are written: pickles, npy, npz, torch tensors, msgpack
 ===========  =====================================================================================
 
-Inside, imports go one way: options < base, records < what formats share < the formats; importer uses the contract alone.
+Inside, imports go one way: options < base, records < what formats share < the formats; importer uses the contract.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -53,7 +54,7 @@ def test_every_name_of_the_table_is_a_format_that_says_what_it_loses() -> None:
         assert (form.name, isinstance(form, Format)) == (name, True)
         assert form.title
         assert form.source
-        assert form.losses or name == "lxmert-tsv", name
+        assert form.declared, name
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -119,7 +120,7 @@ def test_one_format_is_told_with_its_flags_and_losses(capsys: Any) -> None:
     shown = capsys.readouterr().out
     for words in ("reading uses: --key", "writing uses: --ids", "goes on", "begins anew", "needs --allow-pickle"):
         assert words in shown
-    assert all(f"  - {loss}" in shown for name in ("butd-tsv", "mmf-lmdb") for loss in get(name).losses)
+    assert all(f"  - {loss}" in shown for name in ("butd-tsv", "mmf-lmdb") for loss in get(name).declared)
     assert "lxmert-tsv" not in shown
     assert main(["formats", "butd"]) == 2
     assert "butd-tsv" in capsys.readouterr().err
@@ -210,3 +211,49 @@ def test_a_conversion_that_is_killed_goes_on(tmp_path: Path, backend: str) -> No
     assert killed.manifest.totals == whole.manifest.totals
     assert list(killed.keys("source")) == list(whole.keys("source"))
     shutil.rmtree(out)
+
+
+def test_a_pipe_is_no_source(tmp_path: Path, capsys: Any) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for words in ([], ["--from", "lxmert-tsv"]):
+        assert main(["convert", str(tmp_path / "pipe"), str(tmp_path / "s"), *words]) == 2
+        assert "save it to a file first" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("name", ["lxmert-tsv", "arrow"])
+def test_a_source_without_anything_usable_makes_no_store(tmp_path: Path, name: str, capsys: Any) -> None:
+    out = tmp_path / "foreign"
+    assert main(["convert", str(make_store(tmp_path / "store", 1)), str(out), "--to", name]) == 0
+    out.write_bytes(out.read_bytes()[:-900])
+    assert main(["convert", str(out), str(tmp_path / "s"), "--from", name]) == 2
+    assert "can be read" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_an_export_to_the_standard_output_is_nothing_but_the_export(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    command = [sys.executable, "-m", "featx", "convert", str(store)]
+    subprocess.run([*command, str(tmp_path / "out.tsv"), "--quiet"], check=True, capture_output=True)
+    done = subprocess.run([*command, "/dev/stdout", "--to", "lxmert-tsv", "--quiet"], check=True, capture_output=True)
+    assert done.stdout == (tmp_path / "out.tsv").read_bytes()
+    assert b"12 records" in done.stderr
+
+
+def test_the_kind_of_boxes_is_told_where_the_format_would_take_them_for_others(tmp_path: Path, capsys: Any) -> None:
+    store = make_store(tmp_path / "store")
+    for name, said in (("volta-hdf5", True), ("lxmert-tsv", False), ("parquet", False)):
+        assert main(["convert", str(store), str(tmp_path / name), "--to", name]) == 0
+        assert ("--box-kind proposal" in capsys.readouterr().err) == said, name
+
+
+def test_two_orders_at_once_are_refused(tmp_path: Path, capsys: Any) -> None:
+    store, keys = make_store(tmp_path / "store"), tmp_path / "keys"
+    keys.write_text("101\n")
+    words = ["convert", str(store), str(tmp_path / "out.tsv"), "--keys", str(keys), "--first", str(keys)]
+    assert main(words) == 2
+    assert "--keys and --first" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", str(store), str(tmp_path / "out"), "--to", "webdataset", "--shard-size", "-5"])
+    assert ended.value.code == 2
+    assert "no whole number above 0" in capsys.readouterr().err

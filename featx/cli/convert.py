@@ -13,7 +13,7 @@ from featx.cli.viewing import add_view, view_asked
 from featx.errors import UsageError
 from featx.formats import Format, Options, Records, detect, get, names
 from featx.formats.draft import begun
-from featx.formats.importer import import_items
+from featx.formats.importer import check_source, import_items
 from featx.labels import read_labels
 from featx.store import open_store
 
@@ -88,7 +88,7 @@ def read(options: argparse.Namespace, form: Format) -> None:
         )  # fmt: skip
     if options.json:
         facts = {"records": totals.records, "refused": totals.refused, "digest": totals.digest}
-        print_json({"format": form.name, **facts, "losses": form.losses})
+        print_json({"format": form.name, **facts, "losses": form.declared})
         return
     print(f"{options.out}: {totals.records} records, {totals.refused} refused")
     if totals.refused:
@@ -111,12 +111,16 @@ def write(options: argparse.Namespace, form: Format) -> None:
     with open_store(options.source, view=view) as store, bar(options, "records", resumes=form.resumes) as shown:
         records = Records(store, _told(options), tick=shown.tick)
         shown.begin(len(records))
-        number = form.write(records, out, records.options)
+        number, kind = form.write(records, out, records.options), store.schema.boxes
+    losses = form.declared
+    if not form.lossless and kind != form.boxes:
+        losses = (*losses, f"this store holds {kind} boxes: read the file with --box-kind {kind}")
     if options.json:
-        print_json({"format": form.name, "records": number, "losses": form.losses})
+        print_json({"format": form.name, "records": number, "losses": losses})
     else:
-        print(f"{out}: {number} records as {form.title}")
-        for loss in form.losses:
+        into_data = out.exists() and not (out.is_file() or out.is_dir())  # /dev/stdout, a pipe
+        print(f"{out}: {number} records as {form.title}", file=sys.stderr if into_data else sys.stdout)
+        for loss in losses:
             print(f"featx: {loss}", file=sys.stderr)
 
 
@@ -146,6 +150,7 @@ def _format_of(source: Path, name: str | None) -> Format:
     """The format of a source, by its name or its structure."""
     if not source.exists():
         raise UsageError(f"{source} does not exist", "give a foreign file, or the folder of a store")
+    check_source(source)
     if name:
         form = get(name)
         if not form.reads:

@@ -44,7 +44,7 @@ def told(form: Format) -> str:
             lines.append(f"  {what} uses: " + " ".join(f"--{name.replace('_', '-')}" for name in sorted(names_of)))
     if form.writes:
         lines.append(f"  an export that was killed {'goes on' if form.resumes else 'begins anew'}")
-    losses = [*form.losses, *([_TRUST[form.pickled]] if form.pickled in _TRUST else [])]
+    losses = [*form.declared, *([_TRUST[form.pickled]] if form.pickled in _TRUST else [])]
     return "\n".join([*lines, *(f"  - {loss}" for loss in losses)])
 
 
@@ -53,7 +53,7 @@ def facts(form: Format) -> dict[str, object]:
     return {
         "name": form.name, "title": form.title, "source": form.source, "reads": form.reads, "writes": form.writes,
         "resumes": form.resumes, "pickled": form.pickled, "takes": sorted(form.takes), "gives": sorted(form.gives),
-        "losses": list(form.losses),
+        "losses": list(form.declared),
     }  # fmt: skip
 
 

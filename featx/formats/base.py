@@ -60,7 +60,8 @@ class Format(ABC):
     so), ``no``. takes, gives: the options that reading uses besides ``dtype``, ``labels`` and ``box_kind``, and that
     writing uses besides ``keys`` and ``first``. boxes: which boxes such files hold. suffix: the end of a path that
     is written in this format when no format is named; one format at most has it. resumes: whether an export that was
-    killed goes on. Boxes are never shifted.
+    killed goes on. lossless: whether files say which boxes they hold, how they were made and what ids stand for. Boxes
+    are never shifted.
     """
 
     name: ClassVar[str]
@@ -75,6 +76,18 @@ class Format(ABC):
     boxes: ClassVar[BoxKind] = "proposal"
     suffix: ClassVar[str] = ""
     resumes: ClassVar[bool] = False
+    lossless: ClassVar[bool] = False
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """All that is lost."""
+        if self.lossless:
+            return self.losses
+        return (
+            *self.losses,
+            "how features were made and what ids stand for is not told (--objects, --attributes), nor which boxes "
+            f"these are: they are taken for {self.boxes} ones unless --box-kind says otherwise",
+        )
 
     @abstractmethod
     def detect(self, path: Path) -> bool:

@@ -93,6 +93,7 @@ class Described(Format):
     """A format whose files carry a :class:`Description` when featx wrote them, and are read without one, too."""
 
     losses: ClassVar[tuple[str, ...]] = LOSSES
+    lossless = True
     takes = frozenset({"key", "sizes", "background"})
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ def import_items(
     is no usable item at all, or the first one has an id beyond the names: nothing is made then.
     """
     path, options = Path(source), options or Options()
+    check_source(path)
     schema, labels = form.schema(path, options), form.labels(path, options)
-    if unnamed := next(_beyond(form, path, options, labels), ""):
-        raise UsageError(f"{path}: {unnamed}", "give the lists that the ids of this file count in")
+    _check_first(form, path, options, labels)
     survey = form.survey(path, options)
     create_store(store, backend, schema, {"source": _source(form, options, survey.facts)}, labels)
     with open_part(store) as writer:
@@ -67,13 +67,28 @@ def _source(form: Format, options: Options, facts: Mapping[str, Any]) -> dict[st
     return {"format": form.name, **facts, **({"told": told} if told else {})}
 
 
-def _beyond(form: Format, path: Path, options: Options, labels: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the ids of the first usable record."""
-    if labels:
-        for item in form.read(path, options):
-            if item.record is not None and len(item.record):
-                yield _unnamed(item.record, labels)
-                return
+def check_source(path: Path) -> None:
+    """Raise UsageError for what cannot be read more than once: a pipe or a device."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path} is no file and no folder, and is read more than once", "save it to a file first")
+
+
+def _check_first(form: Format, path: Path, options: Options, labels: Mapping[str, Any]) -> None:
+    """Raise UsageError when there are items and none is usable, or the first that is has an id beyond the names."""
+    usable, problem = False, ""
+    for item in form.read(path, options):
+        if item.record is None:
+            problem = problem or f"{item.place}: {item.problem}"
+            continue
+        usable = True
+        if unnamed := _unnamed(item.record, labels):
+            raise UsageError(f"{path}: {unnamed}", "give the lists that the ids of this file count in")
+        if len(item.record) or not labels:  # one without regions has no ids
+            return
+    if problem and not usable:
+        raise UsageError(
+            f"{path} has no {unit(form)} that can be read; the first of them, {problem}", "make a new copy"
+        )
 
 
 def _take(writer: PartWriter, item: Item, keys: set[str], place: str, labels: Mapping[str, Any], kind: str) -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from featx.schema import BoxKind
+
+
+def _positive(text: str) -> int:
+    """A whole number above 0, for argparse."""
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Options:
         default=0,
         metadata={
             "help": "most bytes of a file, where a format is written as several",
-            "type": int,
+            "type": _positive,
             "metavar": "BYTES",
         },
     )

@@ -33,6 +33,8 @@ class Records:
         self.store, self.options, self._tick = store, options or Options(), tick
         self._passed, self._padding = 0, False
         self._listed = read_keys(self.options.keys) if self.options.keys else None
+        if self._listed is not None and self.options.first:
+            raise UsageError("--keys and --first were given", "--keys is written in its order: put those first there")
         self._first = read_keys(self.options.first) if self.options.first else []
         if missing := next((key for key in [*(self._listed or ()), *self._first] if key not in store), None):
             raise UsageError(f"{missing!r} of {self.options.keys or self.options.first} is not in the store",

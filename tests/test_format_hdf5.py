@@ -308,11 +308,23 @@ def test_pictures_of_other_counts_go_into_the_adaptive_file_only(tmp_path: Path)
 
 def test_a_key_inside_the_group_of_another_picture_cannot_be_written(tmp_path: Path) -> None:
     source = volta(tmp_path / "in.h5")
-    for renamed in ({"b": "a/b"}, {"b": "x//b"}, {"b": "/b"}):
+    for renamed in ({"b": "a/b"}, {"b": "x//b"}, {"b": "/b"}, {"b": "x/features"}, {"b": "x/img_w/c"}):
         store = stored(tmp_path / f"s{len(list(tmp_path.iterdir()))}", VOLTA, source, renamed)
         with pytest.raises(UsageError, match="group of its own"):
             VOLTA.write(Records(store), tmp_path / "x.h5", Options())
     assert not (tmp_path / "x.h5").exists()
+
+
+def test_keys_that_begin_like_an_array_or_only_look_like_one_come_back(tmp_path: Path) -> None:
+    source = volta(tmp_path / "in.h5")
+    renamed = {"a": "features", "b": "boxes/b", "sub/c": "x/features.jpg"}
+    store = stored(tmp_path / "s", VOLTA, source, renamed)
+    VOLTA.write(Records(store), tmp_path / "x.h5", Options())
+    items = {item.key: item.record for item in read(VOLTA, tmp_path / "x.h5")}
+    assert sorted(items) == ["boxes/b", "features", "x/features.jpg"]
+    for key, record in items.items():
+        assert record is not None
+        assert np.array_equal(record.features, store[key].features)
 
 
 FUZZ = """

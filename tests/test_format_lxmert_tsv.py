@@ -106,6 +106,25 @@ def test_padding_rows_are_not_exported(tmp_path: Path) -> None:
     assert read.record.features.shape == (2, 8)
 
 
+def test_boxes_that_leave_the_picture_by_a_pixel_are_clipped_as_the_peer_asserts(tmp_path: Path) -> None:
+    height, width = 60, 80
+    boxes = np.float32([[-0.5, -1, 80.5, 61], [3, 4, 50, 60], [0, 0, 80, 59.75]])
+    ids, confs = np.zeros(3, np.int32), np.zeros(3, np.float32)
+    extra = {"object_ids": ids, "object_confs": confs, "attribute_ids": ids, "attribute_confs": confs}
+    create_store(tmp_path / "s", "lmdb", region_schema(8, "float32"), {})
+    with open_part(tmp_path / "s") as writer:
+        writer.put("a", Record(np.ones((3, 8), np.float32), boxes, (height, width), 3, extra), 0)
+        writer.finish()
+    export_tsv(open_store(tmp_path / "s"), tmp_path / "out.tsv")
+    with (tmp_path / "out.tsv").open(newline="") as file:
+        [found] = csv.DictReader(file, COLUMNS, delimiter="\t")
+    read = np.frombuffer(base64.b64decode(found["boxes"]), np.float32).reshape(3, 4)
+    assert read.tolist() == [[0, 0, 80, 60], [3, 4, 50, 60], [0, 0, 80, 59.75]]
+    shares = read / np.float32([width, height, width, height])  # what src/tasks/vqa_data.py asserts
+    assert (shares <= 1 + 1e-5).all()
+    assert (-shares <= 1e-5).all()
+
+
 def cut_line(lines: list[bytes]) -> list[bytes]:
     return [lines[0], lines[1][:-30], *lines[2:]]
 

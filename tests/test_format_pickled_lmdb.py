@@ -21,7 +21,8 @@ from featx.formats import get
 from featx.formats.base import Item
 from featx.formats.options import Options
 from featx.formats.records import Records
-from featx.schema import Array
+from featx.record import Record
+from featx.schema import Array, region_schema
 from featx.store import StoreReader, create_store, open_part, open_store
 from tests.foreign import import_tsv
 
@@ -381,6 +382,27 @@ def test_a_store_without_classes_is_refused_before_anything_is_written(tmp_path:
         with pytest.raises(UsageError, match="object_ids"):
             get(name).write(Records(open_store(store)), tmp_path / "out", Options())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_that_is_called_as_the_list_of_keys_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str
+) -> None:
+    confs, ids, box = np.ones(1, np.float32), np.zeros(1, np.int32), np.float32([[0, 0, 1, 1]])
+    extra = {"object_ids": ids, "object_confs": confs, "attribute_ids": ids, "attribute_confs": confs}
+    create_store(tmp_path / "s", "lmdb", region_schema(4, "float32"), {})
+    with open_part(tmp_path / "s") as writer:
+        for number, key in enumerate(["a", "keys", "b"]):
+            writer.put(key, Record(np.ones((1, 4), np.float32), box, (9, 9), 1, extra), number)
+        writer.finish()
+    out = tmp_path / "out"
+    with open_store(tmp_path / "s") as store:
+        with pytest.raises(UsageError, match="the key 'keys'"):
+            get(name).write(Records(store), out, Options())
+        assert {place.name for place in tmp_path.iterdir()} == {"s"}
+        (tmp_path / "some.txt").write_text("b\na\n")
+        assert get(name).write(Records(store, Options(keys=str(tmp_path / "some.txt"))), out, Options()) == 2
+    assert [item.key for item in read(name, out)] == ["b", "a"]
 
 
 @pytest.fixture(scope="module")

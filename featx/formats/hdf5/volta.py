@@ -83,12 +83,17 @@ class VoltaHdf5(Format):
 
 
 def _check_key(key: str, records: Records) -> None:
-    """Raise UsageError for a key that is no path of groups, or lies within the group of another picture."""
+    """Raise UsageError for a key that is no path of groups, or lies within the group of another picture.
+
+    A group below another that is called as an array is would make a picture of the one above.
+    """
     parts = key.split("/")
     inside = next((above for n in range(1, len(parts)) if (above := "/".join(parts[:n])) in records.store), None)
-    if inside is not None or any(part in ("", ".") for part in parts):
+    taken = next((part for part in parts[1:] if part in _ARRAYS), None)
+    if inside is not None or taken or any(part in ("", ".") for part in parts):
+        said = f": {inside!r} is a picture" if inside else f": {taken!r} is an array of a picture" if taken else ""
         raise UsageError(
-            f"the key {key!r} cannot name a group of its own" + (f": {inside!r} is a picture" if inside else ""),
+            f"the key {key!r} cannot name a group of its own{said}",
             "export another format, or these pictures under --keys",
         )
 

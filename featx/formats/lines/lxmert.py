@@ -3,11 +3,14 @@
 Columns: img_id, img_h, img_w, objects_id (int64), objects_conf (float32), attrs_id (int64), attrs_conf (float32),
 num_boxes, boxes (float32 [n, 4], pixels x0 y0 x1 y1), features (float32 [n, D]). Line ends are ``\\r\\n``. Ids fit
 int32 and are held as such; everything else is kept to the bit, so a float32 store gives the file back byte for byte.
+LXMERT asserts that boxes lie within the picture; those of a store may leave it by a pixel, and are clipped on writing.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import numpy as np
 
 from featx.formats.lines.tsv import TsvFormat, array, coded, first_columns, quoted, unquoted
 from featx.formats.options import Options
@@ -26,7 +29,11 @@ class LxmertTsv(TsvFormat):
     name = "lxmert-tsv"
     title = "LXMERT TSV"
     source = "airsplay/lxmert, src/utils.py (load_obj_tsv)"
-    losses = ("padding rows are not written", "features are float32; of int8 and bfloat16 that is exact")
+    losses = (
+        "padding rows are not written",
+        "boxes that leave the picture are clipped to it, as LXMERT asserts that none does",
+        "features are float32; of int8 and bfloat16 that is exact",
+    )
     suffix = ".tsv"
 
     def detect(self, path: Path) -> bool:
@@ -55,7 +62,8 @@ class LxmertTsv(TsvFormat):
         height, width = record.size
         ids, confs, attribute_ids, attribute_confs = (record.array(name) for name in _EXTRA)
         arrays = [coded(ids, "<i8"), coded(confs), coded(attribute_ids, "<i8"), coded(attribute_confs)]
-        rest = [b"%d" % len(record), coded(record.boxes), coded(record.features)]
+        boxes = np.clip(record.boxes, 0, np.array([width, height, width, height], "<f4"))
+        rest = [b"%d" % len(record), coded(boxes), coded(record.features)]
         return b"\t".join([quoted(key), b"%d" % height, b"%d" % width, *arrays, *rest]) + b"\r\n"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from featx.errors import FeatxError
+from featx.errors import FeatxError, UsageError
 from featx.formats.base import Format, Item, Survey
 from featx.formats.lmdb.items import Entry, entries, survey_of
 from featx.formats.lmdb.tree import LmdbTree, Place, is_lmdb
@@ -63,6 +63,7 @@ class PickledLmdb(Format):
 
     def write(self, records: Records, path: Path, options: Options) -> int:
         self.check(records)
+        _check_index(records)
         keys = []
         with LmdbWriter(path) as out:
             for key, record in records:
@@ -77,6 +78,16 @@ class PickledLmdb(Format):
     @abstractmethod
     def value(self, key: str, record: Record) -> Mapping[str, Any]:
         """The mapping of a picture, in the peer's order and encoding."""
+
+
+def _check_index(records: Records) -> None:
+    """Raise UsageError for a picture whose key is that of the list of keys."""
+    name = INDEX.decode()
+    if name in records.store and name in records.keys():  # noqa: SIM118  iterating over them reads them
+        raise UsageError(
+            f"a picture has the key {name!r}, under which such files keep the list of all keys",
+            "give it another key, export another format, or leave it out with --keys",
+        )
 
 
 def _keys(index: bytes) -> list[bytes]:

@@ -409,6 +409,27 @@ def test_labels_of_no_region_cannot_tell_a_size(tmp_path: Path) -> None:
         assert "no region tells the size" in item.problem
 
 
+def test_sizes_whose_first_key_begins_as_json_does_are_lines(tmp_path: Path) -> None:
+    (tmp_path / "features.tsv").write_text(plain("{}", 1) + plain('{"b"', 2))
+    (tmp_path / "hw.tsv").write_text('{}\t[{"height": 90, "width": 120}]\n{"b"\t[{"height": 91, "width": 120}]\n')
+    for told in ("", "hw.tsv", "sizes.csv"):  # beside the features, and given
+        if told:
+            (tmp_path / "sizes.csv").write_text('{},90,120\n{"b",91,120\n')
+            (tmp_path / "x.tsv").write_bytes((tmp_path / "features.tsv").read_bytes())
+        path = tmp_path / ("x.tsv" if told else "features.tsv")
+        items = read(OSCAR, path, Options(sizes=str(tmp_path / told) if told else ""))
+        assert [(item.key, item.record and item.record.size) for item in items] == [
+            ("{}", (90, 120)), ('{"b"', (91, 120)),
+        ]  # fmt: skip
+
+
+def test_sizes_in_json_that_was_cut_are_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_text(plain("a", 1))
+    (tmp_path / "sizes.json").write_text('{"a": [90, 120], "b": [90, 12')
+    with pytest.raises(UsageError, match=r"sizes\.json cannot be read: JSONDecodeError"):
+        read(OSCAR, tmp_path / "x.tsv", Options(sizes=str(tmp_path / "sizes.json")))
+
+
 def test_background_has_the_name_that_vinvl_gives_it(tmp_path: Path, sizes: Options) -> None:
     (tmp_path / "x.tsv").write_text(prediction("a", 1, **{"class": "__background__"}))
     import_items(VINVL, tmp_path / "x.tsv", tmp_path / "s", replace(sizes, labels=LABELS))

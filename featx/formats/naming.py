@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from featx.errors import UsageError
 from featx.formats.options import Options
+
+_Known = Mapping[str, tuple[int, int]]
 
 
 def key_of(name: str, options: Options) -> str:
@@ -27,31 +30,29 @@ def key_of(name: str, options: Options) -> str:
 
 
 class Sizes:
-    """Sizes (height, width) by key, from the file ``options.sizes``; none without one. Raises UsageError.
-
-    The file is JSON ``{key: [height, width]}``, the annotations of COCO, lines ``key,height,width``, or Oscar's hw.tsv.
-    """
+    """Sizes (height, width) by key."""
 
     @classmethod
     def of(cls, options: Options) -> Sizes:
-        """Those of ``options``, read once for all pictures."""
-        with suppress(OSError):
-            state = Path(options.sizes).stat()
-            return _told(options.sizes, state.st_mtime_ns, state.st_size)
-        return cls(options)
+        """Those that the file ``options.sizes`` tells, read once for all pictures; none without one. Raises UsageError.
 
-    def __init__(self, options: Options) -> None:
-        self._known: dict[str, tuple[int, int]] = {}
+        The file is JSON ``{key: [height, width]}``, the annotations of COCO, lines ``key,height,width``, or Oscar's
+        hw.tsv.
+        """
         if not options.sizes:
-            return
-        try:
-            text = Path(options.sizes).read_text("utf-8")
-            self._known = _from_json(json.loads(text)) if text.lstrip()[:1] == "{" else _from_lines(text)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise UsageError(
-                f"the sizes in {options.sizes} cannot be read: {error!r}",
-                "give JSON {key: [height, width]}, COCO's annotations, or lines `key,height,width`",
-            ) from None
+            return cls({})
+        with _reading(path := Path(options.sizes)):
+            state = path.stat()
+            return _told(path, state.st_ino, state.st_mtime_ns, state.st_size)
+
+    @classmethod
+    def of_lines(cls, path: Path) -> Sizes:
+        """Those of a file that is known to be lines, as hw.tsv is, whatever its first key begins with."""
+        with _reading(path):
+            return cls(_from_lines(path.read_text("utf-8")))
+
+    def __init__(self, known: _Known) -> None:
+        self._known = known
 
     def find(self, key: str) -> tuple[int, int] | None:
         """The size of a picture, None when it was not told."""
@@ -72,18 +73,43 @@ class Sizes:
         return self._known[key]
 
 
-def _from_json(found: Any) -> dict[str, tuple[int, int]]:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell any error as one of the sizes in ``path``."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise UsageError(
+            f"the sizes in {path} cannot be read: {error!r}",
+            "give JSON {key: [height, width]}, COCO's annotations, or lines `key,height,width`",
+        ) from None
+
+
+@lru_cache(maxsize=1)
+def _told(path: Path, inode: int, changed: int, size: int) -> Sizes:
+    return Sizes(_from_text(path.read_text("utf-8")))
+
+
+def _from_text(text: str) -> _Known:
+    """Of JSON, or else of lines, the first of which may begin as JSON does."""
+    if text.lstrip()[:1] != "{":
+        return _from_lines(text)
+    try:
+        found = json.loads(text)
+    except ValueError:
+        with suppress(ValueError, LookupError, TypeError):
+            return _from_lines(text)
+        raise
+    return _from_json(found)
+
+
+def _from_json(found: Any) -> _Known:
     if isinstance(found.get("images"), list):
         return {Path(one["file_name"]).stem: (int(one["height"]), int(one["width"])) for one in found["images"]}
     return {str(key): (int(height), int(width)) for key, (height, width) in found.items()}
 
 
-@lru_cache(maxsize=1)
-def _told(path: str, changed: int, size: int) -> Sizes:
-    return Sizes(Options(sizes=path))
-
-
-def _from_lines(text: str) -> dict[str, tuple[int, int]]:
+def _from_lines(text: str) -> _Known:
     if "\t" in text.split("\n", 1)[0]:
         return dict(map(_from_oscar, text.splitlines()))
     rows = (line.rsplit(",", 2) for line in text.splitlines() if line.strip())

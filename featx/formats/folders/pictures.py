@@ -121,7 +121,7 @@ class PictureFolder(Format):
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
         self.need(path, options)
-        sizes = Sizes(options)
+        sizes = Sizes.of(options)
         if self.sized:
             sizes.must(path)
         root = _root(self, path)

@@ -58,7 +58,7 @@ class VoltaHdf5(Format):
             return Survey(sum(1 for _ in _pictures(source, path)), file_facts(path))
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        sizes = Sizes(options)
+        sizes = Sizes.of(options)
         with open_hdf5(path) as source:
             for number, picture in islice(enumerate(_pictures(source, path)), start, None):
                 yield _item(source, number, picture, options, sizes)

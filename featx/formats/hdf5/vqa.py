@@ -66,7 +66,7 @@ class _VqaHdf5(Format):
             return Survey(len(self._pictures(source, path)), facts)
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        sizes, names = Sizes(options), _names(path, options)
+        sizes, names = Sizes.of(options), _names(path, options)
         with open_hdf5(path) as source:
             count = len(self._pictures(source, path))
             for number in range(start, count):

@@ -21,7 +21,6 @@ from featx.formats.lines.index import index_of
 from featx.formats.lines.tsv import parsed, rows
 from featx.formats.lines.vinvl_objects import mappings, told
 from featx.formats.naming import Sizes
-from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.schema import Array
 
@@ -36,7 +35,7 @@ class Beside:
         self._hw = hw if hw and hw.is_file() else None
         self._label = label if label and label.is_file() else None
         self.labelled = self._label is not None
-        self._sizes = Sizes(Options(sizes=str(self._hw or "")))
+        self._sizes = Sizes.of_lines(self._hw) if self._hw else Sizes({})
         self._rows: Iterator[tuple[int, int, bytes]] = rows(self._label) if self._label else iter(())
         self._number, self._line = -1, b""
 

@@ -56,7 +56,7 @@ class PickledLmdb(Format):
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
         need_trust(options, f"{path} keeps its records")
-        sizes = Sizes(options)
+        sizes = Sizes.of(options)
         with LmdbTree(path) as tree:
             for entry in entries(tree, INDEX, _keys, start, recover=True):
                 yield _item(entry, options, sizes)

@@ -50,7 +50,7 @@ class UniterLmdb(Format):
         return survey_of(path, INDEX, _keys, recover=False)
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        sizes = Sizes(options)
+        sizes = Sizes.of(options)
         sizes.must(path)
         counts = _counts(path)
         with LmdbTree(path) as tree:

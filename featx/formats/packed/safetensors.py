@@ -92,7 +92,7 @@ class Safetensors(Described):
         return None
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        sizes, told = Sizes(options), self.describe(path)
+        sizes, told = Sizes.of(options), self.describe(path)
         for number, picture in enumerate(_pictures(path)):
             if number >= start:
                 yield _item(number, picture, told, options, sizes)

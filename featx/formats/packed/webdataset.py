@@ -98,7 +98,7 @@ class WebDataset(Described):
         return None
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        sizes, told = Sizes(options), self.describe(path)
+        sizes, told = Sizes.of(options), self.describe(path)
         for number, sample in enumerate(_samples(path)):
             if number >= start:
                 yield _item(number, sample, told, options, sizes)

@@ -59,7 +59,7 @@ class Arrow(Table):
         return None if found is None else self.described_by(found, path)
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        sizes, told, number = Sizes(options), self.describe(path), 0
+        sizes, told, number = Sizes.of(options), self.describe(path), 0
         for place, data, schema in self._sources(path):
             if isinstance(schema, FeatxError):
                 if number >= start:

@@ -70,7 +70,7 @@ class HfFrcnnArrow(Arrow):
         ]
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        Sizes(options).must(path)
+        Sizes.of(options).must(path)
         yield from super().read(path, options, start)
 
     def record(

@@ -60,7 +60,7 @@ class Parquet(Table):
         return self.described_by(found.schema_arrow, path) if found else None
 
     def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        sizes, told, number = Sizes(options), self.describe(path), 0
+        sizes, told, number = Sizes.of(options), self.describe(path), 0
         for place, file in _sources(path):
             if isinstance(file, FeatxError):
                 if number >= start:

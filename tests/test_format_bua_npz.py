@@ -182,6 +182,20 @@ def test_tensors_in_the_classes_leave_the_regions_to_be_read_without_them(tmp_pa
     assert item.record.extra == {}
 
 
+@pytest.mark.parametrize("scores", ["attrs_scores", "attrs_conf"])
+def test_scores_of_all_attributes_in_the_place_of_ids_leave_the_rest_to_be_read(tmp_path: Path, scores: str) -> None:
+    """As detectron2's mode has them: attrs_id are probabilities, and attrs_scores or attrs_conf logits."""
+    rng, values = np.random.default_rng(5), arrays(1)
+    told = {"image_id": "a", "num_boxes": 3, "objects": np.int64([4, 0, 7]), "cls_prob": rng.random((3, 10), "f4")}
+    told |= {"attrs_id": rng.random((3, 400), "f4"), scores: rng.random((3, 400), "f4")}
+    [item] = read(FORM, folder_of(tmp_path / "f", {"a.npz": saved(values | {"info": told})}), TRUST)
+    assert item.record is not None, item.problem
+    assert sorted(item.record.extra) == ["class_probs", "object_ids"]
+    assert item.record.object_ids.tolist() == [4, 0, 7]
+    assert np.array_equal(item.record.class_probs, told["cls_prob"])
+    assert np.array_equal(item.record.features, values["x"])
+
+
 def given_boxes(bbox_dir: Path, im_file: str) -> Array:
     """As the script's mode bbox_feats reads the boxes of a picture."""
     with np.load(bbox_dir / (im_file.split(".")[0] + ".npz")) as found:

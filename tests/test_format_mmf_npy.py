@@ -113,6 +113,66 @@ def test_the_frcnn_script_is_met_as_it_is(tmp_path: Path) -> None:
     assert item.record.object_confs.tolist() == [0.5, 0.25, 0.125]
 
 
+def vinvl(seed: int, rows: int, **changes: Any) -> tuple[Array, dict[str, Any]]:
+    """What extract_features_vinvl.py saves: _norm_box behind the features, and the fields of the box list."""
+    height, width = SIZE
+    bbox_aug = np.zeros((rows, 6), np.float32)
+    bbox_aug[:, :4] = pixels(np.random.default_rng(seed), rows)
+    bbox_aug[:, [0, 2]] /= width
+    bbox_aug[:, [1, 3]] /= height
+    bbox_aug[:, 4:] = bbox_aug[:, 2:4] - bbox_aug[:, :2]
+    told = {
+        "labels": np.arange(rows), "scores": np.ones(rows, "f4"), "box_features": features(seed, rows),
+        "bbox": bbox_aug, "image_width": width, "image_height": height, **changes,
+    }  # fmt: skip
+    return np.concatenate([told["box_features"], bbox_aug], 1), told
+
+
+def test_what_the_script_for_vinvl_writes_is_read_with_boxes_in_pixels(tmp_path: Path) -> None:
+    saves = {"a": vinvl(1, 3), "b": vinvl(2, 5)}
+    files = {f"{name}.npy": of(matrix) for name, (matrix, _) in saves.items()}
+    path = folder_of(tmp_path / "f", files | {f"{name}_info.npy": saved(told) for name, (_, told) in saves.items()})
+    assert FORM.detect(path)
+    for item, (seed, rows) in zip(read(FORM, path, TRUST), [(1, 3), (2, 5)], strict=True):
+        assert item.record is not None, item.problem
+        assert item.record.size == SIZE
+        assert np.array_equal(item.record.features, features(seed, rows))
+        assert item.record.boxes == pytest.approx(pixels(np.random.default_rng(seed), rows), abs=1e-4)
+    (tmp_path / "sizes.csv").write_text("a,180,240\nb,180,240\n")
+    item = read(FORM, path, Options(allow_pickle=True, sizes=str(tmp_path / "sizes.csv")))[0]
+    assert item.record is not None
+    assert item.record.size == (180, 240)
+    assert item.record.boxes == pytest.approx(2 * pixels(np.random.default_rng(1), 3), abs=1e-4)
+
+
+def test_the_one_file_per_picture_of_vilbert_is_read(tmp_path: Path) -> None:
+    """As script/extract_features.py of vilbert-multi-task: num_boxes counts scores, objects lack the first row."""
+    told = {"b": info(1, num_boxes=2), "a": info(2, 5, num_boxes=5)}
+    for name, rows in (("b", 3), ("a", 5)):
+        told[name] |= {"objects": told[name]["objects"][1:], "image_id": name, "features": features(rows, rows)}
+    path = folder_of(tmp_path / "f", {f"{name}.npy": saved(values) for name, values in told.items()})
+    assert FORM.detect(path)
+    assert FORM.survey(path, TRUST).total == 2
+    with pytest.raises(UsageError, match="a pickle can run"):
+        read(FORM, path)
+    items = read(FORM, path, TRUST)
+    assert [(item.key, item.place, item.problem) for item in items] == [
+        ("a", "file a.npy", ""),
+        ("b", "file b.npy", ""),
+    ]
+    for item in items:
+        record, values = item.record, told[item.key]
+        assert record is not None
+        assert record.size == SIZE
+        for name, field in {"bbox": "boxes", "cls_prob": "class_probs", "features": "features"}.items():
+            assert np.array_equal(record.array(field), values[name]), name
+        assert record.object_ids.tolist() == [-1, *values["objects"]]
+
+
+def test_a_folder_of_other_pickled_arrays_is_not_taken_for_this(tmp_path: Path) -> None:
+    assert not FORM.detect(folder_of(tmp_path / "f", {"a.npy": saved({"captions": ["a", "b"]})}))
+
+
 def test_nothing_is_read_unasked(tmp_path: Path) -> None:
     path = folder_of(tmp_path / "f", pair("a", 1))
     for step in (FORM.survey, FORM.schema, read_all):
@@ -133,7 +193,12 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
     "features alone": ({"b.npy": of(features(1))}, "b_info.npy is no file"),
     "info alone": ({"b_info.npy": saved(info(1))}, "b.npy is no file"),
     "a grid": (pair("b", 1) | {"b.npy": npy("<f4", (1, 2, 2, 8), bytes(128))}, "features is float32[1, 2, 2, 8]"),
-    "VinVL's normalised boxes": (pair("b", 1, bbox=np.zeros((3, 6), "f4")), "boxes is float32[3, 6]"),
+    "six numbers of others": (pair("b", 1, bbox=np.zeros((3, 6), "f4")), "do not end in the same"),
+    "six numbers and no features": (
+        pair("b", 1, bbox=np.zeros((3, 6), "f4")) | {"b.npy": of(np.zeros((3, 6), "f4"))}, "do not end in the same"
+    ),
+    "all in one file but the features": ({"b.npy": saved(info(1))}, "no features"),
+    "no dict in one file": ({"b.npy": saved(None)}, "expected a dict"),
     "a name that is called": (pair("b", 1) | {"b_info.npy": saved(Trap())}, "asks for builtins.print"),
     "no dict": (pair("b", 1) | {"b_info.npy": of(features(1))}, "expected a dict"),
     "a cut file": (pair("b", 1) | {"b.npy": of(features(1))[:-4]}, "needs"),
@@ -219,10 +284,12 @@ def write(folder: Path, keys: list[str], name: str = "s") -> None:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = pair("0", 0) | pair("1", 1) | {"2.npy": of(features(2, 1)), "2_info.npy": npy("|O", (), PICKLE)}
+    matrix, told = vinvl(3, 3)
+    files |= {"3.npy": of(matrix), "3_info.npy": saved(told), "4.npy": saved({**info(4), "features": features(4)})}
     return folder_of(tmp_path_factory.mktemp("fuzz") / "f", files)
 
 
 @settings(max_examples=200)
-@given(damage=DAMAGES, name=st.sampled_from(["1.npy", "0_info.npy", "2_info.npy"]))
+@given(damage=DAMAGES, name=st.sampled_from(["1.npy", "0_info.npy", "2_info.npy", "3.npy", "3_info.npy", "4.npy"]))
 def test_no_damage_makes_more_than_a_problem(small: Path, damage: Damage, name: str) -> None:
     survives(FORM, small, small / name, damage, TRUST)

@@ -409,6 +409,33 @@ def test_labels_of_no_region_cannot_tell_a_size(tmp_path: Path) -> None:
         assert "no region tells the size" in item.problem
 
 
+class VqaDataset:
+    """The reader of features of oscar/run_vqa.py."""
+
+    def __init__(self, img_feat_dir: Path, name: str) -> None:
+        self.img_feature_file = (img_feat_dir / f"{name}_img_frcnn_feats.tsv").open()
+        self.img_feat_offset_map = json.loads((img_feat_dir / f"{name}_img_frcnn_feats_offset_map.json").read_text())
+
+    def get_img_feature(self, image_id: str) -> Array:
+        self.img_feature_file.seek(self.img_feat_offset_map[image_id], 0)
+        arr = [s.strip() for s in self.img_feature_file.readline().split("\t")]
+        return np.frombuffer(base64.b64decode(arr[2]), dtype=np.float32).reshape((-1, DIM + 6))
+
+
+def test_the_features_of_vqa_with_their_map_of_offsets_are_read(tmp_path: Path, sizes: Options) -> None:
+    rows = {"a": plain("a", 1), "b": plain("b", 2, 5)}
+    path = tmp_path / "val_img_frcnn_feats.tsv"
+    path.write_text("".join(rows.values()))
+    path.with_name("val_img_frcnn_feats_offset_map.json").write_text(json.dumps({"a": 0, "b": len(rows["a"])}))
+    assert detect(path) == [OSCAR]
+    peer = VqaDataset(tmp_path, "val")
+    for item, seed, count in zip(read(OSCAR, path, sizes), (1, 2), (3, 5), strict=True):
+        assert item.record is not None, item.problem
+        assert np.array_equal(item.record.features, peer.get_img_feature(item.key)[:, :DIM])
+        assert item.record.boxes == pytest.approx(boxes_of(seed, count), abs=1e-3)
+    peer.img_feature_file.close()
+
+
 def test_sizes_whose_first_key_begins_as_json_does_are_lines(tmp_path: Path) -> None:
     (tmp_path / "features.tsv").write_text(plain("{}", 1) + plain('{"b"', 2))
     (tmp_path / "hw.tsv").write_text('{}\t[{"height": 90, "width": 120}]\n{"b"\t[{"height": 91, "width": 120}]\n')

@@ -40,6 +40,7 @@ class BuaNpz(PictureFolder):
     losses = (
         "the order of the pictures is that of their names",
         "classes and attributes are a pickle: without --allow-pickle they are left out",
+        "reading: of its detectron2 mode, which has scores of all attributes in the place of ids, no attributes",
         "features are float32; of int8 and bfloat16 that is exact",
     )
     pickled = "part"
@@ -73,6 +74,8 @@ def _record(found: Mapping[str, Array], size: tuple[int, int] | None, background
     if size is None and None in sides.values():
         raise ValueError("it has no image_h and image_w; --sizes tells the sizes of pictures")
     named = {name: value for name, value in _info(found).items() if name in (*_INFO, "objects")}
+    if np.ndim(named.get("attrs_id")) == 2 and np.shape(named["attrs_id"])[1] != 1:  # scores [n, 400]
+        named = {name: value for name, value in named.items() if name not in ("attrs_id", "attrs_conf")}
     return record_of({**named, **sides, "features": x, "bbox": boxes}, size, background)
 
 

@@ -1,8 +1,10 @@
 """``features.tsv`` of Oscar and VinVL (microsoft/Oscar): one line per picture, no header, ends of ``\\n``.
 
 Columns: key, num_boxes, and base64 of float32 ``[n, D + 6]``; readers take the last column, so files with others
-between exist (``oscar/datasets/oscar_tsv.py``). In captioning: key and JSON ``{"num_boxes": n, "features": base64}``
-(``oscar/run_captioning.py``). The six numbers behind a feature are x0/W, y0/H, x1/W, y1/H, (x1-x0)/W and (y1-y0)/H.
+between exist (``oscar/datasets/oscar_tsv.py``). Those of VQA (``oscar/run_vqa.py``) are called
+``*_img_frcnn_feats.tsv``, with a ``*_offset_map.json`` of where each row begins. In captioning: key and JSON
+``{"num_boxes": n, "features": base64}`` (``oscar/run_captioning.py``). The six numbers behind a feature are x0/W, y0/H,
+x1/W, y1/H, (x1-x0)/W and (y1-y0)/H.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class OscarTsv(IndexedTsv):
         "and nowhere beside one whose name has no `feature` in it",
         "boxes are float32 shares of width and height: without label.tsv pixels come back to seven digits",
         "features are float32; of int8 and bfloat16 that is exact",
-        "reading: imageid2idx.json is not read; .lineidx is compared with the rows, and told where it is wrong",
+        "reading: imageid2idx.json, VQA's offset_map.json and its features in a .pt are not read",
+        "reading: .lineidx is compared with the rows, and told where it is wrong",
     )
     takes = frozenset({"key", "sizes"})
     boxes = "regressed"

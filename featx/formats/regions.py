@@ -40,6 +40,12 @@ def whole(value: Any, what: str) -> int:
     raise ValueError(f"{what} is {value!r:.80}, expected a whole number")
 
 
+def columns(value: Any) -> int:
+    """How many columns an array has; 0 for what has not two axes."""
+    shape = np.shape(value)
+    return shape[1] if len(shape) == 2 else 0
+
+
 def floats(value: Any, what: str, columns: int = 0, rows: int = 0) -> Array:
     """A float array ``[n, columns]`` from an array or from base64 of float32; ``rows`` instead where columns vary."""
     if isinstance(value, str | bytes):

@@ -17,7 +17,7 @@ import numpy as np
 from featx.errors import UsageError
 from featx.formats.folders.pictures import PictureFolder, content
 from featx.formats.options import Options
-from featx.formats.regions import first, record_of
+from featx.formats.regions import columns, first, record_of
 from featx.formats.values import npz
 from featx.formats.values.npy import dump_object
 from featx.record import Record
@@ -74,7 +74,7 @@ def _record(found: Mapping[str, Array], size: tuple[int, int] | None, background
     if size is None and None in sides.values():
         raise ValueError("it has no image_h and image_w; --sizes tells the sizes of pictures")
     named = {name: value for name, value in _info(found).items() if name in (*_INFO, "objects")}
-    if np.ndim(named.get("attrs_id")) == 2 and np.shape(named["attrs_id"])[1] != 1:  # scores [n, 400]
+    if columns(named.get("attrs_id")) > 1:  # scores [n, 400]
         named = {name: value for name, value in named.items() if name not in ("attrs_id", "attrs_conf")}
     return record_of({**named, **sides, "features": x, "bbox": boxes}, size, background)
 

@@ -20,7 +20,7 @@ from featx.formats.folders.pictures import PictureFolder, content
 from featx.formats.lmdb.mmf import info_of
 from featx.formats.options import Options
 from featx.formats.records import Records
-from featx.formats.regions import HEIGHTS, WIDTHS, first, floats, record_of, whole
+from featx.formats.regions import HEIGHTS, WIDTHS, columns, first, floats, record_of, whole
 from featx.formats.values.npy import FRONT, dump, dump_object, front_of, parse
 from featx.formats.values.pickles import need_trust
 from featx.record import Record
@@ -79,7 +79,7 @@ class MmfNpy(PictureFolder):
         if front_of((data := content(own))[:FRONT]).dtype is None:
             return record_of(_told(data, "the file"), size, options.background)
         info, features = _told(content(beside), "the info"), parse(data, "features")
-        if np.ndim(info.get("bbox")) == 2 and np.shape(info["bbox"])[1] == _SHARES:
+        if columns(info.get("bbox")) == _SHARES:
             return _vinvl(info, floats(features, "features"), size)
         return record_of({**info, "features": features}, size, options.background)
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from featx.errors import MissingDependency, UsageError
 from featx.formats import Options, get
 from featx.formats.importer import import_items
+from featx.record import Record
 from featx.schema import Schema, region_schema
-from featx.store import open_store
+from featx.store import create_store, open_part, open_store
 from tests.lossless import (
     KEYS,
     SCHEMAS,
@@ -184,6 +185,29 @@ def test_behind_a_damaged_batch_the_next_one_is_found(tmp_path: Path) -> None:
     assert items[2].place == f"byte {second}"
     assert "2,147,483,647 bytes" in items[2].problem
     assert read(FORM, path, start=3) == items[3:]
+
+
+def test_a_damaged_byte_of_what_we_write_costs_a_megabyte_of_pictures(tmp_path: Path) -> None:
+    rows, dim, each = 32, 1024, 32 * 1024 * 4  # 128 KB of features a picture: eight are a megabyte
+    create_store(tmp_path / "s", "lmdb", region_schema(dim, "float32", attributes=False), {})
+    ids, confs = np.zeros(rows, np.int32), np.zeros(rows, np.float32)
+    with open_part(tmp_path / "s") as writer:
+        for number in range(40):
+            features = np.full((rows, dim), number, np.float32)
+            extra = {"object_ids": ids, "object_confs": confs}
+            writer.put(f"{number:02d}", Record(features, np.zeros((rows, 4), np.float32), (9, 9), rows, extra), number)
+        writer.finish()
+    path = export(FORM, tmp_path / "s", tmp_path / "x.arrow")
+    with pa.ipc.open_stream(path) as reader:
+        assert {batch.num_rows for batch in reader} == {8}
+    data = bytearray(path.read_bytes())
+    place = data.index(np.full(64, 20, "<f4").tobytes())  # within the features of picture 20
+    begin = data.rindex(b"\xff\xff\xff\xff", 0, place - (20 % 8) * each)  # of the message around it
+    data[begin + 4 : begin + 8] = b"\xff\xff\xff\x7f"
+    path.write_bytes(data)
+    items = read(FORM, path)
+    assert [item.key for item in items if item.record] == [f"{n:02d}" for n in range(40) if not 16 <= n < 24]
+    assert sum(item.record is None for item in items) == 1
 
 
 def test_offsets_that_lead_out_of_a_batch_are_told(tmp_path: Path) -> None:

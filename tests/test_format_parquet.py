@@ -12,7 +12,7 @@ from hypothesis import given
 
 from featx.errors import MissingDependency, UsageError
 from featx.formats import Options, get
-from featx.formats.tables import columns
+from featx.formats.tables import parquet
 from featx.schema import Schema
 from tests.lossless import (
     KEYS,
@@ -88,7 +88,7 @@ def test_every_store_comes_back_to_the_bit(tmp_path: Path, schema: Schema) -> No
 def test_pyarrow_reads_what_we_write_in_row_groups_of_a_stated_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(columns, "_GROUP", 200)
+    monkeypatch.setattr(parquet, "_GROUP", 200)
     schema = SCHEMAS["whole numbers"]
     path = export(FORM, make(tmp_path / "s", schema), tmp_path / "x.parquet")
     assert pq.ParquetFile(path).num_row_groups > 2

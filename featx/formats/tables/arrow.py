@@ -1,8 +1,8 @@
 """Arrow IPC streams as Hugging Face ``datasets`` keeps them: ``Dataset.from_file`` maps them without a copy.
 
-The columns are those of ``arrow_columns``; a batch holds a few megabytes. Files with an index behind the stream
-(Feather version 2) are read as well. A batch that is damaged is told with its bytes and its rows, and reading goes on
-behind it.
+The columns are those of ``columns``; a batch holds 1 MB, or one picture that is larger. Files with an index behind the
+stream (Feather version 2) are read as well. A batch that is damaged is told with its bytes and its rows, and reading
+goes on behind it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from featx.delivery import delivery
 from featx.errors import FeatxError, MissingDependency, UsageError
 from featx.formats.base import Item, Survey
-from featx.formats.description import Description
+from featx.formats.description import LOSSES, Description
 from featx.formats.naming import Sizes
 from featx.formats.options import Options
 from featx.formats.records import Records
@@ -33,6 +33,10 @@ class Arrow(Table):
     name = "arrow"
     title = "Arrow stream of Hugging Face datasets"
     source = "huggingface/datasets, arrow_writer.py; the Arrow Columnar Format, IPC"
+    losses: ClassVar[tuple[str, ...]] = (
+        *LOSSES,
+        "of a damaged file, all pictures of a batch of 1 MB in which the damage is",
+    )
     suffix = SUFFIX
 
     def detect(self, path: Path) -> bool:

@@ -22,7 +22,7 @@ from featx.record import Record
 from featx.schema import Array, Field, Schema
 
 PLAIN = ("key", "height", "width", "count")
-_GROUP = 4 << 20  # bytes of records that make a batch, or a row group
+BATCH = 1 << 20  # bytes of records that make a batch, all of which a damaged byte costs
 _MOST = 1000  # records of one, however small
 _DEEPEST = 5  # dimensions of an array of ``datasets``
 _EXTENSION = "datasets.features.features.Array{}DExtensionType"
@@ -59,20 +59,20 @@ def schema_of(description: Description) -> Any:
     return pa.schema(fields, {"huggingface": features_of(told), NAME: description.dump()})
 
 
-def batches(records: Records, schema: Any) -> Iterator[Any]:
-    """Record batches of a few megabytes."""
-    for pictures in grouped(records):
+def batches(records: Records, schema: Any, most: int = BATCH) -> Iterator[Any]:
+    """Record batches, each of the fewest records that have ``most`` bytes."""
+    for pictures in grouped(records, most):
         yield _batch(pictures, records.schema, schema)
 
 
-def grouped(records: Records) -> Iterator[list[tuple[str, Record]]]:
+def grouped(records: Records, most: int = BATCH) -> Iterator[list[tuple[str, Record]]]:
     """Keys and records, as many at a time as make a batch."""
     waiting: list[tuple[str, Record]] = []
     size = 0
     for key, record in records:
         waiting.append((key, record))
         size += sum(record.array(name).nbytes for name in record.names())
-        if size >= _GROUP or len(waiting) >= _MOST:
+        if size >= most or len(waiting) >= _MOST:
             yield waiting
             waiting, size = [], 0
     if waiting:

@@ -54,6 +54,7 @@ class HfFrcnnArrow(Arrow):
         "keys become whole numbers; boxes are parts of the picture's sides, whose size is not in the file",
         "features are float32 and there are 36 regions at most; of int8 and bfloat16 that is exact",
         "of other fields only ids and confidences of objects and attributes are in the file",
+        "of a damaged file, all pictures of a batch of 1 MB in which the damage is",
     )
     takes = frozenset({"key", "sizes"})
     gives = frozenset({"ids"})

@@ -1,6 +1,6 @@
 """Parquet files as Hugging Face ``datasets`` reads them: ``load_dataset("parquet", data_files=...)``.
 
-The columns are those of ``arrow_columns``. A row group holds 4 MB, so that reading a picture reads little
+The columns are those of ``columns``. A row group holds 4 MB, so that reading a picture reads little
 more than it; pages carry checksums, which are held against their bytes. The directory of a Parquet file is at its end:
 one that was cut cannot be read at all. Of a damaged row group the rows in front of the damage are kept; the others are
 told together, as one item.
@@ -25,6 +25,7 @@ from featx.formats.tables.table import Table
 
 SUFFIX = ".parquet"
 _MAGIC = b"PAR1"
+_GROUP = 4 << 20  # bytes of records that make a row group
 _AT_ONCE = 2 << 20  # bytes that are read at a time
 _MOST = 1 << 16  # rows
 _BUFFER = 1 << 20
@@ -88,7 +89,7 @@ class Parquet(Table):
             delivery(str(path)) as file,
             pq.ParquetWriter(file, schema, use_dictionary=False, data_page_size=_PAGE, write_page_checksum=True) as out,
         ):
-            for batch in batches(records.padded(), schema):
+            for batch in batches(records.padded(), schema, _GROUP):
                 out.write_batch(batch, row_group_size=batch.num_rows)
                 pa.default_memory_pool().release_unused()
                 number += batch.num_rows

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import struct
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ from featx.errors import FeatxError, StoreDamaged, UsageError
 from featx.schema import Field, Schema, region_schema
 from featx.store import create_store, disk, hdf5_store, open_part, open_store, verify
 from featx.store.hdf5_arrays import write_arrays
+from featx.store.hdf5_columns import COLUMNS, stays_in_place
 from featx.store.hdf5_sealed import ArraysShard, PlacedShard, open_file
+from featx.store.hdf5_structure import problems
+from featx.store.hdf5_tail import tail
 from tests.disk_double import Failing
 from tests.store_oracle import FIXED, PROVENANCE, make_store, names, record_of, write_missing
 from tests.test_store_damage import fill
@@ -262,25 +266,121 @@ def test_a_file_of_arrays_of_fixed_rows_is_read_as_before(tmp_path: Path) -> Non
     assert verify(tmp_path / "s").ok
 
 
-def test_a_field_has_no_name_that_a_column_has(tmp_path: Path) -> None:
-    """A store of such a schema that is there already keeps its arrays."""
+def test_a_field_may_have_the_name_of_the_new_column_and_keeps_its_arrays(tmp_path: Path) -> None:
+    """Stores of such a schema were begun before there was that column, and go on."""
     schema = Schema((*FIXED.fields, Field("offset", "int32")), rows=14)
-    with pytest.raises(UsageError, match="offset"):
+    for key in ("a", "b"):
         create_store(tmp_path / "s", "hdf5", schema, PROVENANCE)
-    create_store(tmp_path / "s", "hdf5", FIXED, PROVENANCE)
-    manifest = tmp_path / "s/manifest.json"
-    data = json.loads(manifest.read_text())
-    del data["checksum"]
-    data["schema"] = schema.to_dict()
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
-    manifest.write_text(json.dumps({**data, "checksum": xxhash.xxh3_64_hexdigest(canonical)}))
+        with open_part(tmp_path / "s") as writer:
+            writer.put(key, record_of(key, schema), ord(key))
+            writer.commit()
     with open_part(tmp_path / "s") as writer:
-        writer.put("a", record_of("a", schema), 0)
         writer.finish()
     (file,) = tmp_path.rglob("*.h5")
     assert isinstance(open_file(file, schema), ArraysShard)
     assert open_store(tmp_path / "s")["a"] == record_of("a", schema)
     assert verify(tmp_path / "s").ok
+
+
+@pytest.mark.parametrize("name", ["a/b", ".", "", "x\0y", "x" * 256, "\udc80", "checksum"])
+def test_a_field_has_a_name_that_hdf5_can_hold(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="a field cannot be called"):
+        create_store(tmp_path / "s", "hdf5", Schema((*FIXED.fields, Field(name, "int32")), rows=14), PROVENANCE)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_field_has_no_more_axes_than_hdf5_can_hold(tmp_path: Path) -> None:
+    schema = Schema((*FIXED.fields, Field("x", "uint8", (1,) * 30)), rows=14)
+    create_store(tmp_path / "s", "hdf5", schema, PROVENANCE)
+    with open_part(tmp_path / "s") as writer:
+        writer.put("a", record_of("a", schema, 14), 0)
+        writer.finish()
+    (file,) = tmp_path.rglob("*.h5")
+    assert h5py.File(file)["x"].ndim == 32
+    with pytest.raises(UsageError, match="axes"):
+        create_store(tmp_path / "t", "hdf5", Schema((*FIXED.fields, Field("x", "uint8", (1,) * 31))), PROVENANCE)
+
+
+def test_a_store_whose_field_was_called_like_a_path_keeps_its_arrays(tmp_path: Path) -> None:
+    assert not stays_in_place(Schema((*FIXED.fields, Field("a/b", "int32")), rows=14))
+    assert stays_in_place(FIXED)
+
+
+def test_a_file_never_takes_the_name_of_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even when somebody has taken away one before it."""
+    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 1)
+    create_store(tmp_path / "s", "hdf5", FIXED, PROVENANCE)
+    with open_part(tmp_path / "s") as writer:
+        for ordinal, key in enumerate("abc"):
+            writer.put(key, record_of(key, FIXED), ordinal)
+            writer.commit()
+    files = sorted(tmp_path.rglob("*.h5"))
+    assert [file.name for file in files] == ["records-00000.h5", "records-00001.h5"]
+    files[0].unlink()
+    with open_part(tmp_path / "s") as writer:
+        writer.put("a", record_of("a", FIXED), 0)
+        writer.finish()
+    with open_store(tmp_path / "s") as store:
+        assert {key: store[key] == record_of(key, FIXED) for key in store} == dict.fromkeys("abc", True)
+    assert verify(tmp_path / "s").ok
+
+
+def test_an_hdf5_library_that_cannot_list_chunks_does_not_make_a_sound_store_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "s", ["a", "b"], FIXED)
+
+    class Older:
+        """A dataset whose id has no chunk_iter, as with HDF5 before 1.12.3."""
+
+        id = object()
+
+        def __init__(self, dataset: Any) -> None:
+            self.dataset = dataset
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.dataset, name)
+
+        def __getitem__(self, place: Any) -> Any:
+            return self.dataset[place]
+
+    item = h5py.File.__getitem__
+    monkeypatch.setattr(h5py.File, "__getitem__", lambda self, name: Older(item(self, name)))
+    assert not list(problems(file, FIXED))
+
+
+def test_a_column_that_claims_more_than_its_file_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "s", ["a", "b"], TINY)
+    with h5py.File(file, "r+") as opened:
+        del opened["count"]
+        opened.create_dataset("count", (2**44,), "<u4", chunks=(2**20,))
+    (said,) = problems(file, TINY)
+    assert "which the file cannot hold" in said
+
+
+def test_sealing_needs_little_more_memory_than_what_it_writes() -> None:
+    count, fields = 200_000, 12
+    schema = Schema((*TINY.fields, *(Field(f"f{n}", "int32") for n in range(fields))), rows=1)
+    columns = {name: np.zeros((count, 2) if name == "size" else count, dtype) for name, dtype in COLUMNS.items()}
+    columns["keys"] = np.zeros(count, "S8")
+    tracemalloc.start()
+    _, behind = tail(columns, schema, 1 << 30)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * sum(map(len, behind))
+
+
+def test_a_closed_file_of_arrays_is_not_mapped_any_more(tmp_path: Path) -> None:
+    schema = Schema(FIXED.fields)
+    create_store(tmp_path / "s", "hdf5", schema, PROVENANCE)
+    with open_part(tmp_path / "s") as writer:
+        writer.put("a", record_of("a", schema), 0)
+        writer.finish()
+    (file,) = tmp_path.rglob("*.h5")
+    shard = open_file(file, schema)
+    assert str(file) in Path("/proc/self/maps").read_text()
+    shard.close()
+    assert str(file) not in Path("/proc/self/maps").read_text()
 
 
 def unhashed(file: Path) -> None:

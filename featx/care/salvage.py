@@ -78,6 +78,8 @@ class Salvage:
             pages = read_pages(path)
             if pages is not None:
                 yield from self._scanned(path, pages, seen)
+        if self.manifest is not None and len(seen) == self.manifest.totals.records:
+            self.lost.clear()  # names that damage made up: nothing is missing
 
     def _shards(self) -> list[Shard]:
         """The files of the part that its backend can still open."""

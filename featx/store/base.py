@@ -37,7 +37,8 @@ class StoreReader(ABC):
     """A mapping from picture to :class:`Record`. Handles survive fork and pickling.
 
     checksums: when the bytes of a record are checked against its checksum. "always"; "once": a single record always,
-    one of a batch the first time that this process reads it; "never": damage behind a header goes unnoticed.
+    one of a batch the first time that this process reads it; "never": damage goes unnoticed, behind a
+    header and in what says where a record is.
     """
 
     manifest: Manifest

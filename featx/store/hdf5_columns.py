@@ -23,8 +23,8 @@ ARRAY_COLUMNS: dict[str, np.dtype[Any]] = {**_KEYS, "start": np.dtype("<i8"), **
 
 
 def stays_in_place(schema: Schema) -> bool:
-    """Whether records of the schema stay where they are: all as long as each other, and no name is taken."""
-    return schema.rows is not None and OFFSET not in schema.names
+    """Whether records of the schema stay where they are: all as long as each other, and no name is taken or a path."""
+    return schema.rows is not None and OFFSET not in schema.names and not any("/" in name for name in schema.names)
 
 
 def slots_of(schema: Schema) -> tuple[Slot, ...]:

@@ -140,10 +140,13 @@ class ArraysShard(Hdf5Shard):
         return {**self.columns, **{slot.name: slot.dtype for slot in slots_of(self.schema)}}
 
     def _shapes(self, count: int) -> dict[str, tuple[int, ...]]:
-        self._start = self._arrays["start"]
         rows = int(self._start[-1])
         shapes = {s.name: (rows if s.field.per == "region" else count, *s.tail) for s in slots_of(self.schema)}
         return {**super()._shapes(count), "start": (count + 1,), **shapes}
+
+    @property
+    def _start(self) -> Array:
+        return self._arrays["start"]
 
     def words(self) -> Words:
         facts = (VERSION, len(self), self._keys.itemsize, int(self._start[-1]))

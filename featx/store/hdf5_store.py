@@ -106,7 +106,7 @@ class Hdf5Log(Log):
 
     def _seal(self, opened: RecordLog) -> None:
         opened.check()
-        path = self.folder / f"records-{len(self._sealed):05d}.h5"
+        path = self.folder / f"records-{self._next():05d}.h5"
         if stays_in_place(self.schema):
             columns = columns_of(opened.path, opened.index.places, self.schema)
             front, behind = tail(columns, self.schema, opened.size)
@@ -116,6 +116,10 @@ class Hdf5Log(Log):
             disk.settle(path)
         self._sealed.append(open_file(path, self.schema))
         self._log = None
+
+    def _next(self) -> int:
+        """The number behind that of the last file, whatever became of those before it."""
+        return int(self._sealed[-1].path.stem.rpartition("-")[2]) + 1 if self._sealed else 0
 
     def _begin(self) -> RecordLog:
         return RecordLog(self.folder / log.FILE, hashed=stays_in_place(self.schema))

@@ -23,6 +23,7 @@ from featx.store.log import FIRST, PAGE
 
 VERSION = 2  # the attribute of the file; 1 has contiguous arrays
 _ALIGN = 64  # bytes, of a column: for those who map the file
+_AT_ONCE = 1 << 18  # chunks whose index is made together: fewer is slower, more needs several times their bytes
 _README = readme(
     "its regions are the rows of features[i], boxes[i] and the other per-region arrays",
     " offset[i] is the byte of this file at which the whole record begins.",
@@ -35,6 +36,10 @@ class _Tail:
     def __init__(self, end: int) -> None:
         self.end = end
         self.pieces: list[bytes] = []
+
+    def here(self) -> int:
+        """Where the next bytes will lie."""
+        return self.end + -self.end % 8
 
     def add(self, data: bytes, align: int = 8) -> int:
         """Add bytes, aligned. Returns where they lie in the file."""
@@ -51,9 +56,12 @@ def tail(columns: Mapping[str, Array], schema: Schema, end: int) -> tuple[bytes,
     members = [(name, made.add(_column(made, column, text=name == "keys"))) for name, column in columns.items()]
     slots = slots_of(schema)
     chunked = [slot for slot in slots if slot.size]
-    starts = [columns[OFFSET] + np.uint64(slot.offset) for slot in chunked]
-    arrays = pages.fixed_arrays(np.stack(starts), made.add(b"")) if starts else []
-    indices = dict(zip(chunked, map(made.add, arrays), strict=True))
+    indices: dict[Slot, int] = {}
+    at_once = max(1, _AT_ONCE // max(1, len(columns[OFFSET])))
+    for first in range(0, len(chunked), at_once):
+        some = chunked[first : first + at_once]
+        starts = np.stack([columns[OFFSET] + np.uint64(slot.offset) for slot in some])
+        indices |= zip(some, map(made.add, pages.fixed_arrays(starts, made.here())), strict=True)
     for slot in slots:
         members.append((slot.name, made.add(_field(slot, len(columns[OFFSET]), indices.get(slot), texts))))
     root = made.add(pages.group(members, texts.of_file))

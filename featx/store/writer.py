@@ -22,10 +22,15 @@ from featx.schema import Schema
 from featx.store import disk
 from featx.store.base import Log, Shard, backend, open_sealed
 from featx.store.groups import Group, Groups
+from featx.store.hdf5_columns import ARRAY_COLUMNS, COLUMNS, OFFSET
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
 from featx.store.manifest import FORMAT, Manifest, PartManifest, Totals, file_hash, part_folder
 
-RESERVED = {"keys", "start", "offset", "count", "size", "ordinal", "checksum"}  # arrays of an HDF5 file beside fields
+RESERVED = (COLUMNS | ARRAY_COLUMNS).keys() - {OFFSET}  # arrays of an HDF5 file beside the fields
+LONGEST_NAME, MOST_AXES = (
+    255,
+    30,
+)  # of a field: bytes of UTF-8, and axes of its shape; HDF5 has 32 with record and region
 GROUP_BYTES = 8 << 20  # a group is committed before it exceeds this, in the background
 _BEGUN = {".lock", ".manifest.json.tmp"}  # all there may be of a store whose first writer died early
 
@@ -49,8 +54,8 @@ def create_store(
     for a folder that cannot be read or written.
     """
     backend(backend_name)
-    _check_request(schema, parts)
     store = Path(path)
+    _check_request(None if (store / "manifest.json").exists() else schema, parts)
     facts: dict[str, Any] = {"provenance": provenance, "labels": labels or {}, "sources": sources}
     facts = json.loads(json.dumps(facts, allow_nan=False))
     manifest = Manifest(backend_name, parts, schema, featx=_version(), **facts)
@@ -304,10 +309,18 @@ def _unfinish(store: Path, folder: Path) -> None:
         disk.sync(folder)
 
 
-def _check_request(schema: Schema, parts: int) -> None:
+def _check_request(schema: Schema | None, parts: int) -> None:
+    """Raise UsageError for what no new store can be; ``schema`` is None where there is a store, whose names stand."""
     if parts < 1:
         raise UsageError(f"a store of {parts} parts cannot be", "give at least 1 part")
-    taken = sorted(RESERVED & {field.name for field in schema.fields})
+    for field in () if schema is None else schema.fields:
+        printable = field.name.isprintable() and field.name not in ("", ".") and "/" not in field.name
+        if not printable or len(field.name.encode()) > LONGEST_NAME or len(field.shape) > MOST_AXES:
+            raise UsageError(
+                f"a field cannot be called {field.name[:80]!r} or have the shape {list(field.shape)[:40]}",
+                f"give it a name of at most {LONGEST_NAME} bytes without slashes, and at most {MOST_AXES} axes",
+            )
+    taken = sorted(RESERVED & {field.name for field in schema.fields}) if schema else []
     if taken:
         raise UsageError(f"a field cannot be called {', '.join(taken)}: a store uses that name", "call it otherwise")
 

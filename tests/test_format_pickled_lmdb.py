@@ -405,6 +405,13 @@ def test_a_picture_that_is_called_as_the_list_of_keys_is_refused_before_anything
     assert [item.key for item in read(name, out)] == ["b", "a"]
 
 
+def test_a_key_that_no_store_can_have_is_told_where_it_is_read(tmp_path: Path) -> None:
+    path = made(tmp_path / "db", {key: volta(Picture(key)) for key in ("a", "b\n", "c")})
+    items = read("volta-lmdb", path)
+    assert [(item.key, item.record is None) for item in items] == [("a", False), ("", True), ("c", False)]
+    assert "control characters" in items[1].problem
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     pictures = [Picture(str(n), 2, 40) for n in range(30)]

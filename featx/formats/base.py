@@ -22,6 +22,8 @@ from featx.schema import MEMORY_DTYPE, BoxKind, Field, Schema
 if TYPE_CHECKING:
     from featx.formats.records import Records
 
+FLOAT32 = "features are float32; of int8 and bfloat16 that is exact"  # a loss of most formats
+
 
 class Item(NamedTuple):
     """One picture of a foreign file, or what is wrong with it.

@@ -11,10 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from featx.codec import store_key
 from featx.errors import FeatxError
 from featx.formats.base import Format
-from featx.formats.naming import key_of
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.formats.regions import record_of
@@ -125,10 +123,3 @@ def undescribed(values: Mapping[str, Any], size: tuple[int, int] | None, count: 
     with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
         found = record_of({NAMES.get(name, name): value for name, value in values.items()}, size, background)
     return found if count is None else Record(found.features, found.boxes, found.size, max(count, 0), found.extra)
-
-
-def checked_key(name: str, options: Options) -> str:
-    """The key of what a source calls ``name``. Raises UsageError for one that no store can have."""
-    key = key_of(name, options)
-    store_key(key)
-    return key

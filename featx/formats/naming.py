@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from featx.codec import store_key
 from featx.errors import UsageError
 from featx.formats.options import Options
 
@@ -16,7 +17,20 @@ _Known = Mapping[str, tuple[int, int]]
 
 
 def key_of(name: str, options: Options) -> str:
-    """The key of the picture that a source calls ``name``, by the template ``options.key``. Raises UsageError."""
+    """The key of the picture that a source calls ``name``, by the template ``options.key``.
+
+    Raises UsageError for one that no store can have, too.
+    """
+    return checked(_by_template(name, options))
+
+
+def checked(key: str) -> str:
+    """``key``. Raises UsageError for one that no store can have."""
+    store_key(key)
+    return key
+
+
+def _by_template(name: str, options: Options) -> str:
     try:
         try:
             return options.key.format(name)

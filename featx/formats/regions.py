@@ -110,6 +110,11 @@ def record_of(values: Mapping[str, Any], size: tuple[int, int] | None = None, ba
     return Record(matrix[:rows], boxes, (height, width), extra=extra)
 
 
+def cls_prob_of(record: Record) -> Array | None:
+    """What MMF's ``cls_prob`` is: all scores where there are some, else the highest of each region, else None."""
+    return record.extra.get("class_probs", record.extra.get("object_confs"))
+
+
 def written(array: Array) -> bool:
     """Whether an array holds anything but zeros, whatever its bytes are as numbers."""
     return bool(np.frombuffer(array.tobytes(), np.uint8).any())

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import UsageError
+from featx.formats.base import FLOAT32
 from featx.formats.folders.pictures import PictureFolder, content
 from featx.formats.options import Options
 from featx.formats.regions import columns, first, record_of
@@ -41,7 +42,7 @@ class BuaNpz(PictureFolder):
         "the order of the pictures is that of their names",
         "classes and attributes are a pickle: without --allow-pickle they are left out",
         "reading: of its detectron2 mode, which has scores of all attributes in the place of ids, no attributes",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     pickled = "part"
     takes = frozenset({"key", "sizes", "background", "allow_pickle"})

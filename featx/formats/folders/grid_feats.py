@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import UsageError
+from featx.formats.base import FLOAT32
 from featx.formats.folders.pictures import PictureFolder, content
 from featx.formats.options import Options
 from featx.formats.records import Records
@@ -32,7 +33,8 @@ class GridFeats(PictureFolder):
     losses = (
         "pictures have numbers for names, and the order of these as text; --ids says how a key becomes one",
         "boxes are even tiles of the picture, whose size is not in the files",
-        "only features are in the files, in float32; of int8 and bfloat16 that is exact",
+        "only features are in the files",
+        FLOAT32,
     )
     boxes = "grid"
     takes = frozenset({"key", "sizes"})

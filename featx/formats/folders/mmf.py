@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import UsageError
+from featx.formats.base import FLOAT32
 from featx.formats.folders.pictures import PictureFolder, content
 from featx.formats.lmdb.mmf import info_of
 from featx.formats.options import Options
@@ -46,7 +47,7 @@ class MmfNpy(PictureFolder):
         "its frcnn script writes the sizes of the resized picture: --sizes gives the real ones",
         "reading: of its VinVL script's files features and boxes only, which are regressed (--box-kind)",
         "writing: the two files of extract_features_vmb.py",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     pickled = "all"
     takes = frozenset({"key", "sizes", "background", "allow_pickle"})

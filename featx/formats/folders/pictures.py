@@ -19,10 +19,9 @@ import numpy as np
 
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Format, Item, Survey
-from featx.formats.description import checked_key
 from featx.formats.folders.draft import drafted_folder, walk
 from featx.formats.identity import file_facts
-from featx.formats.naming import Sizes
+from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.formats.values.npy import LIMIT
@@ -131,7 +130,7 @@ class PictureFolder(Format):
     def _item(self, root: Path, number: int, name: str, options: Options, sizes: Sizes) -> Item:
         key, place = "", f"file {name}{self.ending}".encode(errors="backslashreplace").decode()
         try:
-            key = checked_key(name, options)
+            key = key_of(name, options)
             size = sizes.need(key) if self.sized else sizes.find(key)
             with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
                 return Item(number, place, key, self.load(root, name, size, options))

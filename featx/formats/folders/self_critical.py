@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import UsageError
+from featx.formats.base import FLOAT32
 from featx.formats.folders.pictures import PictureFolder, content
 from featx.formats.options import Options
 from featx.formats.records import Records
@@ -36,7 +37,7 @@ class SelfCritical(PictureFolder):
     losses = (
         "pictures have numbers for names, and the order of these as text; --ids says how a key becomes one",
         "sizes of pictures are not in the files, nor classes, attributes and confidences",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     takes = frozenset({"key", "sizes"})
     gives = frozenset({"ids"})

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import FeatxError, UsageError
-from featx.formats.base import Format, Item, Survey
+from featx.formats.base import FLOAT32, Format, Item, Survey
 from featx.formats.hdf5.file import LOST, Hdf5Source, is_hdf5, open_hdf5, writing
 from featx.formats.hdf5.library import FAULTS
 from featx.formats.hdf5.links import Link
@@ -38,7 +38,7 @@ class VoltaHdf5(Format):
     source = "e-bug/volta, features_extraction/tsv_to_h5.py"
     losses = (
         "the order of the pictures is that of their names",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
         "class_probs are not in the file",
     )
     boxes = "regressed"

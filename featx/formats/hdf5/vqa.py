@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import FeatxError, UsageError
-from featx.formats.base import Format, Item, Survey
+from featx.formats.base import FLOAT32, Format, Item, Survey
 from featx.formats.hdf5.file import Hdf5Source, is_hdf5, open_hdf5, writing
 from featx.formats.hdf5.library import FAULTS
 from featx.formats.identity import file_facts
@@ -42,7 +42,7 @@ class _VqaHdf5(Format):
     pickled = "part"
     losses = (
         "classes, attributes and confidences are not in the file",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
         "keys are whole numbers: --ids says how a key becomes one, --key how a number becomes a key",
     )
     takes = frozenset({"key", "sizes", "allow_pickle"})
@@ -76,7 +76,8 @@ class _VqaHdf5(Format):
         import h5py
 
         keys = list(records.keys())
-        rows = _numbers(records, keys)
+        records.check_numbers()
+        rows = {records.number(key): row for row, key in enumerate(keys)}
         starts = np.cumsum([0, *_counts(records, keys)])
         shape = self._shape(records, starts)
         with writing(path) as temporary:
@@ -236,17 +237,6 @@ def _spatial(record: Record) -> Array:
     sides = np.array(record.size[::-1], "<f4")
     corner, extent = record.boxes[:, :2] / sides, (record.boxes[:, 2:] - record.boxes[:, :2]) / sides
     return np.concatenate([corner, corner + extent, extent], 1)
-
-
-def _numbers(records: Records, keys: list[str]) -> dict[int, int]:
-    """{id: row}. Raises UsageError for two keys with one id."""
-    rows: dict[int, int] = {}
-    for row, key in enumerate(keys):
-        number = records.number(key)
-        if number in rows:
-            raise UsageError(f"{keys[rows[number]]!r} and {key!r} both become {number}", "--ids FILE tells them apart")
-        rows[number] = row
-    return rows
 
 
 def _counts(records: Records, keys: list[str]) -> Iterator[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from featx.formats.base import FLOAT32
 from featx.formats.lines.tsv import TsvFormat, coded, first_columns, is_coded, unquoted
 from featx.formats.naming import key_of
 from featx.formats.options import Options
@@ -28,7 +29,7 @@ class ButdTsv(TsvFormat):
     source = "peteanderson80/bottom-up-attention, tools/generate_tsv.py; with cls_prob: jiasenlu/bottom-up-attention"
     losses = (
         "of classes only class_probs are in the file, no ids, confidences or attributes",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
         "pictures have numbers: --key makes keys of them, --ids numbers of keys",
     )
     takes = frozenset({"key"})

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.formats.base import FLOAT32
 from featx.formats.lines.tsv import TsvFormat, array, coded, first_columns, quoted, unquoted
+from featx.formats.naming import checked
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.formats.regions import whole
@@ -32,7 +34,7 @@ class LxmertTsv(TsvFormat):
     losses = (
         "padding rows are not written",
         "boxes that leave the picture are clipped to it, as LXMERT asserts that none does",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     suffix = ".tsv"
 
@@ -44,7 +46,7 @@ class LxmertTsv(TsvFormat):
     def key(self, columns: list[bytes], options: Options) -> str:
         if len(columns) != _COLUMNS:
             raise ValueError(f"it has {len(columns)} columns of {_COLUMNS}")
-        return unquoted(columns[0])
+        return checked(unquoted(columns[0]))
 
     def record(self, columns: list[bytes], key: str, options: Options) -> Record:
         height, width = whole(columns[1], "img_h"), whole(columns[2], "img_w")

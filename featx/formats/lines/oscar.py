@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from featx.delivery import delivery
-from featx.formats.base import Item, Survey
+from featx.formats.base import FLOAT32, Item, Survey
 from featx.formats.lines.index import IndexedTsv, index_of
-from featx.formats.lines.oscar_beside import Beside, siblings, size_by, write_beside
+from featx.formats.lines.oscar_beside import Beside, beside, size_by, write_beside
 from featx.formats.lines.tsv import coded, first_columns, parsed
 from featx.formats.lines.vinvl_objects import named, rects
 from featx.formats.naming import Sizes, key_of
@@ -46,7 +46,7 @@ class OscarTsv(IndexedTsv):
         "attributes are not in the file; sizes and classes are in hw.tsv and label.tsv beside one named features.tsv, "
         "and nowhere beside one whose name has no `feature` in it",
         "boxes are float32 shares of width and height: without label.tsv pixels come back to seven digits",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
         "reading: imageid2idx.json, VQA's offset_map.json and its features in a .pt are not read",
         "reading: .lineidx is compared with the rows, and told where it is wrong",
     )
@@ -114,7 +114,7 @@ class OscarTsv(IndexedTsv):
         return b"\t".join((key.encode(), b"%d" % len(record), coded(matrix))) + b"\n"
 
     def beside(self, path: Path) -> list[Path]:
-        more = [name for place in siblings(path) if place for name in (place, index_of(place))]
+        more = [name for place in beside(path) if place for name in (place, index_of(place))]
         return [*super().beside(path), path.with_name(_NUMBERS), *more]
 
     def finish(self, records: Records, file: BinaryIO, path: Path) -> None:

@@ -31,7 +31,7 @@ class Beside:
     """The files beside features while these are read; ``labelled`` when there are regions."""
 
     def __init__(self, path: Path | None = None) -> None:
-        hw, label = siblings(path) if path else (None, None)
+        hw, label = beside(path) if path else (None, None)
         self._hw = hw if hw and hw.is_file() else None
         self._label = label if label and label.is_file() else None
         self.labelled = self._label is not None
@@ -73,7 +73,7 @@ def size_by(boxes: Array, shares: Array) -> tuple[int, int]:
     return height, width
 
 
-def siblings(path: Path) -> tuple[Path, Path] | tuple[None, None]:
+def beside(path: Path) -> tuple[Path, Path] | tuple[None, None]:
     """Where sizes and regions are; None for features whose name has no ``feature`` in it."""
     word = next((word for word in ("features", "feature") if word in path.name), None)
     if word is None:
@@ -83,7 +83,7 @@ def siblings(path: Path) -> tuple[Path, Path] | tuple[None, None]:
 
 def write_beside(records: Records, path: Path) -> None:
     """Write sizes, and regions where the classes of the store have names, with their indexes."""
-    hw, label = siblings(path)
+    hw, label = beside(path)
     if hw is None or label is None:
         return
     named = "object_ids" in records.fields and bool(records.labels.get("objects"))

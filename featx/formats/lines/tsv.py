@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from featx.codec import store_key
 from featx.errors import UsageError
 from featx.formats.base import Format, Item, Survey
 from featx.formats.draft import drafted_lines
@@ -35,7 +34,7 @@ class TsvFormat(Format):
 
     @abstractmethod
     def key(self, columns: list[bytes], options: Options) -> str:
-        """The key of a row. Raises ValueError or UsageError for what is no such row."""
+        """The key of a row, by ``naming``. Raises ValueError or UsageError for what is no such row."""
 
     @abstractmethod
     def record(self, columns: list[bytes], key: str, options: Options) -> Record:
@@ -82,7 +81,6 @@ class TsvFormat(Format):
             if not line.endswith(b"\n"):
                 raise ValueError(f"it has {len(columns)} columns and no line end: it is cut")
             key = self.key(columns, options)
-            store_key(key)
             return Item(number, place, key, self.record(columns, key, options))
         except (ValueError, UsageError) as error:
             return Item(number, place, key, None, error.message if isinstance(error, UsageError) else str(error))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import UsageError
+from featx.formats.base import FLOAT32
 from featx.formats.lines.index import IndexedTsv
 from featx.formats.lines.tsv import coded, first_columns, parsed
 from featx.formats.lines.vinvl_objects import attributes, mappings, name_of, named, rects, text, told
@@ -35,7 +36,7 @@ class VinvlTsv(IndexedTsv):
         "classes are named: reading makes ids of the names that --objects and --attributes list, and none without",
         "one attribute of each region is kept, the surest, or -1 for none; relations and other classes' scores are not",
         "sizes are not in the file",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     takes = frozenset({"key", "sizes"})
     boxes = "regressed"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from featx.formats.base import FLOAT32
 from featx.formats.lmdb.pickled import PickledLmdb
-from featx.formats.lmdb.volta import scores
 from featx.formats.records import Records
+from featx.formats.regions import cls_prob_of
 from featx.record import Record
 
 
@@ -24,7 +25,7 @@ class MmfLmdb(PickledLmdb):
     losses = (
         "attributes are not in the file; confidences only where there are no class_probs",
         "its frcnn script writes the sizes of the resized picture: --sizes gives the real ones",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     marks = (b"feature_path", b"features")
     absent = (b"img_h",)
@@ -41,5 +42,5 @@ def info_of(record: Record) -> dict[str, Any]:
     height, width = record.size
     return {
         "image_height": height, "image_width": width, "num_boxes": len(record),
-        "objects": record.object_ids.astype("<i8"), "cls_prob": scores(record), "bbox": record.boxes.astype("<f4"),
+        "objects": record.object_ids.astype("<i8"), "cls_prob": cls_prob_of(record), "bbox": record.boxes.astype("<f4"),
     }  # fmt: skip

@@ -68,20 +68,20 @@ class UniterLmdb(Format):
                 values = dump_of_record(key, record)
                 out.put(name.encode(), npz.pack(values) if path.name.endswith(_COMPRESSED) else pack(values))
             out.put(INDEX, json.dumps(list(counts)).encode())
-        for sidecar in self.beside(path):
-            disk.publish(sidecar, json.dumps(counts).encode())
+        for counted in self.beside(path):
+            disk.publish(counted, json.dumps(counts).encode())
         return len(counts)
 
     def beside(self, path: Path) -> list[Path]:
         """The row counts, where the folder's name says that there are such."""
-        return [place for place in [_sidecar(path)] if place is not None]
+        return [place for place in [_beside(path)] if place is not None]
 
 
 def _keys(index: bytes) -> list[bytes]:
     return [str(name).encode() for name in json.loads(index)]
 
 
-def _sidecar(path: Path) -> Path | None:
+def _beside(path: Path) -> Path | None:
     """Where the row counts of an environment are, by its name; None for those that have no such file."""
     folder = path if path.suffix != ".mdb" else path.parent
     kind = folder.name.removesuffix(_COMPRESSED)
@@ -90,13 +90,13 @@ def _sidecar(path: Path) -> Path | None:
 
 def _counts(path: Path) -> Mapping[str, Any]:
     """Row counts by name; empty where there is no file of them."""
-    sidecar = _sidecar(path)
-    if sidecar is None or not sidecar.exists():
+    counted = _beside(path)
+    if counted is None or not counted.exists():
         return {}
     try:
-        return dict(json.loads(sidecar.read_bytes()))
+        return dict(json.loads(counted.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{sidecar} cannot be read: {error}", "mend it, or move it away to read all rows") from None
+        raise UsageError(f"{counted} cannot be read: {error}", "mend it, or move it away to read all rows") from None
 
 
 def _item(entry: Entry, options: Options, sizes: Sizes, counts: Mapping[str, Any]) -> Item:

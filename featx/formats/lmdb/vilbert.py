@@ -11,6 +11,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from featx.formats.base import FLOAT32
 from featx.formats.lmdb.pickled import PickledLmdb
 from featx.record import Record
 from featx.schema import Array
@@ -26,7 +27,7 @@ class VilbertLmdb(PickledLmdb):
     source = "facebookresearch/vilbert-multi-task, script/convert_to_lmdb.py"
     losses = (
         "class and attribute ids and confidences are not in the file",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     marks = (b"image_id", b"image_h", b"image_w", b"num_boxes", b"boxes", b"features", b"numpy")
 
@@ -46,7 +47,7 @@ class VilbertBetaLmdb(PickledLmdb):
     source = "jiasenlu/vilbert_beta, script/convert_trainval_lmdb.py"
     losses = (
         "of classes only class_probs are in the file, no ids, confidences or attributes",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     marks = (b"image_id", b"image_h", b"image_w", b"num_boxes", b"boxes", b"features")
     absent = (b"numpy", b"img_h")

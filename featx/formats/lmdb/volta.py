@@ -9,8 +9,10 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from featx.formats.base import FLOAT32
 from featx.formats.lmdb.pickled import PickledLmdb
 from featx.formats.records import Records
+from featx.formats.regions import cls_prob_of
 from featx.record import Record
 
 FIELDS = {
@@ -24,7 +26,7 @@ class VoltaLmdb(PickledLmdb):
     name = "volta-lmdb"
     title = "LMDB of volta"
     source = "e-bug/volta, features_extraction/h5_to_lmdb.py"
-    losses = ("features are float32; of int8 and bfloat16 that is exact", "class_probs are not in the file")
+    losses = (FLOAT32, "class_probs are not in the file")
     marks = (b"img_id", b"img_h", b"img_w", b"obj_id", b"boxes", b"features")
     boxes = "regressed"
 
@@ -45,7 +47,7 @@ class VoltaNpyLmdb(PickledLmdb):
     source = "e-bug/volta, features_extraction/npy_to_lmdb.py"
     losses = (
         "attributes are not in the file; confidences only where there are no class_probs",
-        "features are float32; of int8 and bfloat16 that is exact",
+        FLOAT32,
     )
     marks = (b"feature_path", b"img_h", b"img_w", b"boxes", b"features")
 
@@ -57,7 +59,7 @@ class VoltaNpyLmdb(PickledLmdb):
         coded = {name: base64.b64encode(record.array(name).astype("<f4").tobytes()) for name in ("features", "boxes")}
         return {
             "feature_path": key, "features": coded["features"], "img_h": height, "img_w": width,
-            "num_boxes": len(record), "objects": record.object_ids.astype("<i8"), "cls_prob": scores(record),
+            "num_boxes": len(record), "objects": record.object_ids.astype("<i8"), "cls_prob": cls_prob_of(record),
             "boxes": coded["boxes"],
         }  # fmt: skip
 
@@ -65,8 +67,3 @@ class VoltaNpyLmdb(PickledLmdb):
 def volta_fields(record: Record) -> dict[str, Any]:
     """Ids as int64 and confidences as float32, under volta's names."""
     return {ours: record.array(field).astype("<i8" if ours.endswith("id") else "<f4") for ours, field in FIELDS.items()}
-
-
-def scores(record: Record) -> Any:
-    """What MMF's ``cls_prob`` is: all scores where there are some, else the highest of each region, else None."""
-    return record.extra.get("class_probs", record.extra.get("object_confs"))

@@ -27,8 +27,8 @@ from typing import BinaryIO, NamedTuple
 from featx.delivery import delivery
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Item, Survey
-from featx.formats.description import NAME, Described, Description, checked_key, undescribed
-from featx.formats.naming import Sizes
+from featx.formats.description import NAME, Described, Description, undescribed
+from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.packed.safetensors_header import LONGEST, Front, Tensor, json_of, load, read_front
 from featx.formats.packed.safetensors_write import (
@@ -194,7 +194,7 @@ def _item(number: int, picture: _Picture, told: Description | None, options: Opt
             raise ValueError(picture.problem)
         if not picture.key:
             raise ValueError(f"tensors {[*picture.tensors]!r:.200} are of no picture: their names are not KEY/FIELD")
-        key = checked_key(picture.key, options)
+        key = key_of(picture.key, options)
         return Item(number, picture.place, key, _record(picture, picture.file, told, sizes.find(key), options))
     except (FeatxError, ValueError, OSError) as error:
         problem = error.message if isinstance(error, FeatxError) else str(error)

@@ -31,8 +31,8 @@ import xxhash
 from featx.delivery import delivery
 from featx.errors import FeatxError
 from featx.formats.base import Item, Survey
-from featx.formats.description import NAME, Described, Description, checked_key, undescribed
-from featx.formats.naming import Sizes
+from featx.formats.description import NAME, Described, Description, undescribed
+from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.packed.tar_members import BLOCK, END, Member, tar_members
 from featx.formats.packed.webdataset_write import (
@@ -183,7 +183,7 @@ def _item(number: int, sample: _Sample, told: Description | None, options: Optio
             raise ValueError(sample.problem)
         facts = _facts(sample)
         found = facts.get("key", unquote(sample.name) if told else sample.name)
-        key = checked_key(str(found), options)
+        key = key_of(str(found), options)
         return Item(number, sample.place, key, _record(sample, facts, told, sizes.find(key), options))
     except (FeatxError, ValueError, OSError) as error:
         problem = error.message if isinstance(error, FeatxError) else str(error)

@@ -18,7 +18,7 @@ import numpy as np
 
 from featx.delivery import delivery
 from featx.errors import UsageError
-from featx.formats.base import Item
+from featx.formats.base import FLOAT32, Item
 from featx.formats.description import Description
 from featx.formats.naming import Sizes
 from featx.formats.options import Options
@@ -52,7 +52,8 @@ class HfFrcnnArrow(Arrow):
     source = "huggingface/transformers, research_projects/lxmert/extracting_data.py"
     losses = (
         "keys become whole numbers; boxes are parts of the picture's sides, whose size is not in the file",
-        "features are float32 and there are 36 regions at most; of int8 and bfloat16 that is exact",
+        "there are 36 regions of a picture at most",
+        FLOAT32,
         "of other fields only ids and confidences of objects and attributes are in the file",
         "of a damaged file, all pictures of a batch of 1 MB in which the damage is",
     )

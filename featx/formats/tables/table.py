@@ -10,8 +10,8 @@ import numpy as np
 
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Item
-from featx.formats.description import NAME, NAMES, Described, Description, checked_key, undescribed
-from featx.formats.naming import Sizes
+from featx.formats.description import NAME, NAMES, Described, Description, undescribed
+from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.regions import CONFS, HEIGHTS, IDS, KEYS, PROBS, WIDTHS, first, whole
 from featx.formats.tables.columns import PLAIN, faults, metadata_of, shaped, value
@@ -79,7 +79,7 @@ class Table(Described):
         found = first(values, _KEYS)
         if not isinstance(found, str | int):
             raise ValueError(f"its key is {found!r:.80}, expected text or a whole number")
-        return checked_key(str(found), options)
+        return key_of(str(found), options)
 
     def record(
         self, values: dict[str, Any], size: tuple[int, int] | None, told: Description | None, options: Options

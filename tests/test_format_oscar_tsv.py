@@ -20,7 +20,7 @@ from featx.errors import UsageError
 from featx.formats import Item, Options, Records, detect, get
 from featx.formats.importer import import_items
 from featx.schema import Array
-from featx.store import StoreReader, open_store
+from featx.store import StoreReader, disk, open_store
 from tests.foreign import import_tsv
 from tests.lossless import damaged, damages
 
@@ -484,8 +484,12 @@ def test_an_export_that_was_killed_before_the_features_had_their_name_goes_on(
     import_items(OSCAR, tmp_path / "x.tsv", tmp_path / "s", sizes)
     words = ["convert", str(tmp_path / "s"), str(tmp_path / "features.tsv"), "--to", "oscar-tsv", "--quiet"]
 
+    settle = disk.settle
+
     def killed(path: Path) -> None:
-        raise Killed
+        if path.name == "features.tsv":
+            raise Killed
+        settle(path)
 
     with monkeypatch.context() as patch:
         patch.setattr("featx.store.disk.settle", killed)

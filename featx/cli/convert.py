@@ -103,13 +103,14 @@ def write(options: argparse.Namespace, form: Format) -> None:
         raise UsageError(
             f"{out} cannot be written: there is no folder {out.absolute().parent}", "make the folder first"
         )
-    there = [out] if out.is_file() or (out.is_dir() and any(out.iterdir())) else []
-    there += [place for place in form.beside(out) if place.exists() and not begun(out)]
-    if there and not options.overwrite:
-        raise UsageError(f"{there[0]} exists", "choose another name, or --overwrite")
+    if not options.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise UsageError(f"{out} exists", "choose another name, or --overwrite")
     view = view_asked(options)
     with open_store(options.source, view=view) as store, bar(options, "records", resumes=form.resumes) as shown:
         records = Records(store, _told(options), tick=shown.tick)
+        there = next((place for place in form.beside(out) if place.exists()), None)
+        if there and not options.overwrite and not begun(records, form.name, out):
+            raise UsageError(f"{there} exists", "choose another name, or --overwrite")
         shown.begin(len(records))
         number, kind = form.write(records, out, records.options), store.schema.boxes
     losses = form.declared

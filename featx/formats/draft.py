@@ -51,11 +51,11 @@ def drafted(records: Records, name: str, path: Path) -> Iterator[Path]:
     A file or a folder is there only if the same export left it behind. It is kept when the body is killed, interrupted
     or stopped by the disk, and goes with any other error. Raises UsageError while another process writes to ``path``.
     """
-    draft, note = disk.temporary(path), _note(path)
-    with disk.room(path.parent), _held(note, path) as handle:
-        facts = _facts(records, name)
+    draft, note = disk.temporary(path), note_of(path)
+    with disk.room(path.parent), held(note, path) as handle:
+        facts = export_facts(records, name)
         if not (draft.exists() and _read(handle) == facts):
-            _discard(draft)
+            discard(draft)
             os.ftruncate(handle, 0)
             os.pwrite(handle, facts, 0)
         try:
@@ -63,25 +63,29 @@ def drafted(records: Records, name: str, path: Path) -> Iterator[Path]:
         except OSError:  # a full disk, say: there is something to go on with
             raise
         except Exception:
-            _discard(draft)
+            discard(draft)
             note.unlink()
             raise
         note.unlink()
 
 
-def _discard(draft: Path) -> None:
+def discard(draft: Path) -> None:
+    """Remove a file or a folder with all that is in it; one that is not there is as good."""
     if draft.is_dir() and not draft.is_symlink():
         shutil.rmtree(draft)
     else:
         draft.unlink(missing_ok=True)
 
 
-def begun(path: Path) -> bool:
-    """Whether an export to ``path`` was begun and has not ended."""
-    return _note(path.resolve()).exists()
+def begun(records: Records, name: str, path: Path) -> bool:
+    """Whether this very export to ``path`` was begun and has not ended. name: of the format."""
+    with suppress(OSError):
+        return note_of(path.resolve()).read_bytes() == export_facts(records, name)
+    return False
 
 
-def _note(path: Path) -> Path:
+def note_of(path: Path) -> Path:
+    """The file beside an export that says what it is of, and is locked while it is written."""
     return path.with_name(f".{path.name}.export")
 
 
@@ -97,7 +101,7 @@ def _whole_lines(file: BinaryIO) -> int:
     return count
 
 
-def _facts(records: Records, name: str) -> bytes:
+def export_facts(records: Records, name: str) -> bytes:
     """All that decides what an export writes, and whether what it wrote is still what was written."""
     keys = hashlib.sha256()
     for key in records.keys():  # noqa: SIM118  iterating over them reads them
@@ -121,7 +125,7 @@ def _started() -> str:
 
 
 @contextmanager
-def _held(note: Path, path: Path) -> Iterator[int]:
+def held(note: Path, path: Path) -> Iterator[int]:
     """The open note, locked: one process exports to a name at a time. Raises UsageError for the second."""
     while True:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from featx.errors import UsageError
 from featx.formats.draft import drafted
+from featx.formats.publish import take_place
 from featx.formats.records import Records
 from featx.store import disk
 
@@ -101,13 +102,8 @@ def drafted_folder(records: Records, name: str, path: Path, ours: Callable[[str]
     there = walk(target, "", nested=True) if target.exists() else iter(())
     if other := next((name for name in there if not ours(name)), None):
         raise UsageError(f"{path} holds {other}, which is no part of such a folder", "choose another name")
-    old = target.with_name(f".{target.name}.old")
     with drafted(records, name, target) as place:
         draft = Draft(place, ours)
         yield draft
         draft.sync()
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            disk.rename(target, old)
-        disk.move(place, target)
-        shutil.rmtree(old, ignore_errors=True)
+        take_place(place, target)

@@ -22,8 +22,8 @@ from featx.formats.hdf5.groups import Saved
 from featx.formats.hdf5.library import FAULTS, Library, Refused
 from featx.formats.hdf5.links import Link
 from featx.formats.hdf5.raw import Unhandled, lookup3
+from featx.formats.publish import published
 from featx.schema import Array
-from featx.store import disk
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _END_AT = {0: 40, 1: 44, 2: 28, 3: 28}  # of the end of the file in the superblock, by its version
@@ -200,17 +200,11 @@ def _open(raw: _Padded) -> Any:
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """The temporary name of an HDF5 file, which takes its own name when all went well; else nothing is left."""
-    temporary = disk.temporary(path)
-    with disk.room(path.parent):
+    with published(path) as draft:
         try:
-            try:
-                yield temporary
-            except RuntimeError as error:  # how h5py tells that the disk was full when it closed the file
-                raise OSError(f"{path.name}: {error}") from error
-            disk.settle(path)
-        except BaseException:
-            disk.remove(temporary)
-            raise
+            yield draft
+        except RuntimeError as error:  # how h5py tells that the disk was full when it closed the file
+            raise OSError(f"{path.name}: {error}") from error
 
 
 def _stated_end(head: bytes) -> int:

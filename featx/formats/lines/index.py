@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from featx.delivery import delivery
 from featx.formats.base import Item
 from featx.formats.lines.tsv import TsvFormat, rows
 from featx.formats.options import Options
+from featx.formats.publish import published_file
 from featx.formats.records import Records
 
 _LONGEST = 32  # bytes of a line that may be a number
@@ -97,6 +97,6 @@ def line_starts(file: BinaryIO) -> Iterator[int]:
 
 def write_index(file: BinaryIO, path: Path) -> None:
     """Write the index of an open file that is to be called ``path``."""
-    with delivery(str(index_of(path))) as out:
+    with published_file(index_of(path)) as out:
         for start in line_starts(file):
             out.write(b"%d\n" % start)

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from featx.delivery import delivery
 from featx.formats.base import FLOAT32, Item, Survey
 from featx.formats.lines.index import IndexedTsv, index_of
 from featx.formats.lines.oscar_beside import Beside, beside, size_by, write_beside
@@ -25,6 +24,7 @@ from featx.formats.lines.tsv import coded, first_columns, parsed
 from featx.formats.lines.vinvl_objects import named, rects
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
+from featx.formats.publish import published_file
 from featx.formats.records import Records
 from featx.formats.regions import whole
 from featx.record import Record
@@ -121,7 +121,7 @@ class OscarTsv(IndexedTsv):
         if not file.readable():
             return
         super().finish(records, file, path)
-        with delivery(str(path.with_name(_NUMBERS))) as out:
+        with published_file(path.with_name(_NUMBERS)) as out:
             for number, key in enumerate(records.keys()):
                 out.write(f"{', ' if number else '{'}{json.dumps(key)}: {number}".encode())
             out.write(b"}" if len(records) else b"{}")

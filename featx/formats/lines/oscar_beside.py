@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.delivery import delivery
 from featx.formats.identity import file_facts
 from featx.formats.lines.index import index_of
 from featx.formats.lines.tsv import parsed, rows
 from featx.formats.lines.vinvl_objects import mappings, told
 from featx.formats.naming import Sizes
+from featx.formats.publish import published_file
 from featx.formats.records import Records
 from featx.schema import Array
 
@@ -104,7 +104,7 @@ class _Indexed:
     """A file of keys and JSON that is being written, with its index."""
 
     def __init__(self, stack: ExitStack, path: Path) -> None:
-        self._rows, self._index = (stack.enter_context(delivery(str(place))) for place in (path, index_of(path)))
+        self._rows, self._index = (stack.enter_context(published_file(place)) for place in (path, index_of(path)))
         self._end = 0
 
     def add(self, key: str, content: Any) -> None:

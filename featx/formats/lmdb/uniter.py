@@ -15,6 +15,7 @@ from typing import Any
 
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Format, Item, Survey
+from featx.formats.draft import export_facts
 from featx.formats.lmdb.items import Entry, entries, survey_of
 from featx.formats.lmdb.tree import LmdbTree
 from featx.formats.lmdb.write import LmdbWriter
@@ -61,15 +62,16 @@ class UniterLmdb(Format):
         """The folder's name decides: ``_compressed`` at its end, and ``feat_th...`` for the file of row counts."""
         records.need("object_confs", what=self.title)
         counts: dict[str, int] = {}
-        with LmdbWriter(path) as out:
+        with LmdbWriter(path, export_facts(records, self.name)) as out:
             for key, record in records:
                 name = f"{key}.npz"
                 counts[name] = len(record)
                 values = dump_of_record(key, record)
                 out.put(name.encode(), npz.pack(values) if path.name.endswith(_COMPRESSED) else pack(values))
             out.put(INDEX, json.dumps(list(counts)).encode())
-        for counted in self.beside(path):
-            disk.publish(counted, json.dumps(counts).encode())
+            out.flush()
+            for counted in self.beside(path):  # before the records: old counts would cut new ones
+                disk.publish(counted, json.dumps(counts).encode())
         return len(counts)
 
     def beside(self, path: Path) -> list[Path]:

@@ -6,32 +6,36 @@ every copy; readers of theirs take what the file says, so nothing of that is par
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import lmdb
 
 from featx.errors import UsageError
+from featx.formats.publish import published_folder
 from featx.store import disk
 
 _FIRST_MAP = 64 << 20  # bytes
 _GROUP = 8 << 20  # bytes put into one transaction, which holds them in memory twice
 _LONGEST_KEY = 511  # bytes, of LMDB
+_FILES = {"data.mdb", "lock.mdb"}
 
 
 class LmdbWriter:
-    """Puts values under keys; as a context manager it publishes the environment, unless an error came first."""
+    """Puts values under keys; as a context manager it publishes the environment, unless an error came first.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.folder = path, disk.temporary(path)
+    facts: of the export; see :func:`featx.formats.publish.published_folder`.
+    """
+
+    def __init__(self, path: Path, facts: bytes = b"") -> None:
+        self.path, self._facts = path, facts
         if path.exists() and not is_environment(path):
             raise UsageError(f"{path} exists and is no LMDB folder", "choose another name")
-        shutil.rmtree(self.folder, ignore_errors=True)  # what an export that was killed left
         self._waiting: list[tuple[bytes, bytes]] = []
         self._bytes = 0
-        with disk.room(path.parent):
-            self.folder.mkdir()
-            self._env = lmdb.open(str(self.folder), _FIRST_MAP, sync=False)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Add an entry. Raises UsageError for a key that LMDB cannot hold."""
@@ -41,9 +45,10 @@ class LmdbWriter:
         self._waiting.append((key, value))
         self._bytes += len(value)
         if self._bytes >= _GROUP:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Give all entries to the environment, which may be the moment when a full disk shows."""
         while self._waiting and not self._put_group():
             self._env.set_mapsize(self._env.info()["map_size"] * 2 + 2 * self._bytes)
         self._waiting, self._bytes = [], 0
@@ -61,29 +66,33 @@ class LmdbWriter:
             raise OSError(f"{self._bytes:,} bytes for {self.path.name}: {error}") from error
 
     def __enter__(self) -> LmdbWriter:
+        with ExitStack() as stack:
+            folder = stack.enter_context(published_folder(self.path, _FILES.__contains__, self._facts))
+            self._env = stack.enter_context(_environment(folder))
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                with disk.room(self.path.parent):
-                    self._flush()
-                    self._env.close()
-                    self._publish()
-        finally:
-            self._env.close()
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _publish(self) -> None:
-        disk.remove(self.folder / "lock.mdb")
-        disk.sync(self.folder / "data.mdb")
-        disk.sync(self.folder)
-        for name in ("data.mdb", "lock.mdb"):
-            disk.remove(self.path / name)
-        disk.rename(self.folder, self.path)  # over an empty folder, if there was one
-        disk.sync(self.path.absolute().parent)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self.flush()
 
 
 def is_environment(path: Path) -> bool:
     """Whether a folder holds nothing but an LMDB environment, or nothing at all."""
-    return path.is_dir() and {entry.name for entry in path.iterdir()} <= {"data.mdb", "lock.mdb"}
+    return path.is_dir() and {entry.name for entry in path.iterdir()} <= _FILES
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[Any]:
+    """An environment that is being made; its lock is not part of it."""
+    env = lmdb.open(str(folder), _FIRST_MAP, sync=False)
+    try:
+        yield env
+    finally:
+        env.close()
+        disk.remove(folder / "lock.mdb")

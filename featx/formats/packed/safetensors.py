@@ -24,7 +24,6 @@ from pathlib import Path
 from sys import intern
 from typing import BinaryIO, NamedTuple
 
-from featx.delivery import delivery
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Item, Survey
 from featx.formats.description import NAME, Described, Description, undescribed
@@ -42,9 +41,10 @@ from featx.formats.packed.safetensors_write import (
     write_index,
     write_shard,
 )
+from featx.formats.publish import published_file, published_folder
 from featx.formats.records import Records
 from featx.formats.regions import whole
-from featx.formats.shards import members, published_folder, shard_facts
+from featx.formats.shards import members, shard_facts
 from featx.record import Record
 
 SUFFIX = ".safetensors"
@@ -113,7 +113,7 @@ def _write_one(records: Records, path: Path, front: bytes) -> int:
             f"the names of all pictures take more than {LONGEST:,} bytes, which is the most that safetensors hold",
             f"leave out {SUFFIX} at the end of the name: a folder of several files is written then",
         )
-    with delivery(str(path)) as file:
+    with published_file(path) as file:
         write_shard(file, shards[0], records.schema, front, counted(records), iter(records))
     return shards[0].pictures
 

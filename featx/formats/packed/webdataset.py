@@ -28,7 +28,6 @@ from urllib.parse import unquote
 
 import xxhash
 
-from featx.delivery import delivery
 from featx.errors import FeatxError
 from featx.formats.base import Item, Survey
 from featx.formats.description import NAME, Described, Description, undescribed
@@ -46,9 +45,10 @@ from featx.formats.packed.webdataset_write import (
     shard_name,
     write_shards,
 )
+from featx.formats.publish import published_file, published_folder
 from featx.formats.records import Records
 from featx.formats.regions import whole
-from featx.formats.shards import members, published_folder, shard_facts
+from featx.formats.shards import members, shard_facts
 from featx.formats.values.npy import parse
 from featx.record import Record
 from featx.schema import Array
@@ -109,7 +109,7 @@ class WebDataset(Described):
         pictures = (picture_bytes(key, record, schema) for key, record in records.padded())
         front = member_bytes(_META, description)
         if path.suffix == SUFFIX:
-            with delivery(str(path)) as file:
+            with published_file(path) as file:
                 file.write(front)
                 number = sum(bool(file.write(picture)) for picture in pictures)
                 file.write(bytes(END))

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from featx.delivery import delivery
 from featx.errors import FeatxError, MissingDependency, UsageError
 from featx.formats.base import Item, Survey
 from featx.formats.description import LOSSES, Description
 from featx.formats.naming import Sizes
 from featx.formats.options import Options
+from featx.formats.publish import published_file
 from featx.formats.records import Records
 from featx.formats.shards import members, shard_facts
 from featx.formats.tables.columns import batches, faults, pyarrow, schema_of
@@ -83,7 +83,7 @@ class Arrow(Table):
     def write(self, records: Records, path: Path, options: Options) -> int:
         pa, number = pyarrow(), 0
         schema = schema_of(Description.of(records))
-        with delivery(str(path)) as file, pa.ipc.new_stream(file, schema) as out:
+        with published_file(path) as file, pa.ipc.new_stream(file, schema) as out:
             for batch in batches(records.padded(), schema):
                 out.write_batch(batch)
                 number += batch.num_rows

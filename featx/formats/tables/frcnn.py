@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.delivery import delivery
 from featx.errors import UsageError
 from featx.formats.base import FLOAT32, Item
 from featx.formats.description import Description
 from featx.formats.naming import Sizes
 from featx.formats.options import Options
+from featx.formats.publish import published_file
 from featx.formats.records import Records
 from featx.formats.regions import floats, vector, whole
 from featx.formats.tables.arrow import Arrow
@@ -104,7 +104,7 @@ class HfFrcnnArrow(Arrow):
                     "--boxes 36 takes fewer of a superset store, --ids FILE gives other numbers",
                 )
         schema = _schema(records.schema.dim)
-        with delivery(str(path)) as file, pa.ipc.new_stream(file, schema) as out:
+        with published_file(path) as file, pa.ipc.new_stream(file, schema) as out:
             for pictures in grouped(records):
                 numbered = [(records.number(key), record) for key, record in pictures]
                 out.write_batch(_batch(numbered, schema))

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from featx.delivery import delivery
 from featx.errors import FeatxError, UsageError
 from featx.formats.base import Item, Survey
 from featx.formats.description import Description
 from featx.formats.naming import Sizes
 from featx.formats.options import Options
+from featx.formats.publish import published_file
 from featx.formats.records import Records
 from featx.formats.shards import members, shard_facts
 from featx.formats.tables.columns import batches, faults, pyarrow, schema_of
@@ -86,7 +86,7 @@ class Parquet(Table):
 
         schema = schema_of(Description.of(records))
         with (
-            delivery(str(path)) as file,
+            published_file(path) as file,
             pq.ParquetWriter(file, schema, use_dictionary=False, data_page_size=_PAGE, write_page_checksum=True) as out,
         ):
             for batch in batches(records.padded(), schema, _GROUP):

@@ -20,6 +20,7 @@ from featx.formats import FORMATS, Format, Options, Records, detect, get
 from featx.formats.publish import published_file, published_folder
 from featx.record import Record
 from featx.store import disk, open_store
+from tests.forked import in_child
 from tests.test_formats_convert import make_store
 
 WRITERS = [name for name in FORMATS if get(name).writes]
@@ -65,16 +66,12 @@ def test_a_second_export_to_one_name_is_refused_and_the_first_is_whole(tmp_path:
 def test_what_a_killed_export_leaves_is_gone_after_the_next(tmp_path: Path, store: Path, name: str) -> None:
     """In a process of its own, which is killed before its last record."""
     form, out = get(name), tmp_path / "out"
-    child = os.fork()
-    if child == 0:
 
-        def end() -> Iterator[None]:
-            os.kill(os.getpid(), signal.SIGKILL)
-            yield
+    def end() -> Iterator[None]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
 
-        form.write(Paused(store, end()), out, Options())
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert in_child(lambda: form.write(Paused(store, end()), out, Options())) == -signal.SIGKILL
     assert not out.exists()
     with open_store(store) as reader:
         assert form.write(Records(reader), out, Options()) == 5
@@ -150,12 +147,12 @@ def test_a_folder_that_comes_back_behind_a_kill_is_asked_what_it_holds(tmp_path:
 def test_the_row_counts_of_uniter_come_first_and_a_killed_export_is_run_again(tmp_path: Path, store: Path) -> None:
     """Killed between the two: the command does not take its own counts for those of somebody else."""
     out, counts = tmp_path / "feat_th0.2_max100_min10", tmp_path / "nbb_th0.2_max100_min10.json"
-    child = os.fork()
-    if child == 0:
+
+    def export() -> None:
         with open_store(store) as reader, disk.using(Dies(out)):
             get("uniter-lmdb").write(Records(reader), out, Options())
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    assert in_child(export) == -signal.SIGKILL
     assert len(json.loads(counts.read_text())) == 5
     assert not out.exists()
     assert main(["convert", str(store), str(out), "--to", "uniter-lmdb", "--quiet"]) == 0

@@ -312,8 +312,12 @@ def test_an_interrupt_in_the_middle_of_a_commit_keeps_what_was_committed(
                     writer.put(name, record_of(name, writer.schema), ordinal)
                 writer.commit()
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have switched off
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)
     check_committed(path, committed)
     with open_part(path) as writer:  # nobody holds the lock
         assert all(name in writer.done for name in committed)

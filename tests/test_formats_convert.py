@@ -257,3 +257,7 @@ def test_two_orders_at_once_are_refused(tmp_path: Path, capsys: Any) -> None:
         main(["convert", str(store), str(tmp_path / "out"), "--to", "webdataset", "--shard-size", "-5"])
     assert ended.value.code == 2
     assert "no whole number above 0" in capsys.readouterr().err
+    for name, suffix in (("webdataset", ".tar"), ("safetensors", ".safetensors")):
+        words = ["convert", str(store), str(tmp_path / f"one{suffix}"), "--to", name, "--shard-size", "9999"]
+        assert main(words) == 2
+        assert f"leave out {suffix}" in capsys.readouterr().err

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from featx.errors import UsageError
 from featx.formats.identity import file_facts
+from featx.formats.options import Options
 
 
 def members(path: Path, suffix: str) -> list[Path]:
@@ -15,6 +17,17 @@ def members(path: Path, suffix: str) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(place for place in path.iterdir() if place.name.endswith(suffix) and place.is_file())
+
+
+def shard_size(path: Path, suffix: str, options: Options, usual: int) -> int:
+    """Most bytes of a file of a folder; 0 where all is to be one file, by the end of its name. Raises UsageError."""
+    if path.suffix != suffix:
+        return options.shard_size or usual
+    if options.shard_size:
+        raise UsageError(
+            f"--shard-size was given, and {path} is to be one file", f"leave out {suffix} to get a folder of files"
+        )
+    return 0
 
 
 def shard_facts(path: Path, suffix: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from featx.store import disk, log
 from featx.store.base import Bytes, Log, Sealed, Shard
 from featx.store.hdf5_arrays import write_arrays
 from featx.store.hdf5_columns import stays_in_place
-from featx.store.hdf5_sealed import Hdf5Shard, PlacedShard, open_file
+from featx.store.hdf5_sealed import Hdf5Shard, PlacedShard, damaged, open_file
 from featx.store.hdf5_structure import problems
 from featx.store.hdf5_tail import columns_of, tail
 from featx.store.lmdb_file import read_meta
@@ -107,6 +107,8 @@ class Hdf5Log(Log):
     def _seal(self, opened: RecordLog) -> None:
         opened.check()
         path = self.folder / f"records-{self._next():05d}.h5"
+        if path.exists():  # whoever put it there: a file that was sealed is never written over
+            raise damaged(path, "it has come here since, and another was to get its name")
         if stays_in_place(self.schema):
             columns = columns_of(opened.path, opened.index.places, self.schema)
             front, behind = tail(columns, self.schema, opened.size)

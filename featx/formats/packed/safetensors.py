@@ -44,7 +44,7 @@ from featx.formats.packed.safetensors_write import (
 from featx.formats.publish import published_file, published_folder
 from featx.formats.records import Records
 from featx.formats.regions import whole
-from featx.formats.shards import members, shard_facts
+from featx.formats.shards import members, shard_facts, shard_size
 from featx.record import Record
 
 SUFFIX = ".safetensors"
@@ -101,9 +101,8 @@ class Safetensors(Described):
         check_names(records.schema)
         records = records.padded()
         front = front_of({"format": "pt", NAME: Description.of(records).dump()})
-        if path.suffix == SUFFIX:
-            return _write_one(records, path, front)
-        return _write_several(records, path, front, options.shard_size or _SHARD_DATA)
+        size = shard_size(path, SUFFIX, options, _SHARD_DATA)
+        return _write_several(records, path, front, size) if size else _write_one(records, path, front)
 
 
 def _write_one(records: Records, path: Path, front: bytes) -> int:

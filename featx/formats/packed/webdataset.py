@@ -48,7 +48,7 @@ from featx.formats.packed.webdataset_write import (
 from featx.formats.publish import published_file, published_folder
 from featx.formats.records import Records
 from featx.formats.regions import whole
-from featx.formats.shards import members, shard_facts
+from featx.formats.shards import members, shard_facts, shard_size
 from featx.formats.values.npy import parse
 from featx.record import Record
 from featx.schema import Array
@@ -108,14 +108,14 @@ class WebDataset(Described):
         check_names(schema)
         pictures = (picture_bytes(key, record, schema) for key, record in records.padded())
         front = member_bytes(_META, description)
-        if path.suffix == SUFFIX:
-            with published_file(path) as file:
-                file.write(front)
-                number = sum(bool(file.write(picture)) for picture in pictures)
-                file.write(bytes(END))
-            return number
-        with published_folder(path, lambda name: name.endswith(SUFFIX)) as folder:
-            return write_shards(pictures, folder, front, options.shard_size or _SHARD)
+        if size := shard_size(path, SUFFIX, options, _SHARD):
+            with published_folder(path, lambda name: name.endswith(SUFFIX)) as folder:
+                return write_shards(pictures, folder, front, size)
+        with published_file(path) as file:
+            file.write(front)
+            number = sum(bool(file.write(picture)) for picture in pictures)
+            file.write(bytes(END))
+        return number
 
 
 def _has_regions(path: Path) -> bool:

@@ -327,12 +327,14 @@ def test_a_file_never_takes_the_name_of_one_that_is_there(tmp_path: Path, monkey
 
 def test_a_file_that_came_from_elsewhere_meanwhile_is_not_written_over(tmp_path: Path) -> None:
     create_store(tmp_path / "s", "hdf5", FIXED, PROVENANCE)
-    with pytest.raises(StoreDamaged, match="another was to get its name"), open_part(tmp_path / "s") as writer:
-        writer.put("a", record_of("a", FIXED), 0)
-        writer.commit()
-        other = next(tmp_path.rglob("records.log")).with_name("records-00000.h5")
-        other.write_text("mine")
+    writer = open_part(tmp_path / "s")
+    writer.put("a", record_of("a", FIXED), 0)
+    writer.commit()
+    other = next(tmp_path.rglob("records.log")).with_name("records-00000.h5")
+    other.write_text("mine")
+    with pytest.raises(StoreDamaged, match="another was to get its name"):
         writer.finish()
+    writer.close()
     assert other.read_text() == "mine"
 
 

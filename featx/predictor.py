@@ -24,7 +24,7 @@ from featx.store import StoreReader, open_store
 from featx.store.batch import collate
 from featx.tasks.corpus import with_other_pictures
 from featx.tasks.wants import wants_of
-from featx.train.check import mismatches
+from featx.wants import mismatches
 
 Score = Literal["softmax", "sigmoid", "logit"]
 Control = Literal["no-picture", "other-picture"]

@@ -1,4 +1,4 @@
-"""Plug-ins by entry point: extractors and tasks, of this package or a stranger's.
+"""Plug-ins by entry point: extractors, tasks and models, of this package or a stranger's.
 
 A package offers an extractor by declaring, in its own metadata::
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from featx.errors import FeatxError, MissingDependency, UsageError
 
-GROUPS = ("featx.extractors", "featx.tasks")
+GROUPS = ("featx.extractors", "featx.tasks", "featx.models")
 
 # Optional packages that are not on the package index, or need more than their name to install.
 INSTALL_HINTS = {
@@ -24,6 +24,8 @@ INSTALL_HINTS = {
     "huggingface_hub": "pip install huggingface_hub",
     "transformers": "pip install 'featx[lxmert]'",
     "tokenizers": "pip install 'featx[lxmert]'",
+    "msgpack": "pip install 'featx[models]'",
+    "sentencepiece": "pip install 'featx[models]'",
     "tensorboard": "pip install 'featx[train]'",
     "sacrebleu": "pip install 'featx[metrics]'",
 }

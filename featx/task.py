@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from featx.wants import Wants
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -20,29 +22,6 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "val"]
 Batch = Mapping[str, "torch.Tensor"]
-
-
-@dataclass(frozen=True)
-class Wants:
-    """What a task expects of the stores it reads; compared with them before the first step.
-
-    fields: names every record must have. dim: D of the features, None for any. profile, weights: the hash of the
-    extractor's profile and the sha256 of its weights that the model was trained with, None when it does not know.
-    """
-
-    fields: tuple[str, ...] = ("features", "boxes")
-    dim: int | None = None
-    profile: str | None = None
-    weights: str | None = None
-
-
-def hashes(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """(hash of the profile, sha256 of the weights) of a store; None for what it does not state."""
-    profile, weights = provenance.get("profile"), provenance.get("weights")
-    return (
-        profile.get("hash") if isinstance(profile, Mapping) else None,
-        weights.get("sha256") if isinstance(weights, Mapping) else None,
-    )
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from featx.checkpoint.place import locate
+from featx.lxmert.place import named
 from featx.data import Question
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.folder import load_model
 from featx.lxmert.losses import LOSSES
 from featx.lxmert.network import answer_logits
-from featx.lxmert.place import locate
 from featx.registry import load
 from featx.store import open_store
 from featx.tasks.gqa import LxmertGqa
@@ -460,7 +461,7 @@ def test_configurations_of_the_repository_begin_with_what_can_be_found(
         model = yaml.safe_load(path.read_text()).get("model") or {}
         for name in ("weights", "tokenizer"):
             if isinstance(model.get(name), str) and not model[name].startswith("runs/"):
-                locate(model[name], weights=False)
+                locate(named(model[name]), weights=False)
     assert sorted(asked) == ["bert-base-uncased", "unc-nlp/lxmert-base-uncased", "unc-nlp/lxmert-base-uncased"]
 
 

@@ -11,19 +11,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from featx.checkpoint.place import locate
 from featx.data import AnswerSpace
 from featx.errors import WeightsError
 from featx.lxmert.folder import load_tokens
 from featx.lxmert.names import original_name, rename, transformers_name
 from featx.lxmert.network import load_network, with_answers
-from featx.lxmert.place import locate
 from featx.lxmert.tokens import Tokens
-from featx.lxmert.weights import TIED, WORDS
+from featx.lxmert.weights import DECODER, WORDS
 from tests import lxmert_toys as toys
 
 
 def state(network: Any) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in network.state_dict().items() if name != TIED}
+    return {name: tensor.clone() for name, tensor in network.state_dict().items() if name != DECODER}
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -174,9 +174,9 @@ def test_many_faults_are_counted(tmp_path: Path) -> None:
 
 def test_a_decoder_that_is_not_tied_is_refused(tmp_path: Path) -> None:
     tensors = state(toys.pretraining())
-    save_file(tensors | {TIED: tensors[WORDS].clone()}, tmp_path / "good.safetensors")
+    save_file(tensors | {DECODER: tensors[WORDS].clone()}, tmp_path / "good.safetensors")
     load_network(locate(tmp_path / "good.safetensors"), heads=4)
-    assert "tied" in refused(tmp_path, tensors | {TIED: tensors[WORDS] + 1})
+    assert "tied" in refused(tmp_path, tensors | {DECODER: tensors[WORDS] + 1})
 
 
 def test_a_config_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 from featx.errors import FeatxError, Interrupted, MissingDependency, StoreDamaged, UsageError
-from featx.task import Group, Split, Wants
+from featx.task import Group, Split
 from featx.train import Outcome, TrainConfig, train
 from featx.train.contents import contents
+from featx.wants import Wants
 from tests.toy_task import CONFIG, Example, Toy, events, kinds, make_store, toy, trained
 
 

@@ -20,11 +20,10 @@ from featx.errors import KeyNotFound, StoreDamaged, UsageError
 from featx.extractor import Picture
 from featx.record import Record, RecordBatch
 from featx.store import StoreReader, create_store, open_part, open_store, read_manifest
-from featx.task import Wants, hashes
 from featx.tasks.stores import manifests, sampled
-from featx.train.check import mismatches
 from featx.train.recipe import read_recipe
 from featx.train.sources import fingerprint, opened
+from featx.wants import Wants, hashes, mismatches
 from featx_extractors.detector import Detector
 from featx_extractors.frcnn import FRCNN
 from featx_extractors.profiles import PROFILES

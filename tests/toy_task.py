@@ -26,8 +26,9 @@ from safetensors.torch import save_file
 from featx.record import Record, RecordBatch
 from featx.schema import region_schema
 from featx.store import create_store, open_part
-from featx.task import Batch, Split, Task, Wants
+from featx.task import Batch, Split, Task
 from featx.train import Outcome, TrainConfig, seed_everything, train
+from featx.wants import Wants
 
 DIM, ROWS, PICTURES = 12, 3, 60
 CONFIG = {"epochs": 3, "batch": 8, "lr": 0.02, "workers": 1}

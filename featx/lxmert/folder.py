@@ -12,19 +12,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-
+from featx.checkpoint.config import read_config
+from featx.checkpoint.place import Place, locate, locate_model
+from featx.checkpoint.save import SaveDtype, write_json, write_tensors
 from featx.data import AnswerSpace
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.network import load_network, stated_answers
-from featx.lxmert.place import Place, locate, locate_model
-from featx.lxmert.sizes import read_config
+from featx.lxmert.place import named
 from featx.lxmert.tokens import MAX_LENGTH, Tokens
 from featx.lxmert.weights import TIED
-
-SaveDtype = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def load_model(
     tokenizer, answers: where these are, if not beside the weights, as for published models. heads: see
     :func:`featx.lxmert.network.load_network`. Raises WeightsError, UsageError, MissingDependency.
     """
-    place = locate_model(location)
+    place = locate_model(named(location))
     about = read_config(place.beside("featx.json"))
     known = stated_answers(place, None if answers is None else str(answers))
     if known is None:
@@ -95,23 +93,15 @@ def save_model(folder: Path, model: Model, dtype: SaveDtype = "float32") -> None
     model.tokens.save(folder)
     if model.answers is not None:
         model.answers.write(folder / "answers.json")
-    text = json.dumps(dict(model.about), indent=1, ensure_ascii=False, default=str)
-    (folder / "featx.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "featx.json", model.about)
 
 
 def save_network(folder: Path, network: Any, dtype: SaveDtype = "float32", answers: AnswerSpace | None = None) -> None:
     """``config.json`` and ``model.safetensors``, as transformers' from_pretrained reads them."""
-    from safetensors.torch import save_file
-
     config = network.config.to_dict() | {"architectures": [type(network).__name__], "dtype": "float32"}
     names = [] if answers is None else list(answers)
     config["id2label"] = {str(i): name for i, name in enumerate(names)}
     config["label2id"] = {name: i for i, name in enumerate(names)}
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    kind = getattr(torch, dtype)
-    tensors = {n: t.detach().cpu().to(kind).contiguous() for n, t in network.state_dict().items() if n != TIED}
-    path = folder / "model.safetensors"
-    path.touch()
-    mode = path.stat().st_mode  # safetensors makes files that only their owner can read
-    save_file(tensors, path, {"format": "pt"})
-    path.chmod(mode)
+    tensors = {name: t for name, t in network.state_dict().items() if name not in TIED}
+    write_tensors(folder / "model.safetensors", tensors, dtype)

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from featx.checkpoint.config import read_config
+from featx.checkpoint.fill import fill
+from featx.checkpoint.place import Place
 from featx.data import AnswerSpace, convert_answer
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.inputs import Batch, arguments
 from featx.lxmert.library import transformers
-from featx.lxmert.place import Place
-from featx.lxmert.sizes import VISUAL_LOSS_NORMALIZER, config_of, read_config
-from featx.lxmert.weights import fill, read_tensors
+from featx.lxmert.sizes import VISUAL_LOSS_NORMALIZER, config_of
+from featx.lxmert.weights import TIED, read_weights
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def load_network(place: Place, *, heads: int | None = None, dropout: float | Non
     stated = read_config(place.beside("config.json"))
     if dropout is not None:
         stated |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    return network_of(read_tensors(place.weights), stated, str(place.weights), heads)
+    return network_of(read_weights(place.weights), stated, str(place.weights), heads)
 
 
 def network_of(
@@ -110,7 +112,7 @@ def network_of(
         kind, tensors = library.LxmertModel, {n.removeprefix("lxmert."): t for n, t in tensors.items()}
     with torch.device("meta"):  # neither time nor random numbers for weights that are replaced at once
         model = kind(config)
-    fill(model, tensors, where)
+    fill(model, tensors, where, TIED)
     return model.eval()
 
 

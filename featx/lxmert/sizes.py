@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,16 +84,3 @@ def config_of(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, Any], wh
     known = set(library.LxmertConfig().to_dict()) - _NOT_OURS
     published = {"visual_loss_normalizer": VISUAL_LOSS_NORMALIZER}
     return library.LxmertConfig(**published | {k: v for k, v in stated.items() if k in known} | sizes)
-
-
-def read_config(path: Path | None) -> dict[str, Any]:
-    """The mapping in a ``config.json``, empty without one. Raises WeightsError for another file."""
-    if path is None:
-        return {}
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}", "get a complete copy") from None
-    if not isinstance(data, dict):
-        raise WeightsError(f"{path} holds {type(data).__name__}, expected a mapping", "get a complete copy")
-    return data

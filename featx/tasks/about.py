@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featx import __version__
-from featx.task import Wants, hashes
+from featx.wants import Wants, hashes
 
 
 def about(

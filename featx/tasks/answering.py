@@ -17,12 +17,13 @@ from featx.lxmert.network import answer_logits
 from featx.metrics import accuracy
 from featx.metrics.report import Tally
 from featx.settings import read
-from featx.task import Batch, Group, Split, Task, Wants
+from featx.task import Batch, Group, Split, Task
 from featx.tasks import building, corpus
 from featx.tasks.about import about
 from featx.tasks.decay import decay_groups
 from featx.tasks.options import AnsweringOptions
 from featx.tasks.wants import wants_of
+from featx.wants import Wants
 
 if TYPE_CHECKING:
     import numpy as np

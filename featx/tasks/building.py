@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from featx.checkpoint.config import read_config
+from featx.checkpoint.place import Place, locate_model
 from featx.data import AnswerSpace
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.folder import check_fits, load_tokens
 from featx.lxmert.heads import REGIONS
 from featx.lxmert.network import Sizes, load_network, new_answering, new_pretraining, stated_answers, with_answers
-from featx.lxmert.place import Place, locate_model
-from featx.lxmert.sizes import read_config
+from featx.lxmert.place import named
 from featx.lxmert.tokens import MAX_LENGTH, Tokens
 from featx.lxmert.whiten import whiten
 from featx.store import Manifest
@@ -43,7 +44,7 @@ class Start:
         """The weights of the section, None for fresh ones."""
         if options.weights is None:
             return None
-        place = locate_model(options.weights)
+        place = locate_model(named(options.weights))
         return cls(place, stated_answers(place, options.answers), read_config(place.beside("featx.json")))
 
     @property

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from featx.checkpoint.save import SaveDtype
 from featx.errors import UsageError
-from featx.lxmert.folder import SaveDtype
 from featx.lxmert.heads import OBJECTIVES, Objective
 from featx.settings import Count, Limit, PartShare, Positive, Share, Whole
 

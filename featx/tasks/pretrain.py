@@ -19,7 +19,7 @@ from featx.lxmert.heads import objective_sums, pretraining_losses, pretraining_s
 from featx.lxmert.inputs import regions, words
 from featx.lxmert.masking import mask_regions, mask_words
 from featx.settings import read
-from featx.task import Batch, Group, Split, Task, Wants
+from featx.task import Batch, Group, Split, Task
 from featx.tasks import building, corpus, pairs
 from featx.tasks.about import about
 from featx.tasks.decay import decay_groups
@@ -28,6 +28,7 @@ from featx.tasks.options import PretrainOptions
 from featx.tasks.region_labels import FIELDS, region_labels
 from featx.tasks.stores import other_regions
 from featx.tasks.wants import wants_of
+from featx.wants import Wants
 
 if TYPE_CHECKING:
     import numpy as np

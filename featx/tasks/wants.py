@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from featx.task import Wants
+from featx.wants import Wants
 
 FIELDS = ("features", "boxes")
 

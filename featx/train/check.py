@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from featx.errors import UsageError
-from featx.schema import Schema
 from featx.store import StoreReader
-from featx.task import Task, Wants, hashes
+from featx.task import Task
 from featx.train.sources import Stores
+from featx.wants import Mismatch, Wants, hashes, mismatches
 
 SHOWN = 5  # missing pictures named
-_ALLOWABLE = ("profile", "weights", "pictures")  # what can be done without: other fields or dimensions cannot be read
 
 Examples = Mapping[str, Sequence[Any]]
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """One thing that a store has not as the task wants it."""
-
-    what: str
-    found: str
-    expected: str
-    advice: str
-
-    @property
-    def allowable(self) -> bool:
-        """Whether a model can work all the same."""
-        return self.what in _ALLOWABLE
-
-    def __str__(self) -> str:
-        return f"{self.what}: found {self.found}, expected {self.expected} ({self.advice})"
 
 
 @dataclass(frozen=True)
@@ -106,22 +87,6 @@ def _compare(
         "image_name says how keys are made; `featx inspect STORE --failures` which pictures were refused",
     )
     return [*amiss, picture], left
-
-
-def mismatches(wants: Wants, schema: Schema, provenance: Mapping[str, Any]) -> Iterator[Mismatch]:
-    """Fields, dimension, profile and weights of a store or an extractor, as far as the task cares."""
-    have = [field.name for field in schema.fields]
-    for name in wants.fields:
-        if name not in have:
-            yield Mismatch("fields", ", ".join(have), name, f"extract with an extractor whose records have {name}")
-    if wants.dim is not None and wants.dim != schema.dim:
-        yield Mismatch("dim", str(schema.dim), str(wants.dim), "extract with the network the model was made for")
-    for what, found, expected in zip(
-        ("profile", "weights"), hashes(provenance), (wants.profile, wants.weights), strict=True
-    ):
-        if expected is not None and found != expected:
-            advice = f"extract with the {what} the model was trained with"
-            yield Mismatch(what, str(found or "nothing stated"), expected, advice)
 
 
 def missing_keys(wanted: Iterable[str], store: StoreReader) -> dict[str, None]:

@@ -10,7 +10,8 @@ from typing import Any, cast, get_args
 from featx.errors import UsageError
 from featx.store import Location as OnDisk
 from featx.store import StoreReader, is_location, located, open_store
-from featx.task import Split, hashes
+from featx.task import Split
+from featx.wants import hashes
 
 Location = OnDisk | StoreReader
 Sources = Location | Mapping[str, Location] | None

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from featx.checkpoint.place import locate
 from featx.data import AnswerSpace, convert_answer
 from featx.lxmert.folder import load_tokens
 from featx.lxmert.heads import pretraining_losses, pretraining_scores
@@ -16,7 +17,6 @@ from featx.lxmert.inputs import arguments
 from featx.lxmert.losses import IGNORED, bce_soft, ce, mce
 from featx.lxmert.names import original_name, rename
 from featx.lxmert.network import answer_logits, load_network, network_of, with_answers
-from featx.lxmert.place import locate
 from tests.parity.folder import Arrays, Folder
 from tests.parity.table import Table
 

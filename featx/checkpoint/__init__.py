@@ -1,0 +1,12 @@
+"""Other people's checkpoints, and ours: files that hold a network's tensors and what stands beside them.
+
+===========  ==========================================================================
+``place``    where the files are: folder, file, hub id
+``config``   the JSON files beside the weights
+``tensors``  tensors of a file by name: safetensors, torch, flax
+``flax``     ``flax_model.msgpack``, under the names and axes of torch
+``fill``     the way into a network, which leaves no tensor behind
+``tower``    the vision tower within a checkpoint, and the hash by which it is known
+``save``     writing of tensors and JSON
+===========  ==========================================================================
+"""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from featx.lxmert.masking import mask_regions, mask_words
-from featx.lxmert.tokens import Tokens
+from featx.text.wordpiece import Tokens
 from tests.lxmert_toys import WORDS
 
 TOKENS = Tokens.train([" ".join(WORDS)], 100)

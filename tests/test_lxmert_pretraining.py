@@ -15,11 +15,11 @@ import torch
 from featx.data import Question
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.heads import OBJECTIVES, pretraining_losses
-from featx.lxmert.tokens import Tokens
 from featx.store import open_store
 from featx.tasks.pairs import drawn_answers, swapped
 from featx.tasks.pretrain import LxmertPretrain
 from featx.tasks.vqa import LxmertVqa
+from featx.text.wordpiece import Tokens
 from tests import lxmert_toys as toys
 
 B, L, N = 3, 7, 5

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from featx.checkpoint.place import locate
-from featx.lxmert.place import named
 from featx.data import Question
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.folder import load_model
 from featx.lxmert.losses import LOSSES
 from featx.lxmert.network import answer_logits
+from featx.lxmert.place import named
 from featx.registry import load
 from featx.store import open_store
 from featx.tasks.gqa import LxmertGqa
@@ -316,7 +316,7 @@ def test_a_run_in_place_of_its_model_is_named_with_the_model_it_holds(questions:
 
 def test_a_vocabulary_of_another_size_is_refused(questions: Path, tmp_path: Path) -> None:
     """Fewer pieces fit into the network, and mean other words in it."""
-    from featx.lxmert.tokens import Tokens
+    from featx.text.wordpiece import Tokens
 
     exported(build(questions), tmp_path / "m")
     (tmp_path / "few").mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from featx.errors import WeightsError
-from featx.lxmert.tokens import SPECIAL, Tokens
+from featx.text.wordpiece import SPECIAL, Tokens
 from tests.lxmert_toys import WORDS
 
 CORPUS = [
@@ -72,7 +72,7 @@ def test_words_of_the_corpus_are_whole_where_there_is_room() -> None:
 
 def test_the_same_corpus_gives_the_same_words_in_every_process_and_order() -> None:
     code = (
-        "import random, sys\nfrom featx.lxmert.tokens import Tokens\n"
+        "import random, sys\nfrom featx.text.wordpiece import Tokens\n"
         "texts = [f'{a}{b} {b}{c}' for a in 'xyzw' for b in 'mnop' for c in 'qrst']\n"  # all words equally frequent
         "random.Random(int(sys.argv[1])).shuffle(texts)\n"
         "print(sorted(Tokens.train(texts, 40).backend.get_vocab().items()))"

@@ -17,8 +17,8 @@ from featx.errors import WeightsError
 from featx.lxmert.folder import load_tokens
 from featx.lxmert.names import original_name, rename, transformers_name
 from featx.lxmert.network import load_network, with_answers
-from featx.lxmert.tokens import Tokens
 from featx.lxmert.weights import DECODER, WORDS
+from featx.text.wordpiece import Tokens
 from tests import lxmert_toys as toys
 
 

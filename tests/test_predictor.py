@@ -19,10 +19,10 @@ from featx.errors import KeyNotFound, PictureRefused, UsageError, WeightsError
 from featx.live import pixels_of
 from featx.lxmert.folder import Model, save_model
 from featx.lxmert.inputs import words
-from featx.lxmert.tokens import Tokens
 from featx.predictor import Predictor
 from featx.record import Record
 from featx.store import open_store
+from featx.text.wordpiece import Tokens
 from tests import fake
 from tests import lxmert_toys as toys
 

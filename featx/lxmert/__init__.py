@@ -1,14 +1,12 @@
 """LXMERT on records: the network is transformers' own, what surrounds it is here. One noun per module:
 
 ===========  ==========================================================================
-``library``  the optional packages
-``place``    where a model's files are: folder, file, hub id
+``place``    the model that comes with the package
 ``names``    names of parameters, here and in airsplay/lxmert
-``weights``  tensors of a file, and the way into a network that leaves none behind
+``weights``  tensors of a file under the names of transformers
 ``sizes``    sizes of a network, from the shapes of its tensors
 ``network``  made from sizes, read from weights, given another list of answers
 ``whiten``   a fresh network fitted to the spread of its features
-``tokens``   questions -> word pieces
 ``inputs``   regions and questions as tensors
 ``losses``   of question answering
 ``masking``  what pre-training hides

@@ -21,8 +21,8 @@ from featx.data import AnswerSpace
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.network import load_network, stated_answers
 from featx.lxmert.place import named
-from featx.lxmert.tokens import MAX_LENGTH, Tokens
 from featx.lxmert.weights import TIED
+from featx.text.wordpiece import MAX_LENGTH, Tokens
 
 
 @dataclass(frozen=True)

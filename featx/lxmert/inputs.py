@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from featx.lxmert.tokens import Tokens
+from featx.text.wordpiece import Tokens
 
 if TYPE_CHECKING:
     from featx.record import RecordBatch

@@ -18,7 +18,7 @@ import torch
 from featx.lxmert.losses import IGNORED
 
 if TYPE_CHECKING:
-    from featx.lxmert.tokens import Tokens
+    from featx.text.wordpiece import Tokens
 
 RATE = 0.15  # of all word pieces and regions
 BLANK, OTHER = 0.8, 0.1  # of the chosen ones

@@ -16,9 +16,9 @@ from featx.checkpoint.place import Place
 from featx.data import AnswerSpace, convert_answer
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.inputs import Batch, arguments
-from featx.lxmert.library import transformers
 from featx.lxmert.sizes import VISUAL_LOSS_NORMALIZER, config_of
 from featx.lxmert.weights import TIED, read_weights
+from featx.text.library import transformers
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from featx.errors import WeightsError
-from featx.lxmert.library import transformers
+from featx.text.library import transformers
 
 _HEAD_SIZE = 64  # of every published BERT and LXMERT
 _EMBEDDINGS = "lxmert.embeddings."

@@ -16,11 +16,11 @@ from featx.lxmert.folder import check_fits, load_tokens
 from featx.lxmert.heads import REGIONS
 from featx.lxmert.network import Sizes, load_network, new_answering, new_pretraining, stated_answers, with_answers
 from featx.lxmert.place import named
-from featx.lxmert.tokens import MAX_LENGTH, Tokens
 from featx.lxmert.whiten import whiten
 from featx.store import Manifest
 from featx.tasks.options import AnsweringOptions, ModelOptions, PretrainOptions
 from featx.tasks.stores import manifests, sampled
+from featx.text.wordpiece import MAX_LENGTH, Tokens
 
 # objective about names -> (whether there is a head, how many there are), fields of LxmertConfig
 _NAMES = {

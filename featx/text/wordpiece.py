@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from featx.errors import WeightsError
-from featx.lxmert.library import tokenizers
+from featx.text.library import tokenizers
 
 MAX_LENGTH = 20  # word pieces with [CLS] and [SEP], of the published models
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

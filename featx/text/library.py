@@ -1,4 +1,4 @@
-"""The optional packages behind LXMERT, imported when first needed."""
+"""The optional packages behind networks and words, imported when first needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from featx.errors import MissingDependency
 
 def transformers() -> Any:
     """The package transformers, which holds the network. Raises MissingDependency."""
-    return _package("transformers", "LXMERT is the one of transformers, which is not installed")
+    return _package("transformers", "the networks are those of transformers, which is not installed")
 
 
 def tokenizers() -> Any:

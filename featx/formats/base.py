@@ -9,12 +9,14 @@ point of the group ``featx.formats``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from featx.errors import UsageError
+import numpy as np
+
+from featx.errors import FeatxError, UsageError
 from featx.formats.options import Options
 from featx.record import Record
 from featx.schema import MEMORY_DTYPE, BoxKind, Field, Schema
@@ -134,6 +136,26 @@ class Format(ABC):
         Raises UsageError, before anything is written, for what the format cannot hold.
         """
         raise UsageError(f"featx does not write {self.title}", "`featx formats` lists those that it writes")
+
+
+def item_of(
+    number: int, place: str, key: Callable[[], str], record: Callable[[str], Record],
+    faults: tuple[type[Exception], ...] = (),
+) -> Item:  # fmt: skip
+    """The item of what ``key``, and ``record`` of that key, make; or with the problem that one of them raises.
+
+    FeatxError, ValueError and ``faults`` are problems of the item. What is too large for a dtype becomes infinity
+    without a warning: the record's own check tells it.
+    """
+    found = ""
+    told: tuple[type[Exception], ...] = (FeatxError, ValueError, *faults)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = key()
+            return Item(number, place, found, record(found))
+    except told as error:
+        problem = error.message if isinstance(error, FeatxError) else str(error)
+        return Item(number, place, found, None, problem or type(error).__name__)
 
 
 def schema_of(record: Record, options: Options, boxes: BoxKind) -> Schema:

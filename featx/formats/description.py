@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from featx.errors import FeatxError
 from featx.formats.base import Format
 from featx.formats.options import Options
@@ -120,6 +118,5 @@ class Described(Format):
 
 def undescribed(values: Mapping[str, Any], size: tuple[int, int] | None, count: int | None, background: str) -> Record:
     """The record of a mapping with names of this project or of others. Raises ValueError, as ``regions.record_of``."""
-    with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
-        found = record_of({NAMES.get(name, name): value for name, value in values.items()}, size, background)
+    found = record_of({NAMES.get(name, name): value for name, value in values.items()}, size, background)
     return found if count is None else Record(found.features, found.boxes, found.size, max(count, 0), found.extra)

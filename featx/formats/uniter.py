@@ -37,8 +37,7 @@ def record_of_dump(values: Mapping[str, Any], size: tuple[int, int], count: Any 
     if len(places) != rows or places.shape[1] < 4:
         raise ValueError(f"norm_bb has shape {list(places.shape)} for {rows} rows of features")
     height, width = size
-    with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
-        boxes = places[:, :4].astype("<f4") * np.array([width, height, width, height], "<f4")
+    boxes = places[:, :4].astype("<f4") * np.array([width, height, width, height], "<f4")
     extra = {}
     if "conf" in values:
         extra["object_confs"] = vector(values["conf"], "conf", rows, "numbers")

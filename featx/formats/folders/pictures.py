@@ -15,10 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from featx.errors import FeatxError, UsageError
-from featx.formats.base import Format, Item, Survey
+from featx.formats.base import Format, Item, Survey, item_of
 from featx.formats.folders.draft import drafted_folder, walk
 from featx.formats.identity import file_facts
 from featx.formats.naming import Sizes, key_of
@@ -128,15 +126,11 @@ class PictureFolder(Format):
             yield self._item(root, number, name, options, sizes)
 
     def _item(self, root: Path, number: int, name: str, options: Options, sizes: Sizes) -> Item:
-        key, place = "", f"file {name}{self.ending}".encode(errors="backslashreplace").decode()
-        try:
-            key = key_of(name, options)
-            size = sizes.need(key) if self.sized else sizes.find(key)
-            with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
-                return Item(number, place, key, self.load(root, name, size, options))
-        except (FeatxError, ValueError, TypeError, OSError) as error:
-            problem = error.message if isinstance(error, FeatxError) else str(error) or type(error).__name__
-            return Item(number, place, key, None, problem)
+        def record(key: str) -> Record:
+            return self.load(root, name, sizes.need(key) if self.sized else sizes.find(key), options)
+
+        place = f"file {name}{self.ending}".encode(errors="backslashreplace").decode()
+        return item_of(number, place, lambda: key_of(name, options), record, (TypeError, OSError))
 
     def write(self, records: Records, path: Path, options: Options) -> int:
         self.check(records)

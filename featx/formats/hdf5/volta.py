@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from featx.errors import FeatxError, UsageError
-from featx.formats.base import FLOAT32, Format, Item, Survey
+from featx.formats.base import FLOAT32, Format, Item, Survey, item_of
 from featx.formats.hdf5.file import LOST, Hdf5Source, is_hdf5, open_hdf5, writing
 from featx.formats.hdf5.library import FAULTS
 from featx.formats.hdf5.links import Link
@@ -24,6 +22,7 @@ from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
 from featx.formats.records import Records
 from featx.formats.regions import record_of, written
+from featx.record import Record
 
 _ARRAYS = ("features", "boxes", *FIELDS, "img_w", "img_h")
 _DEEPEST = 32  # groups in groups
@@ -137,12 +136,15 @@ def _fits(source: Hdf5Source, picture: Link) -> bool:
 
 
 def _item(source: Hdf5Source, number: int, picture: Link, options: Options, sizes: Sizes) -> Item:
-    key, name = "", picture.name
+    name = picture.name
     place = f"byte {picture.address}" if picture.problem else f"group {name[:200]!r}"
-    try:
+
+    def key() -> str:
         if picture.problem:
             raise ValueError(picture.problem)
-        key = key_of(name, options)
+        return key_of(name, options)
+
+    def record(key: str) -> Record:
         members = source.members(f"/{name}")
         if lost := next((link.problem for link in members if link.problem), ""):
             raise ValueError(lost)
@@ -151,8 +153,6 @@ def _item(source: Hdf5Source, number: int, picture: Link, options: Options, size
         regions = [values[one] for one in ("boxes", "features") if one in values and values[one].size]
         if regions and not any(map(written, regions)):
             raise ValueError("its boxes and features are zeros: the run that made the file did not come to them")
-        with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
-            return Item(number, place, key, record_of(values, sizes.find(key), options.background))
-    except (FeatxError, *FAULTS) as error:
-        problem = error.message if isinstance(error, FeatxError) else f"{error}" or type(error).__name__
-        return Item(number, place, key, None, problem)
+        return record_of(values, sizes.find(key), options.background)
+
+    return item_of(number, place, key, record, FAULTS)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import FeatxError, UsageError
-from featx.formats.base import FLOAT32, Format, Item, Survey
+from featx.formats.base import FLOAT32, Format, Item, Survey, item_of
 from featx.formats.hdf5.file import Hdf5Source, is_hdf5, open_hdf5, writing
 from featx.formats.hdf5.library import FAULTS
 from featx.formats.identity import file_facts
@@ -120,9 +120,10 @@ class _VqaHdf5(Format):
         return found
 
     def _item(self, source: Hdf5Source, number: int, names: list[str], options: Options, sizes: Sizes) -> Item:
-        key, place = "", f"row {number}"
-        try:
-            key = key_of(names[0], options) if names else ""
+        def key() -> str:
+            return key_of(names[0], options) if names else ""
+
+        def record(key: str) -> Record:
             first, last = self._rows(source, number)
             arrays = {name: source.rows(source.array("/", name), first, last) for name in _ARRAYS}
             if not self.adaptive:
@@ -132,11 +133,9 @@ class _VqaHdf5(Format):
                 raise ValueError("its rows are zeros: the run that made the file did not come to it")
             if len(names) != 1:
                 raise ValueError(f"row {number} belongs to {len(names)} ids {names[:3]}, expected one")
-            with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
-                return Item(number, place, key, _record(arrays, sizes.find(key)))
-        except (FeatxError, *FAULTS) as error:
-            problem = error.message if isinstance(error, FeatxError) else f"{error}" or type(error).__name__
-            return Item(number, place, key, None, problem)
+            return _record(arrays, sizes.find(key))
+
+        return item_of(number, f"row {number}", key, record, FAULTS)
 
     def _rows(self, source: Hdf5Source, number: int) -> tuple[int, int]:
         if not self.adaptive:

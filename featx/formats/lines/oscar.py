@@ -98,12 +98,11 @@ class OscarTsv(IndexedTsv):
             size = Sizes.of(options).need(key) if objects is None else size_by(rects(objects), shares)
         height, width = size
         features = np.ascontiguousarray(matrix[:, :-_GEOMETRY])
-        with np.errstate(invalid="ignore", over="ignore"):  # told by the record's own check
-            boxes = shares * np.array([width, height, width, height], "<f4")
-            if objects is None:
-                return Record(features, boxes, size)
-            if not (np.abs(rects(objects) - boxes) <= 1).all():
-                raise ValueError(f"the rects of its labels are not its boxes in {width} x {height} pixels")
+        boxes = shares * np.array([width, height, width, height], "<f4")
+        if objects is None:
+            return Record(features, boxes, size)
+        if not (np.abs(rects(objects) - boxes) <= 1).all():
+            raise ValueError(f"the rects of its labels are not its boxes in {width} x {height} pixels")
         return Record(features, rects(objects), size, extra=named(objects, options.labels))
 
     def line(self, key: str, record: Record, records: Records) -> bytes:

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from featx.errors import UsageError
-from featx.formats.base import Format, Item, Survey
+from featx.formats.base import Format, Item, Survey, item_of
 from featx.formats.draft import drafted_lines
 from featx.formats.identity import file_facts
 from featx.formats.options import Options
@@ -75,15 +74,14 @@ class TsvFormat(Format):
 
     def item(self, number: int, place: str, line: bytes, options: Options) -> Item:
         """What a line holds, or what is wrong with it."""
-        key = ""
-        try:
-            columns = line.rstrip(b"\r\n").split(b"\t")
+        columns = line.rstrip(b"\r\n").split(b"\t")
+
+        def key() -> str:
             if not line.endswith(b"\n"):
                 raise ValueError(f"it has {len(columns)} columns and no line end: it is cut")
-            key = self.key(columns, options)
-            return Item(number, place, key, self.record(columns, key, options))
-        except (ValueError, UsageError) as error:
-            return Item(number, place, key, None, error.message if isinstance(error, UsageError) else str(error))
+            return self.key(columns, options)
+
+        return item_of(number, place, key, lambda key: self.record(columns, key, options))
 
 
 def rows(path: Path, start: int = 0) -> Iterator[tuple[int, int, bytes]]:

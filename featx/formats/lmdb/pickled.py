@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from featx.errors import FeatxError, UsageError
-from featx.formats.base import Format, Item, Survey
+from featx.formats.base import Format, Item, Survey, item_of
 from featx.formats.lmdb.items import Entry, entries, survey_of
 from featx.formats.lmdb.tree import LmdbTree, Place, is_lmdb
 from featx.formats.lmdb.write import LmdbWriter
@@ -99,9 +99,7 @@ def _keys(index: bytes) -> list[bytes]:
 
 
 def _item(entry: Entry, options: Options, sizes: Sizes) -> Item:
-    key = ""
-    try:
-        key = key_of(entry.key.decode(), options) if entry.key else ""
+    def record(key: str) -> Record:
         if entry.problem:
             raise ValueError(entry.problem)
         values = loads(entry.value)
@@ -110,8 +108,9 @@ def _item(entry: Entry, options: Options, sizes: Sizes) -> Item:
         own = first(values, KEYS)
         if own is not None and str(own) != entry.key.decode():
             raise ValueError(f"it says that it is {own!r:.80}")
-        record = record_of(values, sizes.find(key), options.background)
-    except (ValueError, TypeError, FeatxError) as error:
-        problem = error.message if isinstance(error, FeatxError) else str(error)
-        return Item(entry.number, entry.place, key, None, problem)
-    return Item(entry.number, entry.place, key, record)
+        return record_of(values, sizes.find(key), options.background)
+
+    def key() -> str:
+        return key_of(entry.key.decode(), options) if entry.key else ""
+
+    return item_of(entry.number, entry.place, key, record, (TypeError,))

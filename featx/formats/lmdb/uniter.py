@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import FeatxError, UsageError
-from featx.formats.base import Format, Item, Survey
+from featx.formats.base import Format, Item, Survey, item_of
 from featx.formats.draft import export_facts
 from featx.formats.lmdb.items import Entry, entries, survey_of
 from featx.formats.lmdb.tree import LmdbTree
@@ -25,6 +25,7 @@ from featx.formats.records import Records
 from featx.formats.uniter import ARRAYS, LOSSES, dump_of_record, record_of_dump
 from featx.formats.values import npz
 from featx.formats.values.msgpack import pack, unpack
+from featx.record import Record
 from featx.store import disk
 
 INDEX = b"__keys__"
@@ -102,17 +103,15 @@ def _counts(path: Path) -> Mapping[str, Any]:
 
 
 def _item(entry: Entry, options: Options, sizes: Sizes, counts: Mapping[str, Any]) -> Item:
-    key = ""
-    try:
-        name = entry.key.decode()
-        key = key_of(name.removesuffix(".npz"), options) if entry.key else ""
+    def key() -> str:
+        return key_of(entry.key.decode().removesuffix(".npz"), options) if entry.key else ""
+
+    def record(key: str) -> Record:
         if entry.problem:
             raise ValueError(entry.problem)
-        record = record_of_dump(_arrays(entry.value), sizes.need(key), counts.get(name))
-    except (ValueError, FeatxError) as error:
-        problem = error.message if isinstance(error, FeatxError) else str(error)
-        return Item(entry.number, entry.place, key, None, problem)
-    return Item(entry.number, entry.place, key, record)
+        return record_of_dump(_arrays(entry.value), sizes.need(key), counts.get(entry.key.decode()))
+
+    return item_of(entry.number, entry.place, key, record)
 
 
 def _arrays(value: bytes) -> dict[str, Any]:

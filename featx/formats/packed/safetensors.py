@@ -16,6 +16,7 @@ them.
 
 from __future__ import annotations
 
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ from pathlib import Path
 from sys import intern
 from typing import BinaryIO, NamedTuple
 
-from featx.errors import FeatxError, UsageError
-from featx.formats.base import Item, Survey
+from featx.errors import UsageError
+from featx.formats.base import Item, Survey, item_of
 from featx.formats.description import NAME, Described, Description, undescribed
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
@@ -60,7 +61,7 @@ class _Picture(NamedTuple):
     place: str
     key: str
     tensors: dict[str, Tensor]
-    file: BinaryIO | None
+    file: BinaryIO
     size: int
     problem: str = ""
 
@@ -149,11 +150,11 @@ def _pictures(path: Path) -> Iterator[_Picture]:
             except ValueError as error:
                 if not path.is_dir():
                     raise UsageError(f"{path} cannot be read: {error}", _BROKEN) from None
-                yield _Picture(f"{prefix}byte 0", "", {}, None, size, f"the file cannot be read: {error}")
+                yield _Picture(f"{prefix}byte 0", "", {}, file, size, f"the file cannot be read: {error}")
                 continue
             yield from _of_file(front, file, size, prefix)
     for name in _absent(files) if path.is_dir() else ():
-        yield _Picture(f"file {name}", "", {}, None, 0, "this file of several is not in the folder")
+        yield _Picture(f"file {name}", "", {}, io.BytesIO(), 0, "this file of several is not in the folder")
 
 
 def _of_file(front: Front, file: BinaryIO, size: int, prefix: str) -> Iterator[_Picture]:
@@ -166,12 +167,12 @@ def _of_file(front: Front, file: BinaryIO, size: int, prefix: str) -> Iterator[_
     for key in sorted(pictures, key=lambda key: _begin(pictures[key])):
         yield _Picture(f"{prefix}byte {_begin(pictures[key])}", key, pictures[key], file, size)
     for place, problem in front.problems:
-        yield _Picture(f"{prefix}byte {place}", "", {}, None, size, problem)
+        yield _Picture(f"{prefix}byte {place}", "", {}, file, size, problem)
     if NAME in front.metadata:
         try:
             Description.load(front.metadata[NAME])
         except ValueError as error:
-            yield _Picture(f"{prefix}byte 8", "", {}, None, size, str(error))
+            yield _Picture(f"{prefix}byte 8", "", {}, file, size, str(error))
 
 
 def _begin(tensors: dict[str, Tensor]) -> int:
@@ -187,24 +188,23 @@ def _absent(files: list[Path]) -> list[str]:
 
 
 def _item(number: int, picture: _Picture, told: Description | None, options: Options, sizes: Sizes) -> Item:
-    key = ""
-    try:
-        if picture.file is None:
+    def key() -> str:
+        if picture.problem:
             raise ValueError(picture.problem)
         if not picture.key:
             raise ValueError(f"tensors {[*picture.tensors]!r:.200} are of no picture: their names are not KEY/FIELD")
-        key = key_of(picture.key, options)
-        return Item(number, picture.place, key, _record(picture, picture.file, told, sizes.find(key), options))
-    except (FeatxError, ValueError, OSError) as error:
-        problem = error.message if isinstance(error, FeatxError) else str(error)
-        return Item(number, picture.place, key, None, problem)
+        return key_of(picture.key, options)
+
+    def record(key: str) -> Record:
+        return _record(picture, told, sizes.find(key), options)
+
+    return item_of(number, picture.place, key, record, (OSError,))
 
 
-def _record(
-    picture: _Picture, file: BinaryIO, told: Description | None, size: tuple[int, int] | None, options: Options
-) -> Record:
+def _record(picture: _Picture, told: Description | None, size: tuple[int, int] | None, options: Options) -> Record:
     values = {
-        name: load(file, f"{picture.key}/{name}", tensor, picture.size) for name, tensor in picture.tensors.items()
+        name: load(picture.file, f"{picture.key}/{name}", tensor, picture.size)
+        for name, tensor in picture.tensors.items()
     }
     sides = values.pop(SIZE, None)
     if sides is not None:

@@ -96,8 +96,7 @@ def load(file: BinaryIO, name: str, tensor: Tensor, size: int) -> Array:
     if len(data) != length:
         raise ValueError(f"tensor {name!r} cannot be read: the file ends at byte {tensor.begin + len(data)}")
     array: Array = np.frombuffer(data, stored).reshape(tensor.shape)
-    with np.errstate(over="ignore"):  # infinity is told by the record's own check
-        return from_bfloat16(array) if tensor.dtype == "BF16" else array.astype(memory, copy=False)
+    return from_bfloat16(array) if tensor.dtype == "BF16" else array.astype(memory, copy=False)
 
 
 def _made(start: int, shapes: dict[Any, Any], pairs: list[tuple[str, Any]]) -> Any:

@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -28,8 +29,7 @@ from urllib.parse import unquote
 
 import xxhash
 
-from featx.errors import FeatxError
-from featx.formats.base import Item, Survey
+from featx.formats.base import Item, Survey, item_of
 from featx.formats.description import NAME, Described, Description, undescribed
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
@@ -177,21 +177,21 @@ def _misdescribed(file: BinaryIO, member: Member) -> str:
 
 
 def _item(number: int, sample: _Sample, told: Description | None, options: Options, sizes: Sizes) -> Item:
-    key = ""
-    try:
-        if sample.problem:
-            raise ValueError(sample.problem)
-        facts = _facts(sample)
-        found = facts.get("key", unquote(sample.name) if told else sample.name)
-        key = key_of(str(found), options)
-        return Item(number, sample.place, key, _record(sample, facts, told, sizes.find(key), options))
-    except (FeatxError, ValueError, OSError) as error:
-        problem = error.message if isinstance(error, FeatxError) else str(error)
-        return Item(number, sample.place, key, None, problem)
+    facts = cache(lambda: _facts(sample))
+
+    def key() -> str:
+        return key_of(str(facts().get("key", unquote(sample.name) if told else sample.name)), options)
+
+    def record(key: str) -> Record:
+        return _record(sample, facts(), told, sizes.find(key), options)
+
+    return item_of(number, sample.place, key, record, (OSError,))
 
 
 def _facts(sample: _Sample) -> dict[str, Any]:
     """What the JSON of a picture says; nothing where there is none. Raises ValueError."""
+    if sample.problem:
+        raise ValueError(sample.problem)
     if JSON not in sample.members:
         return {}
     try:

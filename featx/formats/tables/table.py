@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
-from featx.errors import FeatxError, UsageError
-from featx.formats.base import Item
+from featx.errors import UsageError
+from featx.formats.base import Item, item_of
 from featx.formats.description import NAME, NAMES, Described, Description, undescribed
 from featx.formats.naming import Sizes, key_of
 from featx.formats.options import Options
@@ -58,21 +57,12 @@ class Table(Described):
         self, batch: Any, row: int, number: int, place: str, told: Description | None, options: Options, sizes: Sizes
     ) -> Item:  # fmt: skip
         """Row ``row`` of a record batch as the picture of this ``number``."""
-        key = ""
-        try:
-            values = {}
-            for name in batch.schema.names:
-                try:
-                    values[name] = value(batch.column(name), row)
-                except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from None
-            key = self.key(values, options)
-            with np.errstate(over="ignore", invalid="ignore"):  # infinity is told by the record's own check
-                return Item(number, place, key, self.record(values, sizes.find(key), told, options))
-        except FeatxError as error:
-            return Item(number, place, key, None, error.message)
-        except faults() as error:
-            return Item(number, place, key, None, str(error) or type(error).__name__)
+        values = cache(lambda: _values(batch, row))
+
+        def record(key: str) -> Record:
+            return self.record(values(), sizes.find(key), told, options)
+
+        return item_of(number, place, lambda: self.key(values(), options), record, faults())
 
     def key(self, values: dict[str, Any], options: Options) -> str:
         """The key of a picture. Raises ValueError or UsageError."""
@@ -92,3 +82,14 @@ class Table(Described):
         arrays = {name: values[name] for name in told.schema.names if values.get(name) is not None}
         fields = {field.name: field for field in told.schema.fields}
         return told.record({name: shaped(array, fields[name]) for name, array in arrays.items()}, size, count)
+
+
+def _values(batch: Any, row: int) -> dict[str, Any]:
+    """The values of a row by column. Raises ValueError, which names the column."""
+    values = {}
+    for name in batch.schema.names:
+        try:
+            values[name] = value(batch.column(name), row)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return values

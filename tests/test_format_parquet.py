@@ -216,3 +216,14 @@ def test_of_a_folder_of_files_one_that_is_broken_is_told_and_the_others_are_read
     assert "directory" in items[2].problem
     assert read(FORM, tmp_path, start=3) == items[3:]
     assert FORM.survey(tmp_path, Options()).total == 5
+
+
+def test_of_a_folder_of_files_one_with_other_columns_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "0.parquet")
+    groups(tmp_path / "1.parquet", 1)
+    items = read(FORM, tmp_path)
+    assert [item.key for item in items] == ["", "0", "1"]
+    assert items[0].place == "file 0.parquet"
+    assert "has the columns text" in items[0].problem
+    assert read(FORM, tmp_path, start=1) == items[1:]
+    assert FORM.survey(tmp_path, Options()).total == 3

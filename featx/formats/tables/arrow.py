@@ -13,18 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from featx.errors import FeatxError, MissingDependency, UsageError
-from featx.formats.base import Item, Survey
+from featx.formats.base import Item
 from featx.formats.description import LOSSES, Description
-from featx.formats.naming import Sizes
 from featx.formats.options import Options
 from featx.formats.publish import published_file
 from featx.formats.records import Records
-from featx.formats.shards import members, shard_facts
 from featx.formats.tables.columns import batches, faults, pyarrow, schema_of
-from featx.formats.tables.messages import BATCH, FILE_MAGIC, MARK, SCHEMA, Message, messages
-from featx.formats.tables.table import Table
-
-SUFFIX = ".arrow"
+from featx.formats.tables.messages import FILE_MAGIC, MARK, SCHEMA, Message, messages
+from featx.formats.tables.table import ItemOf, Piece, Source, Table
 
 
 class Arrow(Table):
@@ -37,48 +33,41 @@ class Arrow(Table):
         *LOSSES,
         "of a damaged file, all pictures of a batch of 1 MB in which the damage is",
     )
-    suffix = SUFFIX
+    suffix = ending = ".arrow"
+    kind = "Arrow stream or file"
 
-    def detect(self, path: Path) -> bool:
-        """By the columns of its schema; without pyarrow by its first bytes."""
-        try:
-            place = next(iter(members(path, SUFFIX)), path)
-            if place.is_dir() or not is_arrow(place):
-                return False
-            return self.fits(_schema(_mapped(place), place).names)
-        except MissingDependency:
-            return self.name == Arrow.name
-        except (FeatxError, OSError):
-            return False
+    def begins(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            front = file.read(8)
+        return front == FILE_MAGIC or (len(front) == 8 and front[:4] == MARK and front[4:] != bytes(4))
 
-    def survey(self, path: Path, options: Options) -> Survey:
-        total = sum(
-            1 if isinstance(schema, FeatxError) else sum(map(_span, messages(data)))
-            for _, data, schema in self._sources(path)
-        )
-        return Survey(total, self.facts(path, shard_facts(path, SUFFIX)))
+    def opened(self, path: Path) -> Source:
+        data = _mapped(path)
+        return Source(path, _schema(data, path), data)
 
-    def describe(self, path: Path) -> Description | None:
-        found = next((schema for _, _, schema in self._sources(path) if not isinstance(schema, FeatxError)), None)
-        return None if found is None else self.described_by(found, path)
+    def likely(self, error: FeatxError) -> bool:
+        return isinstance(error, MissingDependency) and self.name == Arrow.name
 
-    def read(self, path: Path, options: Options, start: int = 0) -> Iterator[Item]:
-        sizes, told, number = Sizes.of(options), self.describe(path), 0
-        for place, data, schema in self._sources(path):
-            if isinstance(schema, FeatxError):
-                if number >= start:
-                    yield Item(number, f"file {place.name}", "", None, schema.message)
-                number += 1
-                continue
-            prefix = f"{place.name}, " if path.is_dir() else ""
-            for message in messages(data):
-                end = number + _span(message)
-                if end > start:
-                    at = f"{prefix}byte {message.begin}"
-                    for item in self._batch(data, schema, message, number, at, told, options, sizes):
-                        if item.number >= start:
-                            yield item
-                number = end
+    def pieces(self, source: Source) -> Iterator[Piece]:
+        """Its messages; one that is damaged is one item when the number of its rows is not known."""
+        for message in messages(source.data):
+            if count := 1 if message.problem else message.rows:
+                yield Piece(f"byte {message.begin}", count, message)
+
+    def items(self, source: Source, piece: Piece, columns: list[str], number: int, item: ItemOf) -> Iterator[Item]:
+        """The rows of a message; of one that is damaged, what is wrong with all of them."""
+        message, problem = piece.part, piece.part.problem
+        if not problem:
+            try:
+                batch = _batch_of(source, message).select(columns)
+            except faults() as error:
+                said = " ".join(str(error).split())
+                problem = f"bytes {message.begin} to {message.end}, {message.rows} rows, cannot be read: {said:.200}"
+        if problem:
+            yield Item(number, piece.place, "", None, problem)
+            return
+        for row in range(batch.num_rows):
+            yield item(batch, row, number + row, f"{piece.place}, row {number + row}")
 
     def write(self, records: Records, path: Path, options: Options) -> int:
         pa, number = pyarrow(), 0
@@ -89,62 +78,11 @@ class Arrow(Table):
                 number += batch.num_rows
         return number
 
-    def _sources(self, path: Path) -> Iterator[tuple[Path, Any, Any]]:
-        """The files of a source, each with its bytes and its schema; of several, an error in the place of a schema
-        that cannot be read. Raises UsageError.
-        """
-        found = members(path, SUFFIX)
-        if not any(map(is_arrow, found)):
-            raise UsageError(f"{path} is no Arrow stream or file", "`featx formats` lists what is read")
-        for place in found:
-            data = _mapped(place)
-            try:
-                schema = _schema(data, place)
-                self.described_by(schema, place)
-                yield place, data, schema
-            except UsageError as error:
-                if not path.is_dir():
-                    raise
-                yield place, data, error
-
-    def _batch(
-        self, data: Any, schema: Any, message: Message, number: int, place: str, told: Description | None,
-        options: Options, sizes: Sizes,
-    ) -> Iterator[Item]:  # fmt: skip
-        """The rows of a message; of one that is damaged, what is wrong with all of them."""
-        if message.problem or message.kind != BATCH:
-            if message.problem:
-                yield Item(number, place, "", None, message.problem)
-            return
-        try:
-            batch = _batch_of(data, schema, message)
-        except faults() as error:
-            said = " ".join(str(error).split())
-            problem = f"bytes {message.begin} to {message.end}, {message.rows} rows, cannot be read: {said:.200}"
-            if message.rows:
-                yield Item(number, place, "", None, problem)
-            return
-        batch = batch.select(self.columns(batch.schema.names, told))
-        for row in range(batch.num_rows):
-            yield self.item(batch, row, number + row, f"{place}, row {number + row}", told, options, sizes)
-
-
-def is_arrow(path: Path) -> bool:
-    """Whether a file begins as a stream or a file of Arrow does."""
-    with path.open("rb") as file:
-        front = file.read(8)
-    return front == FILE_MAGIC or (len(front) == 8 and front[:4] == MARK and front[4:] != bytes(4))
-
 
 def _mapped(path: Path) -> Any:
     """The bytes of a file, which the system drops from memory when it needs it."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
-
-
-def _span(message: Message) -> int:
-    """How many items a message makes or stands for: its rows; one where their number is not known."""
-    return 1 if message.problem else message.rows
 
 
 def _schema(data: Any, path: Path) -> Any:
@@ -167,10 +105,10 @@ def _schema(data: Any, path: Path) -> Any:
     return schema
 
 
-def _batch_of(data: Any, schema: Any, message: Message) -> Any:
+def _batch_of(source: Source, message: Message) -> Any:
     """A record batch whose every offset was checked: what pyarrow reads of it stays within its bytes."""
     pa = pyarrow()
-    batch = pa.ipc.read_record_batch(pa.ipc.read_message(_buffer(data, message)), schema)
+    batch = pa.ipc.read_record_batch(pa.ipc.read_message(_buffer(source.data, message)), source.schema)
     batch.validate(full=True)
     if batch.num_rows != message.rows:
         raise ValueError(f"it has {batch.num_rows} rows")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 from featx.errors import MissingDependency, UsageError
 from featx.formats import Options, get
@@ -20,50 +18,16 @@ from tests.lossless import (
     KEYS,
     SCHEMAS,
     comes_back,
-    damaged,
-    damages,
     export,
-    golden_comes_back,
     make,
     picture,
     read,
-    use,
 )
+from tests.table_files import BOXES, ROWS, check, several, stream, table
 from tests.test_formats_convert import make_store
 
 pa = pytest.importorskip("pyarrow")
 FORM = get("arrow")
-BOXES = [[1, 2, 30, 40], [0, 0, 5.5, 6]]
-ROWS = {
-    "image_id": [42, 7],
-    "features": [[[1.5, -2.0, 0.25], [0, 3, 65504]], [[1, 2, 3]]],
-    "boxes": [BOXES, BOXES[:1]],
-    "image_h": [60, 61],
-    "image_w": [50, 51],
-    "objects_id": [[7, 8], [9]],
-    "caption": ["not", "read"],
-}
-
-
-def table(**changes: Any) -> Any:
-    return pa.table({name: column for name, column in {**ROWS, **changes}.items() if column is not None})
-
-
-def stream(path: Path, *tables: Any) -> Path:
-    """A stream of a batch for each table."""
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, tables[0].schema) as out:
-        for one in tables:
-            out.write_table(one)
-    return path
-
-
-def check(items: list[Any]) -> None:
-    assert [item.key for item in items] == ["42", "7"]
-    first, second = (item.record for item in items)
-    assert (first.size, second.size) == ((60, 50), (61, 51))
-    np.testing.assert_array_equal(first.features, np.float32(ROWS["features"][0]))
-    np.testing.assert_array_equal(second.boxes, np.float32(BOXES[:1]))
-    assert second.object_ids.tolist() == [9]
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()], ids=str)
@@ -118,11 +82,6 @@ def test_other_tables_are_refused_with_their_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_every_store_comes_back_to_the_bit(tmp_path: Path, schema: Schema) -> None:
-    comes_back(FORM, make(tmp_path / "s", schema), tmp_path / "x.arrow", tmp_path / "again")
-
-
-@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_pyarrow_reads_what_we_write(tmp_path: Path, schema: Schema) -> None:
     path = export(FORM, make(tmp_path / "s", schema), tmp_path / "x.arrow")
     with pa.ipc.open_stream(path) as reader:
@@ -151,16 +110,6 @@ def test_datasets_reads_what_we_write_as_arrays(tmp_path: Path, monkeypatch: pyt
             assert row["key"] == KEYS[number]
             np.testing.assert_array_equal(np.reshape(row["features"], (-1, schema.dim)), record.features)
         comes_back(FORM, tmp_path / name, tmp_path / "y.arrow", tmp_path / f"{name} again")
-
-
-def test_the_golden_file_comes_back_byte_for_byte(shared: Path, tmp_path: Path) -> None:
-    golden_comes_back(FORM, shared, tmp_path, tmp_path / "x.arrow")
-
-
-def several(path: Path, batches: int = 3) -> Path:
-    """A stream of ``batches`` batches of two rows."""
-    ids = [table(image_id=[2 * n, 2 * n + 1]) for n in range(batches)]
-    return stream(path, *ids)
 
 
 def test_a_cut_stream_keeps_every_batch_that_is_whole(tmp_path: Path) -> None:
@@ -254,21 +203,6 @@ def test_names_and_boxes_of_the_store_are_those_of_the_table(tmp_path: Path) -> 
     path = export(FORM, make_store(tmp_path / "s"), tmp_path / "x.arrow")
     import_items(FORM, path, tmp_path / "again", Options(labels={"attributes": ["y"] * 9}))
     assert open_store(tmp_path / "again").labels == {"objects": ["x"] * 9, "attributes": ["y"] * 9}
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    folder = tmp_path_factory.mktemp("small")
-    data = several(folder / "x.arrow", 4).read_bytes()
-    return export(FORM, make(folder / "s", SCHEMAS["float32"]), folder / "y.arrow").read_bytes() + data
-
-
-@given(damage=damages())
-def test_no_damage_ends_in_anything_but_a_clear_error(small: bytes, damage: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.arrow"
-        path.write_bytes(damaged(small, damage))
-        use(FORM, path)
 
 
 def test_of_a_folder_of_streams_one_that_is_broken_is_told_and_the_others_are_read(tmp_path: Path) -> None:

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 from featx.errors import MissingDependency, UsageError
 from featx.formats import Options, get
 from featx.formats.tables import parquet
-from featx.schema import Schema
 from tests.lossless import (
     KEYS,
     SCHEMAS,
     comes_back,
-    damaged,
-    damages,
     export,
-    golden_comes_back,
     make,
     picture,
     read,
-    use,
 )
-from tests.test_format_arrow import check, table
+from tests.table_files import check, groups, table
 from tests.test_formats_convert import make_store
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 FORM = get("parquet")
-
-
-def groups(path: Path, count: int = 3, **options: Any) -> Path:
-    """A file of ``count`` row groups of two rows, keys 0, 1, 2, ..."""
-    with pq.ParquetWriter(path, table().schema, **{"compression": "none", "use_dictionary": False, **options}) as out:
-        for number in range(count):
-            out.write_table(table(image_id=[2 * number, 2 * number + 1]))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -80,11 +65,6 @@ def test_a_folder_of_files_is_one_source(tmp_path: Path) -> None:
     assert read(FORM, folder, start=3) == items[3:]
 
 
-@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_every_store_comes_back_to_the_bit(tmp_path: Path, schema: Schema) -> None:
-    comes_back(FORM, make(tmp_path / "s", schema), tmp_path / "x.parquet", tmp_path / "again")
-
-
 def test_pyarrow_reads_what_we_write_in_row_groups_of_a_stated_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,10 +97,6 @@ def test_datasets_loads_what_we_write_as_arrays(tmp_path: Path, monkeypatch: pyt
             np.testing.assert_array_equal(
                 np.reshape(row["features"], (-1, schema.dim)), picture(schema, number).features
             )
-
-
-def test_the_golden_file_comes_back_byte_for_byte(shared: Path, tmp_path: Path) -> None:
-    golden_comes_back(FORM, shared, tmp_path, tmp_path / "x.parquet")
 
 
 def test_a_damaged_page_costs_its_rows_and_no_other_row_group(tmp_path: Path) -> None:
@@ -188,22 +164,6 @@ def test_without_pyarrow_the_line_that_installs_it_is_named(tmp_path: Path, monk
         read(FORM, path)
     with pytest.raises(MissingDependency, match="pyarrow"):
         export(FORM, store, tmp_path / "y.parquet")
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    folder = tmp_path_factory.mktemp("small")
-    ours = export(FORM, make(folder / "s", SCHEMAS["float32"]), folder / "y.parquet")
-    return [ours.read_bytes(), groups(folder / "x.parquet", 4).read_bytes()]
-
-
-@given(damage=damages())
-def test_no_damage_ends_in_anything_but_a_clear_error(small: list[bytes], damage: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.parquet"
-        for data in small:
-            path.write_bytes(damaged(data, damage))
-            use(FORM, path)
 
 
 def test_of_a_folder_of_files_one_that_is_broken_is_told_and_the_others_are_read(tmp_path: Path) -> None:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors
-from hypothesis import given
 from safetensors.numpy import load_file
 
 from featx.errors import UsageError
 from featx.formats import Options, Records, get
 from featx.formats.importer import import_items
 from featx.formats.packed import safetensors as module
-from featx.schema import Array, Schema, region_schema
+from featx.schema import Array, Schema
 from featx.store import open_store
+from tests.foreign import import_tsv
 from tests.lossless import (
     KEYS,
     SCHEMAS,
     comes_back,
-    damaged,
-    damages,
     export,
-    golden_comes_back,
     make,
     picture,
     read,
-    use,
 )
 from tests.test_formats_convert import make_store
 
@@ -124,12 +119,6 @@ def test_a_file_without_sizes_takes_those_that_are_told(tmp_path: Path) -> None:
     assert item.record.size == (60, 50)
 
 
-@pytest.mark.parametrize("name", ["x.safetensors", "folder"])
-@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_every_store_comes_back_to_the_bit(tmp_path: Path, schema: Schema, name: str) -> None:
-    comes_back(FORM, make(tmp_path / "s", schema), tmp_path / name, tmp_path / "again")
-
-
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_the_library_reads_what_we_write_with_torch_and_numpy(tmp_path: Path, schema: Schema) -> None:
     torch, load_torch = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch").load_file
@@ -152,9 +141,9 @@ def test_the_library_reads_what_we_write_with_torch_and_numpy(tmp_path: Path, sc
     assert len(load_torch(path)) >= len(KEYS) * (len(schema.fields) + 1)
 
 
-def test_the_golden_file_comes_back_byte_for_byte(shared: Path, tmp_path: Path) -> None:
-    golden_comes_back(FORM, shared, tmp_path, tmp_path / "x.safetensors")
-    found = load_file(tmp_path / "x.safetensors")
+def test_the_library_finds_the_published_features(shared: Path, tmp_path: Path) -> None:
+    import_tsv(shared / "golden" / "train2014_obj36.tsv", tmp_path / "s")
+    found = load_file(export(FORM, tmp_path / "s", tmp_path / "x.safetensors"))
     assert found["COCO_train2014_000000132417/features"].shape == (36, 2048)
     assert found["COCO_train2014_000000132417/size"].tolist() == [333, 500]
 
@@ -274,21 +263,3 @@ def test_a_dtype_that_is_told_counts_more_than_that_of_the_file(tmp_path: Path) 
     assert FORM.schema(path, Options()) == SCHEMAS["bfloat16"]
     changed = FORM.schema(path, Options(dtype="float32", box_kind="given"))
     assert (changed.fields[0].dtype, changed.boxes, changed.pooled) == ("float32", "given", "given")
-
-
-SMALL = region_schema(4, "float16", attributes=False)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    folder = tmp_path_factory.mktemp("small")
-    return export(FORM, make(folder / "s", SMALL), folder / "x.safetensors").read_bytes()
-
-
-@given(damage=damages())
-def test_no_damage_ends_in_anything_but_a_clear_error(small: bytes, damage: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.safetensors"
-        for front in (0.5, 1):  # half of these few bytes are the header
-            path.write_bytes(damaged(small, damage, front))
-            use(FORM, path)

@@ -5,69 +5,30 @@ from __future__ import annotations
 import gc
 import io
 import json
-import struct
 import tarfile
-import tempfile
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 from featx.cli import main
 from featx.errors import UsageError
 from featx.formats import Options, get
-from featx.schema import Array, Field, Schema
+from featx.schema import Field, Schema
 from tests.lossless import (
     KEYS,
     SCHEMAS,
     comes_back,
-    damaged,
-    damages,
     export,
-    golden_comes_back,
     make,
     picture,
     read,
-    use,
 )
+from tests.tar_files import BOXES, FEATURES, member, npy, sample
 from tests.test_formats_convert import make_store
 
 FORM = get("webdataset")
-BOXES = np.float32([[1, 2, 30, 40], [0, 0, 5.5, 6]])
-FEATURES = np.float32([[1.5, -2, 0.25], [0, 3, 65504]])
-
-
-def member(name: str, data: bytes, kind: bytes = b"0") -> bytes:
-    """A member by the table of POSIX: ustar header of 512 bytes, data, zeros up to a multiple of 512."""
-    head = bytearray(512)
-    head[: len(name)] = name.encode()
-    head[100:108], head[108:116], head[116:124] = b"0000644\0", b"0000000\0", b"0000000\0"
-    head[124:136], head[136:148] = f"{len(data):011o}\0".encode(), b"00000000000\0"
-    head[148:156], head[156:157] = b" " * 8, kind
-    head[257:265] = b"ustar\x0000"
-    head[148:156] = f"{sum(head):06o}\0 ".encode()
-    return bytes(head) + data + bytes(-len(data) % 512)
-
-
-def npy(array: Array, version: int = 1) -> bytes:
-    """An npy by its description: the header is padded so that data begin at a multiple of 64."""
-    text = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {array.shape}, }}"
-    width = 2 if version == 1 else 4
-    text += " " * (-(8 + width + len(text) + 1) % 64) + "\n"
-    length = struct.pack("<H" if version == 1 else "<I", len(text))
-    return b"\x93NUMPY" + bytes([version, 0]) + length + text.encode() + array.tobytes()
-
-
-def sample(name: str, facts: dict[str, Any] | None = None, features: Array = FEATURES) -> bytes:
-    told = {"height": 60, "width": 50, "objects_id": [7, 8], "caption": "a cat"}
-    text = json.dumps(told if facts is None else facts).encode()
-    return (
-        member(f"{name}.features.npy", npy(features, 2)) + member(f"{name}.boxes.npy", npy(BOXES))
-        + member(f"{name}.json", text)
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -115,13 +76,6 @@ def test_long_names_of_every_kind_of_tar_are_read(tmp_path: Path, form: int) -> 
     assert item.record is not None
 
 
-@pytest.mark.parametrize("name", ["x.tar", "folder"])
-@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_every_store_comes_back_to_the_bit(tmp_path: Path, schema: Schema, name: str) -> None:
-    options = Options(shard_size=12000) if name == "folder" else Options()
-    comes_back(FORM, make(tmp_path / "s", schema), tmp_path / name, tmp_path / "again", options)
-
-
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_tarfile_and_numpy_read_what_we_write(tmp_path: Path, schema: Schema) -> None:
     path = export(FORM, make(tmp_path / "s", schema), tmp_path / "x.tar")
@@ -157,10 +111,6 @@ def test_webdataset_reads_what_we_write_with_its_own_decoders(tmp_path: Path) ->
     for number, found in enumerate(samples):
         for field in schema.fields:
             np.testing.assert_array_equal(found[f"{field.name}.npy"], picture(schema, number).array(field.name))
-
-
-def test_the_golden_file_comes_back_byte_for_byte(shared: Path, tmp_path: Path) -> None:
-    golden_comes_back(FORM, shared, tmp_path, tmp_path / "x.tar")
 
 
 def test_the_command_takes_the_size_of_a_file(tmp_path: Path) -> None:
@@ -270,22 +220,6 @@ def test_fields_that_differ_in_case_only_are_refused(tmp_path: Path) -> None:
     comes_back(
         FORM, make(tmp_path / "t", Schema((*fields[:2], Field("Dots.In", "uint8")))), tmp_path / "y.tar", tmp_path / "z"
     )
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    folder = tmp_path_factory.mktemp("small")
-    ours = export(FORM, make(folder / "s", SCHEMAS["float32"]), folder / "y.tar")
-    return [ours.read_bytes(), sample("a/b") + sample("c")]
-
-
-@given(damage=damages())
-def test_no_damage_ends_in_anything_but_a_clear_error(small: list[bytes], damage: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.tar"
-        for data in small:
-            path.write_bytes(damaged(data, damage))
-            use(FORM, path)
 
 
 def test_to_find_out_that_a_file_is_no_tar_only_its_beginning_is_read(tmp_path: Path) -> None:

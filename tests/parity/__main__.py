@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.parity import box_ops, lxmert, metrics, networks
+from tests.parity import box_ops, clip_vision_mbart, lxmert, metrics, networks
 from tests.parity.folder import Folder
 from tests.parity.table import Table
 
@@ -21,6 +21,7 @@ KINDS = {
     "metrics": metrics.compare,
     "lxmert": lxmert.compare_lxmert,
     "hf_lxmert": lxmert.compare_hf,
+    "clip_vision_mbart": clip_vision_mbart.compare,
 }
 
 

@@ -11,8 +11,8 @@ import torch
 
 from featx.lxmert.inputs import normalise_boxes, regions
 from featx.lxmert.network import Sizes, answer_logits, attended, new_answering
-from featx.lxmert.whiten import whiten
 from featx.store import open_store
+from featx.tasks.whiten import whiten
 from tests import lxmert_toys as toys
 
 IDS = torch.tensor([[2, 7, 8, 9, 3], [2, 7, 11, 3, 0], [2, 20, 3, 0, 0]])
@@ -57,7 +57,7 @@ def test_a_whitened_network_sees_strong_and_weak_directions_alike() -> None:
 
     before = strengths()
     assert before[0] > 500 * before[5]
-    whiten(network, features, 6)
+    whiten(layer, features, 6)
     after = strengths()
     assert after[:6].max() < 1.2 * after[:6].min()
     assert after[6:].max() < 0.01 * after[:6].min()

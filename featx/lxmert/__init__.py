@@ -6,7 +6,6 @@
 ``weights``  tensors of a file under the names of transformers
 ``sizes``    sizes of a network, from the shapes of its tensors
 ``network``  made from sizes, read from weights, given another list of answers
-``whiten``   a fresh network fitted to the spread of its features
 ``inputs``   regions and questions as tensors
 ``losses``   of question answering
 ``masking``  what pre-training hides

@@ -16,10 +16,10 @@ from featx.lxmert.folder import check_fits, load_tokens
 from featx.lxmert.heads import REGIONS
 from featx.lxmert.network import Sizes, load_network, new_answering, new_pretraining, stated_answers, with_answers
 from featx.lxmert.place import named
-from featx.lxmert.whiten import whiten
 from featx.store import Manifest
 from featx.tasks.options import AnsweringOptions, ModelOptions, PretrainOptions
 from featx.tasks.stores import manifests, sampled
+from featx.tasks.whiten import whiten
 from featx.text.wordpiece import MAX_LENGTH, Tokens
 
 # objective about names -> (whether there is a head, how many there are), fields of LxmertConfig
@@ -136,7 +136,8 @@ def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:
 def whitened(network: Any, options: ModelOptions, store: Any) -> None:
     """Fit a fresh network to features of the training store, where ``model.whiten`` asks for it."""
     if options.whiten is not None:
-        whiten(network, torch.cat(sampled(store, "model.whiten")), options.whiten)
+        layer = network.lxmert.encoder.visn_fc.visn_fc
+        whiten(layer, torch.cat(sampled(store, "model.whiten")), options.whiten)
 
 
 def pretraining(options: PretrainOptions, start: Start | None, tokens: Tokens, answers: AnswerSpace | None) -> Any:

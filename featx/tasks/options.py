@@ -25,7 +25,7 @@ class ModelOptions:
     pieces from the training questions; by default beside the weights. Sizes, for fresh weights: hidden, feedforward
     (default four times hidden), heads (default one per 64), layers [language, regions, across both], dim of the
     features (default: what the store holds), init_std, box_std (how far apart places look at first; small networks
-    need about 1), whiten (how many directions of the features count alike at first, see :mod:`featx.lxmert.whiten`).
+    need about 1), whiten (how many directions of the features count alike at first, see :mod:`featx.tasks.whiten`).
     max_length: word pieces of a question with both ends; what is longer loses its end. By default what the weights
     were trained with, or 20.
     """

@@ -8,9 +8,9 @@ store or a photo, is not its business: a task that trains it and a predictor tha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
     from featx.record import RecordBatch
+
+
+Score = Literal["softmax", "sigmoid", "logit"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Card:
 
 class Consumer(ABC):
     """A network with the words it reads. ``about`` is the ``featx.json`` of its folder, empty if foreign.
+
+    A class method ``check_available``, where there is one, raises MissingDependency for a package it cannot do without.
 
     Every tensor is computed on the device of the network, and without gradients and in eval mode, where whoever calls
     has seen to that.
@@ -70,9 +75,14 @@ class Consumer(ABC):
 
 
 class Answers(Consumer):
-    """A model that chooses from a list of answers."""
+    """A model that chooses from a list of answers.
+
+    score: what its loss made of the logits. max_length: how much of a question it reads, in its own pieces of words.
+    """
 
     answers: AnswerSpace
+    score: Score = "softmax"
+    max_length: int | None = None
 
     @abstractmethod
     def logits(self, records: RecordBatch | None, questions: Sequence[str]) -> torch.Tensor:
@@ -111,3 +121,12 @@ class Grounds(Consumer):
     @abstractmethod
     def ground(self, records: RecordBatch, texts: Sequence[str]) -> torch.Tensor:
         """Logits ``[B, N, 2]`` of the regions: column 1 says that the text is about the region."""
+
+
+class TextEmbeddings(Consumer):
+    """A model that is given texts as vectors of the network which belongs to its pictures'.
+
+    embed: texts -> ``[B, P]`` float32; set by whoever shows it pictures, before a text is put to it.
+    """
+
+    embed: Callable[[Sequence[str]], torch.Tensor] | None = None

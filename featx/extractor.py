@@ -81,3 +81,9 @@ class Extractor(ABC):
     @abstractmethod
     def __call__(self, batch: Sequence[Any]) -> list[Record]:
         """Records of prepared inputs of one group, in their order."""
+
+    def texts(self, texts: Sequence[str]) -> Array:
+        """Vectors ``[B, P]`` float32 of texts, for a model that compares them with the features. Raises UsageError."""
+        raise UsageError(
+            f"the extractor {self.name} reads pictures only", "use one with a text network, or a store of texts"
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 from featx.schema import Schema
 
+FIELDS = ("features", "boxes")
 _ALLOWABLE = ("profile", "weights", "pictures")  # what can be done without: other fields or dimensions cannot be read
 
 
@@ -21,7 +22,7 @@ class Wants:
     ``{"tensor": "last_hidden_state"}``.
     """
 
-    fields: tuple[str, ...] = ("features", "boxes")
+    fields: tuple[str, ...] = FIELDS
     dim: int | None = None
     profile: str | None = None
     weights: str | None = None
@@ -44,6 +45,12 @@ class Mismatch:
 
     def __str__(self) -> str:
         return f"{self.what}: found {self.found}, expected {self.expected} ({self.advice})"
+
+
+def wants_of(about: Mapping[str, Any], dim: int | None, more: tuple[str, ...] = ()) -> Wants:
+    """What a model wants; ``about`` is its ``featx.json``, empty for one that comes without. more: further fields."""
+    stated = about.get("wants") or {}
+    return Wants((*FIELDS, *more), stated.get("dim") or dim, stated.get("profile"), stated.get("weights"))
 
 
 def hashes(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -22,8 +22,7 @@ from featx.tasks import building, corpus
 from featx.tasks.about import about
 from featx.tasks.decay import decay_groups
 from featx.tasks.options import AnsweringOptions
-from featx.tasks.wants import wants_of
-from featx.wants import Wants
+from featx.wants import Wants, wants_of
 
 if TYPE_CHECKING:
     import numpy as np

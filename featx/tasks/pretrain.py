@@ -27,8 +27,7 @@ from featx.tasks.guesses import figures, guesses
 from featx.tasks.options import PretrainOptions
 from featx.tasks.region_labels import FIELDS, region_labels
 from featx.tasks.stores import other_regions
-from featx.tasks.wants import wants_of
-from featx.wants import Wants
+from featx.wants import Wants, wants_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from featx.data.document import Document, Row
 from featx.data.names import PictureNames
 from featx.data.question import Caption
+from featx.data.tsv import read_tsv
 
 
 def fits(content: Any) -> bool:
@@ -28,6 +30,19 @@ def read(captions: Document, image_name: str | None = None, language: str = "en"
             row.refuse("image_id", "expected the id of one of 'images'")
         key = names.key(picture) if names else files[picture]
         yield Caption(row.identifier("id"), key, row.text("caption"), language)
+
+
+def read_table(path: str, image_name: str | None = None, language: str = "en") -> Iterator[Caption]:
+    """The captions of a table with the columns ``image_file`` and ``caption``; ids are their numbers, from 0.
+
+    A row is in the language of its column ``lang_id``, where there is one. The key is the name of the picture's file
+    without folder and suffix, or what a template says of that. (gchhablani/multilingual-image-captioning; other columns
+    of it, ``url``, are of no interest here.)
+    """
+    names = PictureNames(image_name) if image_name else None
+    for number, line in enumerate(read_tsv(path, ("image_file", "caption"))):
+        spoken = line.text("lang_id") if "lang_id" in line.fields else language
+        yield Caption(number, line.picture("image_file", names), line.text("caption"), sys.intern(spoken))
 
 
 def _stem(image: Row) -> str:

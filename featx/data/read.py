@@ -8,6 +8,7 @@ from typing import Any
 from featx.data import captions, gqa, lxmert, vizwiz, vqa
 from featx.data.document import Document, load_document
 from featx.data.question import Caption, Question
+from featx.data.tsv import SUFFIXES
 from featx.errors import UsageError
 from featx.settings import known_instead
 
@@ -56,15 +57,21 @@ def parse_questions(
 
 
 def read_captions(spec: Mapping[str, Any]) -> list[Caption]:
-    """The captions of one file of the COCO layout, in its order.
+    """The captions of one file, in its order.
 
-    spec: ``captions``: path, as for :func:`read_questions`; ``format``: ``coco``; ``image_name``, ``language``.
+    spec: ``captions``: path, as for :func:`read_questions`, or of a table (.tsv, .tsv.gz) with the columns image_file,
+    caption, and perhaps lang_id; ``format``: ``coco`` or ``tsv``, by default by the name of the file; ``image_name``;
+    ``language``, where the file does not say it.
     """
     _check(spec, {"format", "captions", "image_name", "language"}, "captions")
-    if spec.get("format", "coco") != "coco":
-        raise UsageError(f"there is no format {spec['format']!r} of captions", "known is coco")
-    file = load_document(spec["captions"])
-    found = list(captions.read(file, spec.get("image_name"), spec.get("language") or "en"))
+    path, image_name, language = spec["captions"], spec.get("image_name"), spec.get("language") or "en"
+    chosen = spec.get("format") or ("tsv" if str(path).endswith(SUFFIXES) else "coco")
+    if chosen not in ("coco", "tsv"):
+        raise UsageError(f"there is no format {chosen!r} of captions", "known are coco and tsv")
+    if chosen == "tsv":
+        return list(captions.read_table(path, image_name, language))
+    file = load_document(path)
+    found = list(captions.read(file, image_name, language))
     unique(file, found)
     return found
 

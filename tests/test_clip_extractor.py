@@ -1,0 +1,116 @@
+"""The CLIP extractor as a whole, on an untrained tiny tower: rows, boxes, fields, batches, stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import featx
+from featx.errors import UsageError, WeightsError
+from featx.extractor import Picture
+from featx.record import Record
+from featx.store import open_store
+from featx_extractors.clip import CLIP
+
+
+def extractor(**options: Any) -> CLIP:
+    return CLIP.from_options({"weights": "seeded-clip-tiny", "dtype": "float32", **options})
+
+
+def picture(seed: int = 0, height: int = 60, width: int = 100, key: str = "p") -> Picture:
+    return Picture(key, np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def one(clip: CLIP, photo: Picture) -> Record:
+    record = clip([clip.prepare(photo)])[0]
+    record.check(clip.schema)
+    return record
+
+
+def test_a_grid_begins_with_the_class_token_whose_box_is_the_view_and_its_cells_tile_it() -> None:
+    record = one(extractor(), picture())
+    assert record.features.shape == (17, 32)
+    # 60 x 100 becomes 32 x 53 (cut from 53.3), and columns 10 to 42 are seen: 100 / 53 pixels each
+    left, right = 10 * 100 / 53, 42 * 100 / 53
+    np.testing.assert_allclose(record.boxes[0], [left, 0, right, 60], rtol=1e-6)
+    quarter = (right - left) / 4
+    for row in range(4):
+        for column in range(4):
+            box = [left + column * quarter, row * 15, left + (column + 1) * quarter, (row + 1) * 15]
+            np.testing.assert_allclose(record.boxes[1 + 4 * row + column], box, rtol=1e-5)
+
+
+def test_without_the_class_token_the_cells_alone_are_left() -> None:
+    whole, cells = one(extractor(), picture()), one(extractor(cls=False), picture())
+    np.testing.assert_array_equal(cells.features, whole.features[1:])
+    np.testing.assert_array_equal(cells.boxes, whole.boxes[1:])
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
+@pytest.mark.parametrize("resize", ["checkpoint", "aspect"])
+def test_several_tensors_go_into_one_record_of_a_store(tmp_path: Path, backend: str, resize: str) -> None:
+    photos = {key: picture(seed, 40 + 10 * seed, 90, key) for seed, key in enumerate("abc")}
+    (tmp_path / "photos").mkdir()
+    for key, photo in photos.items():
+        Image.fromarray(photo.pixels).save(tmp_path / f"photos/{key}.png")
+    also = ["post_layernorm", "hidden_-2", "embeddings", "pooled", "projected"]
+    with pytest.warns(UserWarning, match="not trained"):
+        featx.extract(
+            str(tmp_path / "photos"), str(tmp_path / "s"), extractor="clip", weights="seeded-clip-tiny",
+            also=also, resize=resize, dtype="float32", backend=backend, batch=3,
+        )  # fmt: skip
+    with open_store(tmp_path / "s") as store:
+        records = {key: store[key] for key in photos}
+    for key, record in records.items():
+        assert list(record.extra) == also
+        for name in also:
+            expected = one(extractor(tensor=name, resize=resize), photos[key]).features
+            found = record.array(name)
+            np.testing.assert_allclose(found, expected if found.ndim == 2 else expected[0], atol=2e-5)
+
+
+def test_a_stores_own_profile_makes_the_same_extractor_again() -> None:
+    first = extractor(tensor="pooled", also=["projected"], resize="squash", size=48, resample="tensor", rotations=True)
+    again = extractor(profile=first.provenance()["profile"])
+    assert again.provenance() == first.provenance()
+    assert again.schema == first.schema
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tensor": "hidden_2"}, "has 2 blocks"),
+        ({"tensor": "hidden_-3"}, "has 2 blocks"),
+        ({"tensor": "logits"}, "no tensor 'logits'"),
+        ({"tensor": "pooled", "also": ["last_hidden_state"]}, "exchange"),
+        ({"also": ["last_hidden_state"]}, "asked for twice"),
+        ({"rotations": True}, "rotations of the grid"),
+        ({"tensor": "pooled", "rotations": True, "resize": "aspect"}, "squares"),
+        ({"tensor": "pooled", "cls": True}, "no class token"),
+        ({"area": 100}, "belongs to resize: aspect"),
+        ({"size": 0}, "size is 0"),
+        ({"boxes": 36}, "boxes is not a setting"),
+        ({"precision": "int4"}, "precision 'int4'"),
+        ({"profile": {"tensor": "pooled"}}, "the profile has no"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_picture(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        extractor(**options)
+    assert said in f"{refusal.value.message} {refusal.value.hint}"
+
+
+def test_another_hash_than_the_expected_one_is_refused() -> None:
+    digest = extractor().provenance()["weights"]["sha256"]
+    assert extractor(expect_sha256=digest.upper()).tower.origin.sha256 == digest
+    with pytest.raises(WeightsError, match="expected 12ab"):
+        extractor(expect_sha256="12ab")
+
+
+def test_without_weights_nothing_is_extracted() -> None:
+    with pytest.raises(UsageError, match="no weights were given"):
+        CLIP.from_options({})

@@ -63,7 +63,7 @@ class Consumer(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, place: Place, **options: Any) -> Consumer:
+    def load(cls, place: Place, *_: Any, **options: Any) -> Consumer:
         """The model of a place. ``options`` are paths of what may not be beside the weights (answers, tokenizer), and
         whatever the kind documents. Raises WeightsError, UsageError, MissingDependency.
         """

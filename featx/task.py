@@ -46,6 +46,10 @@ class Task(ABC):
     model: torch.nn.Module
     partial_graph: ClassVar[bool] = False  # True: some parameters may get no gradient in a step
     notes: Sequence[str] = ()  # what a person should know of how it was built
+    # What its loss makes of the logits of answers, where the exported model does not say; and the form of its
+    # challenge's file of answers, where lists of questions do not tell: for `featx ask` and `featx predict`.
+    score: ClassVar[Literal["softmax", "sigmoid"] | None] = None
+    form: ClassVar[str | None] = None
 
     @classmethod
     @abstractmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.cli.output import add_json, check_png, deliver, print_json, table
-from featx.cli.panel import Panel, read_panel
+from featx.cli.panel import Panel, pieces, read_panel
 from featx.cli.pictures import find_picture
 from featx.errors import UsageError
 
@@ -120,8 +120,7 @@ def ask(panel: Panel, picture: str, question: str, translator: Translator | None
     found: dict[str, list[Answer]] = {}
     for name, predictor in panel.predictors.items():
         if predictor.is_longer(english):
-            print(f"featx: the question is longer than {predictor.model.tokens.max_length} word pieces: its end is cut",
-                  file=sys.stderr)  # fmt: skip
+            print(f"featx: the question is longer than {pieces(predictor.model)}: its end is cut", file=sys.stderr)
         answers = predictor(panel.record(name, picture), english, options.top_k)
         if translator:
             words = translator.translate([a["answer"] for a in answers], _ENGLISH, language)
@@ -165,7 +164,9 @@ def draw(panel: Panel, subject: Subject, reply: Reply, options: argparse.Namespa
         for key, answers in reply.answers.items()
     ]
     whose = name if len(panel.predictors) > 1 else "the model"
-    about = [subject.picture, f"{len(record)} regions", f"light and %: the attention of {whose}"]
+    about = [subject.picture, f"{len(record)} regions"]
+    if weights is not None:
+        about.append(f"light and %: the attention of {whose}")
     deliver(options.draw, encode_png(draw_answer(pixels, record, weights, reply.question, said, labels, footer=about)))
 
 

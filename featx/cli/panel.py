@@ -15,6 +15,7 @@ import yaml
 from featx.errors import PictureRefused, UsageError
 
 if TYPE_CHECKING:
+    from featx.consumer import Answers
     from featx.predictor import Predictor
     from featx.record import Record
     from featx.translate import Translator
@@ -40,14 +41,14 @@ class Panel:
     def record(self, name: str, picture: str) -> Record:
         """The picture's record for one model; models of one extractor share it, which has to fit each of them."""
         predictor = self.predictors[name]
-        made = json.dumps([picture, (predictor.model.about.get("wants") or {}).get("extractor")], sort_keys=True)
+        made = json.dumps([picture, predictor.sight.recipe], sort_keys=True)
         if made not in self._made:
             try:
                 self._made[made] = predictor, predictor.record(picture)
             except PictureRefused as refusal:  # of many pictures one may be refused; the only one is a mistake
                 raise UsageError(refusal.message, refusal.hint) from None
         first, record = self._made[made]
-        predictor.share_extractor(first)
+        predictor.sight.share(first.sight)
         return record
 
     def translator(self, language: str) -> Translator:
@@ -93,6 +94,11 @@ def read_panel(options: argparse.Namespace, store: str | None) -> Panel:
         for name, one in models.items()
     }  # fmt: skip
     return Panel(predictors, translators, dictionary, options.device)
+
+
+def pieces(model: Answers) -> str:
+    """How much of a question a model reads, in words."""
+    return "the model reads" if model.max_length is None else f"{model.max_length} word pieces"
 
 
 def _models(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

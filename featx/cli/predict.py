@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from featx.cli.output import add_json, print_json
+from featx.cli.panel import pieces
 from featx.cli.viewing import add_view, view_asked
 from featx.delivery import delivery
 from featx.errors import UsageError
@@ -72,8 +73,8 @@ def run(options: argparse.Namespace) -> None:
         out.write(format_predictions(questions, found, form).encode())
     cut = sum(predictor.is_longer(q.text) for q in questions)
     if cut:
-        length = predictor.model.tokens.max_length
-        print(f"featx: {cut} questions are longer than {length} word pieces: their ends were cut", file=sys.stderr)
+        length = pieces(predictor.model)
+        print(f"featx: {cut} questions are longer than {length}: their ends were cut", file=sys.stderr)
     if options.json:
         print_json({"questions": len(questions), "form": form, "out": options.out, "truncated": cut})
     else:
@@ -101,10 +102,14 @@ def read(options: argparse.Namespace) -> tuple[list[Question], str]:
 
 def form_of(layout: str, questions: list[Question], predictor: Predictor) -> str:
     """The form of the predictions. LXMERT's lists hold VQA or GQA: then the model says which, or ids, text in GQA."""
+    from featx.tasks.about import task_of
+
     if layout in ("gqa", "vizwiz"):
         return layout
-    of_gqa = predictor.model.about.get("task") == "lxmert-gqa" or any(isinstance(q.id, str) for q in questions)
-    return "gqa" if layout == "lxmert" and of_gqa else "vqa"
+    if layout != "lxmert":
+        return "vqa"
+    task = task_of(predictor.model.about)
+    return (task and task.form) or ("gqa" if any(isinstance(q.id, str) for q in questions) else "vqa")
 
 
 def check_pictures(questions: list[Question], predictor: Predictor) -> None:

@@ -58,13 +58,11 @@ class ClipVisionMbart(Captions):
         self.languages: Sequence[str] = [
             language for language in about.get("languages", PUBLISHED) if language in vocabulary.codes
         ]
-        self.start: Start = about.get("start", "eos")
+        self.start: Start = about.get("start_token", "eos")
         check_fits(loaded.network, vocabulary)
 
     @classmethod
-    def load(  # type: ignore[override]  # a keyword for each option
-        cls, place: Place, *, tokenizer: str | Path | None = None
-    ) -> ClipVisionMbart:
+    def load(cls, place: Place, *, tokenizer: str | Path | None = None) -> ClipVisionMbart:
         """tokenizer: folder or hub id of the vocabulary, if it is not beside the weights."""
         about = read_config(place.beside("featx.json"))
         loaded = load_network(place)

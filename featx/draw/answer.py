@@ -10,6 +10,7 @@ import numpy as np
 
 from featx.decode import opencv
 from featx.draw import letters
+from featx.draw.cells import are_cells
 from featx.draw.letters import Colour, Pixels
 from featx.draw.sheet import Sheet, corners
 from featx.errors import UsageError
@@ -38,7 +39,7 @@ class Said:
 def draw_answer(
     pixels: Pixels,
     record: Record,
-    weights: Sequence[float],
+    weights: Sequence[float] | None,
     question: str,
     said: Sequence[Said],
     labels: Mapping[str, Any] | None = None,
@@ -47,25 +48,43 @@ def draw_answer(
 ) -> Pixels:
     """The picture with question and answers: uint8 RGB.
 
-    pixels: the upright original of the record. weights: attention of each region; only their proportions matter. A
-    region with more than an even share (1 / N) keeps its light and has an outline, the strongest have names; the rest
-    of the picture is dimmed. Below stand the question, what each model said, and the facts of ``footer``, shortened in
-    the middle if they are long. Raises UsageError when the picture is not the record's, or there is not one weight for
-    each region.
+    pixels: the upright original of the record. weights: attention of each region; only their proportions matter; None:
+    nobody says, and the picture stays as it is. A region with more than an even share (1 / N) keeps its light and has
+    an outline, the strongest have names, unless they are the cells of a grid; the rest of the picture is dimmed. Below
+    stand the question, what each model said, and the facts of ``footer``, shortened in the middle if they are long.
+    Raises UsageError when the picture is not the record's, or there is not one weight for each region.
     """
-    if pixels.shape != (*record.size, 3) or len(weights) != len(record):
+    count = len(record) if weights is None else len(weights)
+    if pixels.shape != (*record.size, 3) or count != len(record):
         raise UsageError(
-            f"the picture is {pixels.shape[1]} x {pixels.shape[0]} with {len(weights)} weights, the record was made "
+            f"the picture is {pixels.shape[1]} x {pixels.shape[0]} with {count} weights, the record was made "
             f"from {record.size[1]} x {record.size[0]} and has {len(record)} regions",
             "draw on the picture the record was extracted from, upright, with one weight for each region",
         )
-    shares = np.asarray(weights, np.float64)
-    shares = shares / max(float(shares.sum()), 1e-12)
-    light = _light(shares)
     sheet = Sheet.of(pixels)
-    sheet.canvas = _lit(sheet.canvas, sheet.places(record.boxes[: len(record)]), light)
+    shares = _shares(record, weights)
+    light = _light(shares)
+    if weights is not None:
+        sheet.canvas = _lit(sheet.canvas, sheet.places(record.boxes[: len(record)]), light)
     sheet.widen(_LEAST_WIDTH, _LEAST_HEIGHT, _GROUND)
     text = max(16, round(min(max(sheet.canvas.shape), 1.5 * sheet.width) / 56))
+    if weights is not None and "object_ids" in record.extra:
+        _point(sheet, record, shares, light, labels, text)
+    return np.asarray(opencv().vconcat([sheet.canvas, _caption(sheet.width, question, said, footer, text)]))
+
+
+def _shares(record: Record, weights: Sequence[float] | None) -> Pixels:
+    """What each region has of the attention, float64 ``[N]`` that sum to 1; of a grid, what each cell has."""
+    shares = np.zeros(len(record)) if weights is None else np.asarray(weights, np.float64)
+    if "object_ids" not in record.extra:
+        shares = np.where(are_cells(record.boxes[: len(record)]), shares, 0)
+    return cast(Pixels, shares / max(float(shares.sum()), 1e-12))
+
+
+def _point(
+    sheet: Sheet, record: Record, shares: Pixels, light: Pixels, labels: Mapping[str, Any] | None, text: int
+) -> None:
+    """Outlines of the regions in the light, and names of the strongest."""
     boxes = sheet.places(record.boxes[: len(record)])
     order = [int(i) for i in np.argsort(shares, kind="stable") if light[i] > 0]
     for i in order:  # the strongest last, over the others
@@ -74,7 +93,6 @@ def draw_answer(
     named = [i for i in reversed(order) if i == order[-1] or shares[i] * len(shares) >= _NAMED][:_MOST_NAMES]
     names = [f"{region_name(record, i, labels)}  {100 * shares[i]:.0f} %" for i in named]
     sheet.label(boxes[named], names, [_between(_GROUND, _GLOW, light[i]) for i in named], text)
-    return np.asarray(opencv().vconcat([sheet.canvas, _caption(sheet.width, question, said, footer, text)]))
 
 
 def _light(shares: Pixels) -> Pixels:

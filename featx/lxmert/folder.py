@@ -47,7 +47,18 @@ def load_model(
     tokenizer, answers: where these are, if not beside the weights, as for published models. heads: see
     :func:`featx.lxmert.network.load_network`. Raises WeightsError, UsageError, MissingDependency.
     """
-    place = locate_model(named(location))
+    return model_at(locate_model(named(location)), str(location), tokenizer=tokenizer, answers=answers, heads=heads)
+
+
+def model_at(
+    place: Place,
+    location: str,
+    *,
+    tokenizer: str | Path | None = None,
+    answers: str | Path | None = None,
+    heads: int | None = None,
+) -> Model:
+    """:func:`load_model` of a place that is found already, which messages call ``location``."""
     about = read_config(place.beside("featx.json"))
     known = stated_answers(place, None if answers is None else str(answers))
     if known is None:
@@ -59,7 +70,7 @@ def load_model(
     network = load_network(place, heads=heads)
     if not hasattr(network, "answer_head"):
         raise WeightsError(f"{location} has no answer head", "give a model that was trained to answer questions")
-    check_fits(network, tokens, known, str(location))
+    check_fits(network, tokens, known, location)
     return Model(network, tokens, known, about)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from featx import __version__
+from featx.errors import FeatxError
+from featx.registry import load
+from featx.task import Task
 from featx.wants import Wants, hashes
 
 
@@ -60,3 +63,13 @@ def recipe(provenance: Mapping[str, Any], start: Mapping[str, Any], more: Mappin
     if isinstance(weights, Mapping) and weights.get("source"):
         known = {"weights": weights["source"], **known}
     return {"name": name, "options": {**known, **options, **more}}
+
+
+def task_of(about: Mapping[str, Any]) -> type[Task] | None:
+    """The task that exported a model; None for one of another origin, or one that is not installed here."""
+    if not isinstance(about.get("task"), str):
+        return None
+    try:
+        return cast(type[Task], load("featx.tasks", about["task"]))
+    except FeatxError:
+        return None

@@ -12,3 +12,4 @@ class LxmertGqa(Answering):
 
     name: ClassVar[str] = "lxmert-gqa"
     published_answers: ClassVar[int] = 1
+    form: ClassVar[str | None] = "gqa"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
@@ -41,6 +41,7 @@ class LxmertPretrain(Task):
     name: ClassVar[str] = "lxmert-pretrain"
     model: Any
     partial_graph: ClassVar[bool] = True  # a batch without a question leaves the answer head out
+    score: ClassVar[Literal["softmax", "sigmoid"] | None] = "softmax"
 
     def __init__(self, options: PretrainOptions) -> None:
         self.options, data = options, options.data

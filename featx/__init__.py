@@ -15,8 +15,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from featx.errors import FeatxError
     from featx.extractor import Extractor
+    from featx.grounder import Grounder
     from featx.jobs import extract
     from featx.loading import FeatureDataset, FeatureLoader
+    from featx.matcher import Matcher
     from featx.predictor import Predictor
     from featx.record import Record, RecordBatch
     from featx.schema import Schema
@@ -34,13 +36,15 @@ _HOME = {
     "FeatureDataset": "featx.loading",
     "FeatureLoader": "featx.loading",
     "Predictor": "featx.predictor",
+    "Matcher": "featx.matcher",
+    "Grounder": "featx.grounder",
     "Task": "featx.task",
     "FeatxError": "featx.errors",
 }
 
 __all__ = [
-    "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Predictor", "Record", "RecordBatch", "Schema",
-    "Task", "__version__", "extract", "open_store",
+    "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Grounder", "Matcher", "Predictor", "Record",
+    "RecordBatch", "Schema", "Task", "__version__", "extract", "open_store",
 ]  # fmt: skip
 
 

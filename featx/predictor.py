@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 import torch
 
-from featx.consumer import Answers, Score, TextEmbeddings
+from featx import pairing
+from featx.consumer import Answers, Score
 from featx.data import AnswerSpace, Question
-from featx.device import usable_device
 from featx.errors import UsageError
 from featx.extractor import Extractor
 from featx.live import Live
 from featx.lxmert.place import DEFAULT, named
-from featx.models import load_consumer
 from featx.record import Record, RecordBatch
 from featx.sight import Sight, Stored
 from featx.store import StoreReader
@@ -57,17 +56,13 @@ class Predictor:
     ) -> None:
         if score not in (None, "softmax", "sigmoid", "logit"):
             raise UsageError(f"score is {score!r}", "choose softmax, sigmoid or logit")
-        self.device, self.batch = usable_device(device), _count("batch", batch)
-        self.location = "default" if model is None else os.fspath(model)
-        options = {"answers": _path(answers), "tokenizer": _path(tokenizer), "heads": heads}
-        self.model: Answers = load_consumer(_model(model), Answers, **options)
-        self.model.network.to(self.device)
+        self.batch = pairing.count("batch", batch)
+        self.model: Answers
+        self.model, self.sight = Sight.of(
+            _model(model), Answers, store, extractor, texts=texts, device=device, allow_mismatch=allow_mismatch,
+            answers=_path(answers), tokenizer=_path(tokenizer), heads=heads,
+        )  # fmt: skip
         self.score: Score = score or trained_score(self.model)
-        self.sight = Sight(
-            self.model, store, extractor, texts=texts, location=self.location, allow_mismatch=allow_mismatch
-        )
-        if isinstance(self.model, TextEmbeddings):
-            self.model.embed = self.sight.embed
 
     @property
     def answers(self) -> AnswerSpace:
@@ -93,15 +88,15 @@ class Predictor:
         """The regions of an image, see :meth:`featx.sight.Sight.record`."""
         return self.sight.record(image)
 
-    def __call__(self, image_or_key: Any, question: Any = None, top_k: int = 5) -> Any:
+    def __call__(self, image_or_key: Any = None, question: Any = None, top_k: int = 5, *, image: Any = None) -> Any:
         """The best answers, surest first: ``[{"score": 0.93, "answer": "red"}, ...]``.
 
-        image_or_key: a key of the store, a path, a URL, a PIL image, uint8 RGB ``[H, W, 3]`` or a Record. A list of
-        these, of questions, or of both (pair by pair), or of ``{"image": ..., "question": ...}``, gives a list of such
-        lists. Raises UsageError, KeyNotFound, PictureRefused.
+        image_or_key (or image): a key of the store, a path, a URL, a PIL image, uint8 RGB ``[H, W, 3]`` or a Record. A
+        list of these, of questions, or of both (pair by pair), or of ``{"image": ..., "question": ...}``, gives a list
+        of such lists. Raises UsageError, KeyNotFound, PictureRefused.
         """
-        _count("top_k", top_k)
-        images, questions, single = _pairs(image_or_key, question)
+        pairing.count("top_k", top_k)
+        images, questions, single = pairing.paired(image_or_key if image is None else image, question, "question")
         records = self.sight.records(images)
         found: list[list[Answer]] = []
         for begin in range(0, len(images), self.batch):
@@ -118,14 +113,14 @@ class Predictor:
         self, records: RecordBatch | None, questions: Sequence[str], top_k: int = 5
     ) -> list[list[Answer]]:
         """The best answers to each question about the record in its place; None: about no picture at all."""
-        _count("top_k", top_k)
+        pairing.count("top_k", top_k)
         return self._best(self.model.logits(records, questions), top_k)
 
     @torch.no_grad()
     def look(self, image_or_key: Any, question: str, top_k: int = 5) -> tuple[list[Answer], list[float] | None]:
         """The best answers, and how much of the attention each region got (they sum to 1); None: it cannot say."""
-        _count("top_k", top_k)
-        _asked(question)
+        pairing.count("top_k", top_k)
+        pairing.stated(question, "question")
         record = self.record(image_or_key)
         batch = self.sight.collate([record])
         found = self.model.attended(batch, [question])
@@ -183,32 +178,3 @@ def trained_score(model: Answers) -> Score:
 
 def _path(given: str | os.PathLike[str] | None) -> str | None:
     return None if given is None else os.fspath(given)
-
-
-def _count(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name} is {value!r}", "give a whole number of 1 or more")
-    return value
-
-
-def _asked(question: Any) -> str:
-    if not isinstance(question, str) or not question.strip():
-        raise UsageError(f"the question is {question!r}", 'ask something, such as "What is this?"')
-    return question
-
-
-def _pairs(image: Any, question: Any) -> tuple[list[Any], list[str], bool]:
-    """Images and questions, one of each for every answer, and whether there was but one to begin with."""
-    several = isinstance(image, list | tuple)
-    images = list(image) if several else [image]
-    if question is None:
-        if not all(isinstance(one, Mapping) and {"image", "question"} <= set(one) for one in images):
-            raise UsageError("no question was asked", 'give image and question, or {"image": ..., "question": ...}')
-        return [one["image"] for one in images], [_asked(one["question"]) for one in images], not several
-    several = several or isinstance(question, list | tuple)
-    questions = [_asked(q) for q in (question if isinstance(question, list | tuple) else [question])]
-    count = max(len(images), len(questions))
-    if {len(images), len(questions)} - {1, count}:
-        raise UsageError(f"{len(images)} images and {len(questions)} questions", "give as many of both, or one of one")
-    return (images if len(images) == count else images * count,
-            questions if len(questions) == count else questions * count, not several)  # fmt: skip

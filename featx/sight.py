@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from featx.consumer import Consumer
+from featx.consumer import Consumer, TextEmbeddings
+from featx.device import usable_device
 from featx.errors import UsageError, WeightsError
 from featx.extractor import Extractor
 from featx.live import Live, pixels_of
+from featx.models import load_consumer
 from featx.record import Record, RecordBatch
 from featx.schema import Field, Schema
 from featx.store import StoreReader, open_store
@@ -21,6 +23,7 @@ from featx.store.batch import collate
 from featx.wants import FIELDS, Wants, mismatches
 
 Stored = str | os.PathLike[str] | StoreReader
+C = TypeVar("C", bound=Consumer)
 
 
 class Sight:
@@ -59,6 +62,27 @@ class Sight:
             self.check(self.texts.schema, self.texts.manifest.provenance, "the store of texts", same)
         self._extractor = extractor
         self._live: Live | None = None
+        if isinstance(model, TextEmbeddings):
+            model.embed = self.embed
+
+    @classmethod
+    def of(
+        cls,
+        location: str,
+        ability: Callable[..., C],
+        store: Stored | None = None,
+        extractor: Extractor | Mapping[str, Any] | None = None,
+        *,
+        texts: Stored | None = None,
+        device: str = "cpu",
+        allow_mismatch: bool = False,
+        **options: Any,
+    ) -> tuple[C, Sight]:
+        """A model of a location on a device, and its sight; see :func:`featx.models.load_consumer` for the others."""
+        place = usable_device(device)
+        model = load_consumer(location, ability, **options)
+        model.network.to(place)
+        return model, cls(model, store, extractor, texts=texts, location=location, allow_mismatch=allow_mismatch)
 
     def check(self, schema: Schema, provenance: Mapping[str, Any], what: str, wants: Wants | None = None) -> None:
         """Raise UsageError when such records are not what the model was trained on, unless it can and may read them."""
@@ -80,10 +104,14 @@ class Sight:
         """
         if isinstance(image, Record):
             return self._fitting(image)
-        if self.store is not None and isinstance(image, str) and (image in self.store or not _is_place(image)):
+        if self.store is not None and self.is_key(image):
             return self.store[image]
         pixels = pixels_of(image)  # before the extractor is built, which takes its time
         return self.live.record(pixels)
+
+    def is_key(self, image: Any) -> bool:
+        """Whether this is taken for a key of the store, not for a picture."""
+        return self.store is not None and isinstance(image, str) and (image in self.store or not _is_place(image))
 
     def records(self, images: Sequence[Any]) -> list[Record]:
         """The records of images; one that is named twice is looked at once."""

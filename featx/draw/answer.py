@@ -17,11 +17,11 @@ from featx.errors import UsageError
 from featx.labels import region_name
 from featx.record import Record
 
-_LEAST_WIDTH, _LEAST_HEIGHT = 560, 160  # of the picture: room for a question and for names
+LEAST_WIDTH, LEAST_HEIGHT = 560, 160  # of the picture: room for a question and for names
 _DARK, _FADED = (0.46, 0.48, 0.54), 0.45  # brightness (a little blue), and share of colour lost, where nobody looked
 _NAMED, _MOST_NAMES = 1.3, 3  # even shares of the attention that give a region a name
 _LEAST_SCORE = 0.005  # of a second answer that is shown: less is 0 %
-_GROUND: Colour = (24, 26, 31)
+GROUND: Colour = (24, 26, 31)
 _RULE: Colour = (58, 62, 70)
 _WHITE: Colour = (244, 245, 247)
 _GREY: Colour = (154, 160, 170)
@@ -66,11 +66,11 @@ def draw_answer(
     light = _light(shares)
     if weights is not None:
         sheet.canvas = _lit(sheet.canvas, sheet.places(record.boxes[: len(record)]), light)
-    sheet.widen(_LEAST_WIDTH, _LEAST_HEIGHT, _GROUND)
-    text = max(16, round(min(max(sheet.canvas.shape), 1.5 * sheet.width) / 56))
+    sheet.widen(LEAST_WIDTH, LEAST_HEIGHT, GROUND)
+    text = letter_size(sheet)
     if weights is not None and "object_ids" in record.extra:
         _point(sheet, record, shares, light, labels, text)
-    return np.asarray(opencv().vconcat([sheet.canvas, _caption(sheet.width, question, said, footer, text)]))
+    return np.asarray(opencv().vconcat([sheet.canvas, caption(sheet.width, question, said, footer, text)]))
 
 
 def _shares(record: Record, weights: Sequence[float] | None) -> Pixels:
@@ -92,7 +92,12 @@ def _point(
         sheet.outline(boxes[i], _GLOW, max(2, round(text / 5 * strength)), 0.3 + 0.7 * strength)
     named = [i for i in reversed(order) if i == order[-1] or shares[i] * len(shares) >= _NAMED][:_MOST_NAMES]
     names = [f"{region_name(record, i, labels)}  {100 * shares[i]:.0f} %" for i in named]
-    sheet.label(boxes[named], names, [_between(_GROUND, _GLOW, light[i]) for i in named], text)
+    sheet.label(boxes[named], names, [_between(GROUND, _GLOW, light[i]) for i in named], text)
+
+
+def letter_size(sheet: Sheet) -> int:
+    """The height of letters that suits a picture, pixels."""
+    return int(max(16, round(min(max(sheet.canvas.shape), 1.5 * sheet.width) / 56)))
 
 
 def _light(shares: Pixels) -> Pixels:
@@ -124,8 +129,11 @@ def _between(first: Colour, second: Colour, share: float) -> Colour:
     return cast(Colour, tuple(round((1 - share) * a + share * b) for a, b in zip(first, second, strict=True)))
 
 
-def _caption(width: int, question: str, said: Sequence[Said], footer: Sequence[str], text: int) -> Pixels:
-    """Question, a line for each model with its answers, and a footer, on a dark ground as wide as the picture."""
+def caption(width: int, question: str, said: Sequence[Said], footer: Sequence[str], text: int) -> Pixels:
+    """Question, a line for each model with its answers, and a footer, on a dark ground as wide as the picture.
+
+    width and text, the height of letters, in pixels.
+    """
     margin, large, small = round(text * 1.4), round(text * 1.5), round(text * 0.8)
     room = width - 2 * margin
     lines = letters.wrap(question, large, room, bold=True)
@@ -133,7 +141,7 @@ def _caption(width: int, question: str, said: Sequence[Said], footer: Sequence[s
     notes = letters.wrap(" | ".join(facts), small, room)
     row, step = round(text * 2.8), round(large * 1.4)
     height = 2 * margin + step * len(lines) + row * len(said) + text // 2 + round(small * 1.6) * len(notes)
-    band = np.full((height, width, 3), _GROUND, np.uint8)
+    band = np.full((height, width, 3), GROUND, np.uint8)
     band[: max(2, text // 8)] = _GLOW
     y = margin
     for line in lines:

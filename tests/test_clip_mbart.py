@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     network, config = toys.network(len(words))
     place = tmp_path / "model"
     place.mkdir()
-    about = {"languages": ["fr", "en"], "start": "eos", "max_length": words.max_length,
+    about = {"languages": ["fr", "en"], "start_token": "eos", "max_length": words.max_length,
              "wants": {"dim": toys.DIM, "profile": "profile-1", "weights": "weights-1"}}  # fmt: skip
     save(place, network, config, words, about)
     return place

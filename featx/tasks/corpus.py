@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from featx.data import (
     AnswerSpace,
@@ -21,14 +21,22 @@ from featx.data import (
     read_questions,
     split_by_pictures,
 )
+from featx.data.splits import OfPicture
 from featx.errors import UsageError
 from featx.settings import Count, fit
 from featx.tasks.sentences import read_sentences
+
+Example = TypeVar("Example", bound=OfPicture)
 
 
 def questions(specs: Any, split: str) -> list[Question]:
     """The questions of all specifications, in their order. Raises UsageError."""
     return [q for spec in _list(specs, split) for q in _chosen(spec, split, read_questions)]
+
+
+def captions(specs: Any, split: str) -> list[Caption]:
+    """The captions of all specifications (see :func:`featx.data.read_captions`), in their order. Raises UsageError."""
+    return [c for spec in _list(specs, split) for c in _chosen(spec, split, read_captions)]
 
 
 def sentences(specs: Any, split: str) -> list[Question]:
@@ -42,7 +50,7 @@ def sentences(specs: Any, split: str) -> list[Question]:
         if "sentences" in spec:
             found += _chosen(spec, split, read_sentences)
         elif "captions" in spec:
-            found += [Question(c.id, c.picture, c.text, None, language=c.language) for c in _captions(spec, split)]
+            found += [Question(c.id, c.picture, c.text, None, language=c.language) for c in captions(spec, split)]
         else:
             found += _chosen(spec, split, read_questions)
     return found
@@ -76,22 +84,23 @@ def answer_space(given: str | Mapping[str, Any] | None, found: Iterable[Question
     return AnswerSpace.from_questions(found, given["least"])
 
 
-def with_other_pictures(found: Sequence[Question]) -> list[Question]:
-    """Every question with the picture half-way round the list of pictures: never its own where there are two."""
+def with_other_pictures(found: Sequence[Example]) -> list[Example]:
+    """Every question (or whatever dataclass it is) with the picture half-way round the list of pictures.
+
+    That is never its own where there are two.
+    """
     pictures = sorted({q.picture for q in found})
     place = {picture: i for i, picture in enumerate(pictures)}
     half = max(1, len(pictures) // 2)
-    return [replace(q, picture=pictures[(place[q.picture] + half) % len(pictures)]) for q in found]
-
-
-def _captions(spec: Mapping[str, Any], split: str) -> list[Caption]:
-    return _chosen(spec, split, read_captions)
+    return [replace(cast(Any, q), picture=pictures[(place[q.picture] + half) % len(pictures)]) for q in found]
 
 
 def _list(specs: Any, split: str) -> list[Mapping[str, Any]]:
     found = [specs] if isinstance(specs, Mapping) else specs
     if not isinstance(found, list | tuple) or not all(isinstance(spec, Mapping) for spec in found):
-        raise UsageError(f"data.{split} is {specs!r}", "give a mapping with `questions`, or a list of such")
+        raise UsageError(
+            f"data.{split} is {specs!r}", "give a mapping with `questions` or `captions`, or a list of such"
+        )
     return list(found)
 
 
@@ -106,7 +115,7 @@ def _chosen(spec: Mapping[str, Any], split: str, reader: Any) -> list[Any]:
     if spec.get("without"):
         found = _left(found, read_pictures(spec["without"]), f"data.{split}.without")
     if not found:
-        raise UsageError(f"a data set of data.{split} has no questions: {plain}", "check `only` and `without`")
+        raise UsageError(f"a data set of data.{split} has no examples: {plain}", "check `only` and `without`")
     return _repeated(found, spec["repeat"], split) if "repeat" in spec else list(found)
 
 

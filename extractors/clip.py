@@ -13,7 +13,7 @@ from featx import settings
 from featx.errors import UsageError, WeightsError
 from featx.extractor import Extractor, Picture
 from featx.record import Record
-from featx.schema import Field, Schema
+from featx.schema import Array, Field, Schema
 from featx.settings import Count
 from featx.store.rule import fingerprint
 from featx_extractors.records import record_of
@@ -22,6 +22,7 @@ from featx_extractors.towers.geometry import Frame, turned
 from featx_extractors.towers.loading import load_tower
 from featx_extractors.towers.pixels import to_input
 from featx_extractors.towers.resizing import Resample, Resizing, chosen
+from featx_extractors.towers.texts import TextTower, load_texts
 from featx_extractors.towers.tower import Tower
 
 Dtype = Literal["float16", "float32", "bfloat16", "int8"]
@@ -89,6 +90,7 @@ class CLIP(Extractor):
         self.main, *self.others = self._choices()
         self.cls = self._cls()
         self.schema = self._schema()
+        self._text_tower: TextTower | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> CLIP:
@@ -200,6 +202,13 @@ class CLIP(Extractor):
         each = len(batch[0].inputs)
         parts = {name: tensor.cpu().split(each) for name, tensor in found.items()}
         return [self._record({name: of[i] for name, of in parts.items()}, one) for i, one in enumerate(batch)]
+
+    def texts(self, texts: Sequence[str]) -> Array:
+        """Projected embeddings ``[B, P]`` float32 of texts by the text tower of the same checkpoint, loaded when first
+        asked for. Raises WeightsError when there is none."""
+        if self._text_tower is None:
+            self._text_tower = load_texts(str(self.options.weights), self.options.device)
+        return self._text_tower.embed(texts).numpy()
 
     def _record(self, found: Mapping[str, torch.Tensor], prepared: Prepared) -> Record:
         size = prepared.frames[0].original

@@ -1,4 +1,4 @@
-"""The contract of an extractor: pictures in, records out.
+"""The contract of an extractor: pictures, or texts, in, records out.
 
 An extractor is found by entry point (group ``featx.extractors``), built from its own configuration, and driven by the
 runner: :meth:`prepare` in decoding threads, one call per batch of pictures that :meth:`group` says may share one.
@@ -9,13 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from featx.errors import UsageError
 from featx.record import Record
 from featx.schema import Array, Schema
 
 T = TypeVar("T")
+Reads = Literal["pictures", "texts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,18 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """One text; it is its own key, in the form of ``featx.text_sources.text_key``."""
+
+    key: str
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return self.key
 
 
 def read_options(kind: type[T], options: Mapping[str, Any]) -> T:
@@ -47,9 +60,10 @@ def read_options(kind: type[T], options: Mapping[str, Any]) -> T:
 
 
 class Extractor(ABC):
-    """Turns pictures into records. Construction may load weights; nothing is loaded on import."""
+    """Turns what it ``reads`` into records. Construction may load weights; nothing is loaded on import."""
 
     name: str
+    reads: ClassVar[Reads] = "pictures"
     schema: Schema
 
     @classmethod
@@ -71,8 +85,11 @@ class Extractor(ABC):
         return []
 
     @abstractmethod
-    def prepare(self, picture: Picture) -> Any:
-        """Network input of one picture. Runs in several threads at once. Raises PictureRefused."""
+    def prepare(self, picture: Any) -> Any:
+        """Network input of one :class:`Picture`, or :class:`Text` if it reads texts.
+
+        Runs in several threads at once. Raises PictureRefused.
+        """
 
     def group(self, prepared: Any) -> Hashable:
         """Only inputs of the same group are put into one batch."""

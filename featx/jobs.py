@@ -18,15 +18,16 @@ from typing import Any, cast
 from featx import __version__
 from featx.codec import encode, store_key
 from featx.config import ExtractConfig, load_config
-from featx.decode import Policy, decode
-from featx.errors import PictureRefused, StoreError
-from featx.extractor import Extractor, Picture
+from featx.decode import Policy
+from featx.errors import PictureRefused, StoreError, UsageError
+from featx.extractor import Extractor, Reads
 from featx.images import Listing, Source, list_pictures
 from featx.images import part as part_of_list
 from featx.progress import Progress, Summary
 from featx.registry import load
-from featx.runner import Runner
+from featx.runner import Runner, opened
 from featx.store import create_store, open_part, open_store
+from featx.text_sources import list_texts
 
 LIBRARIES = ("torch", "numpy", "opencv-python", "opencv-python-headless", "h5py", "lmdb", "pillow")
 SAMPLE = 3  # pictures a dry run really extracts
@@ -59,6 +60,8 @@ class Job:
 
     def provenance(self) -> dict[str, Any]:
         """What decides the content of the store: equal provenance and pictures, equal records."""
+        if self.extractor.reads == "texts":
+            return {**self.extractor.provenance(), "key_rule": "text"}
         return {
             **self.extractor.provenance(),
             "decoder": self.policy.describe(),
@@ -75,12 +78,25 @@ def plan(
     stdin: Iterable[str] | None = None,
     retry_refused: bool = False,
 ) -> Job:
-    """List the pictures and build the extractor. Nothing is written. Raises UsageError, WeightsError, ..."""
-    listing = list_pictures(
-        source, root=config.root, key_rule=config.key_rule, stdin=stdin, image_name=config.image_name
-    )
-    extractor = cast(Extractor, load("featx.extractors", config.extractor).from_options(config.options))
+    """List the pictures or texts and build the extractor. Nothing is written. Raises UsageError, WeightsError, ..."""
+    kind = cast(type[Extractor], load("featx.extractors", config.extractor))
+    listing = _listed(source, kind.reads, config, stdin)
+    extractor = kind.from_options(config.options)
     return Job(store, config, extractor, part_of_list(listing, *part_of), listing, part_of, retry_refused)
+
+
+def _listed(source: str | Sequence[str], reads: Reads, config: ExtractConfig, stdin: Iterable[str] | None) -> Listing:
+    """What the extractor is to read."""
+    if reads == "pictures":
+        return list_pictures(
+            source, root=config.root, key_rule=config.key_rule, stdin=stdin, image_name=config.image_name
+        )
+    if config.root or config.image_name or config.key_rule != "path":
+        raise UsageError(
+            f"the extractor {config.extractor} reads texts, and root, image_name or key_rule is given",
+            "a text is its own key, and names no file: leave them out",
+        )
+    return list_texts(source, stdin=stdin)
 
 
 def run(
@@ -156,7 +172,7 @@ def estimate(job: Job) -> Estimate:
     for source in list(job.sources[::step])[:SAMPLE]:
         begin = time.perf_counter()
         try:
-            prepared = job.extractor.prepare(Picture(source.key, decode(source.read(), job.policy)))
+            prepared = job.extractor.prepare(opened(source, job.extractor.reads, job.policy))
             record = job.extractor([prepared])[0]
         except PictureRefused as refusal:
             refused.append(f"{source.location}: {refusal.reason}")

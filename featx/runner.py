@@ -17,7 +17,7 @@ from typing import Any
 
 from featx.decode import Policy, decode
 from featx.errors import FeatxError, Interrupted, PictureRefused, RecordError
-from featx.extractor import Extractor, Picture
+from featx.extractor import Extractor, Picture, Reads, Text
 from featx.images import Source
 from featx.progress import Progress
 from featx.record import Record
@@ -127,8 +127,7 @@ class Runner:
     def _ready(self, source: Source) -> Ready:
         try:
             with self.progress.time("decode"):
-                picture = Picture(source.key, decode(_read(source), self.policy))
-                prepared = self.extractor.prepare(picture)
+                prepared = self.extractor.prepare(opened(source, self.extractor.reads, self.policy))
             return Ready(source, prepared, self.extractor.group(prepared))
         except PictureRefused as refusal:
             return Ready(source, refused=refusal)
@@ -182,6 +181,13 @@ class Runner:
                 outcome = PictureRefused("bad-record", error.message, error.hint)
         self.writer.refuse(source.key, source.ordinal, source.location, outcome.reason, outcome.message)
         return False
+
+
+def opened(source: Source, reads: Reads, policy: Policy) -> Picture | Text:
+    """What an extractor that ``reads`` pictures, or texts, is given of a source. Raises PictureRefused."""
+    if reads == "texts":
+        return Text(source.key)
+    return Picture(source.key, decode(_read(source), policy))
 
 
 def _read(source: Source) -> bytes:

@@ -53,3 +53,14 @@ def values(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
         return torch.from_numpy(np.asarray(drawn * np.float32(1.3 * math.sqrt(3 / math.prod(shape[1:])))))
     near = 1.0 if "norm" in name and name.endswith("weight") else 0.0
     return torch.from_numpy(np.asarray(drawn * np.float32(0.1) + np.float32(near)))
+
+
+def byte_tokenizer() -> Any:
+    """CLIP's tokenizer without merges: every byte of a text is a token, and another one where it ends a word."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return transformers().CLIPTokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=_LENGTH
+    )

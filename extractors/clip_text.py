@@ -1,0 +1,91 @@
+"""Text towers of the CLIP family as an extractor: a text is a record of one row, and its own key."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from featx import settings
+from featx.errors import UsageError
+from featx.extractor import Extractor, Reads, Text
+from featx.record import Record
+from featx.schema import Field, Schema
+from featx.store.rule import fingerprint
+from featx_extractors.clip import Dtype
+from featx_extractors.records import record_of
+from featx_extractors.towers.texts import load_texts
+
+_SIZE = (1, 1)  # of a picture that is not there
+
+
+@dataclass(frozen=True)
+class CLIPTextOptions:
+    """weights: as of ``clip``, with both towers and a tokenizer beside them, or ``seeded-clip-tiny``."""
+
+    weights: str | None = None
+    dtype: Dtype = "float32"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A text as numbers."""
+
+    key: str
+    ids: tuple[int, ...]
+
+
+class CLIPText(Extractor):
+    """Projected embeddings of texts, not normalised: what transformers' ``get_text_features`` gives."""
+
+    name = "clip-text"
+    reads: ClassVar[Reads] = "texts"
+
+    def __init__(self, options: CLIPTextOptions | None = None, **changes: Any) -> None:
+        self.options = options or CLIPTextOptions(**changes)
+        if self.options.weights is None:
+            raise UsageError("no weights were given", "give --weights FOLDER of a whole CLIP, with its tokenizer")
+        self.tower = load_texts(self.options.weights, self.options.device)
+        features = Field("features", self.options.dtype, (self.tower.dim,))
+        self.schema = Schema((features, Field("boxes", "float32", (4,))), "grid", "grid", 1)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> CLIPText:
+        given = {name: value for name, value in options.items() if value is not None}
+        return cls(settings.read(CLIPTextOptions, "", given))
+
+    def provenance(self) -> dict[str, Any]:
+        tower = self.tower
+        switches = {"tensor": "text", "cls": False, "longest": tower.longest, "padded": tower.family.padded}
+        return {
+            "extractor": self.name,
+            "profile": {"hash": fingerprint(switches), **switches},
+            "weights": {
+                "sha256": tower.vision,
+                "text_sha256": tower.text,
+                "words_sha256": tower.words,
+                "source": tower.source,
+                "trained": tower.trained,
+                "family": tower.family.name,
+            },
+        }
+
+    def notes(self) -> list[str]:
+        if self.tower.trained:
+            return []
+        return ["these weights are seeded, not trained: the features mean nothing (give --weights)"]
+
+    def prepare(self, given: Text) -> Prepared:
+        return Prepared(given.key, self.tower.ids(given.text))
+
+    def group(self, prepared: Prepared) -> Hashable:
+        """Only texts of the same number of tokens share a batch, so nothing is ever padded."""
+        return len(prepared.ids)
+
+    def __call__(self, batch: Sequence[Prepared]) -> list[Record]:
+        rows = self.tower([one.ids for one in batch])
+        nowhere = torch.zeros(1, 4)
+        return [record_of({"features": row[None], "boxes": nowhere}, self.schema, _SIZE, 1) for row in rows]

@@ -29,6 +29,7 @@ _SIZES = (
 )  # fmt: skip
 _FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 _COUNTS = (".position_ids", ".token_type_ids")
+_OWN = ("text_model.", "text_projection.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,17 @@ def _build(
     *,
     trained: bool,
 ) -> TextTower:
+    family, model = text_network(config, tensors, source)
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(_OWN) and not name.endswith(_COUNTS)}
+    longest = min(_longest(model.config.text_config), getattr(tokenizer, "model_max_length", 1 << 30))
+    return TextTower(
+        family, model.to(usable_device(device)), tokenizer, longest, source, trained,
+        tower_hash(tower_of(tensors)), tower_hash(own), _hash_of_words(tokenizer),
+    )  # fmt: skip
+
+
+def text_network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], source: str) -> tuple[Family, Any]:
+    """A whole CLIP in eval mode, every tensor used; its vision tower is dropped. Raises WeightsError."""
     if not isinstance(config.get("text_config"), Mapping) or not any(n.startswith("text_model.") for n in tensors):
         raise WeightsError(
             f"there is no text tower in {source}", "texts are read by a whole CLIP: vision and text tower in one file"
@@ -107,17 +119,10 @@ def _build(
         settings["projection_dim"] = int(tensors["text_projection.weight"].shape[0])
     with torch.device("meta"):
         model = getattr(library, family.whole)(getattr(library, configuration(family.whole))(**settings))
-    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(_COUNTS)}
-    fill(model, kept, source)
+    fill(model, {name: tensor for name, tensor in tensors.items() if not name.endswith(_COUNTS)}, source)
     count_positions(model)
-    vision = tower_hash(tower_of(tensors))
-    own = {name: t for name, t in kept.items() if name.startswith(("text_model.", "text_projection."))}
     model.vision_model = None
-    longest = min(_longest(model.config.text_config), getattr(tokenizer, "model_max_length", 1 << 30))
-    return TextTower(
-        family, model.eval().to(usable_device(device)), tokenizer, longest, source, trained, vision, tower_hash(own),
-        _hash_of_words(tokenizer),
-    )  # fmt: skip
+    return family, model.eval()
 
 
 def _longest(config: Any) -> int:

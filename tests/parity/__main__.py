@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.parity import box_ops, clip_vision_mbart, lxmert, metrics, networks
+from tests.parity import box_ops, clip, clip_vision_mbart, lxmert, metrics, networks
 from tests.parity.folder import Folder
 from tests.parity.table import Table
 
@@ -19,6 +19,7 @@ KINDS = {
     "vg": networks.compare_vg,
     "d2": networks.compare_d2,
     "metrics": metrics.compare,
+    "clip": clip.compare,
     "lxmert": lxmert.compare_lxmert,
     "hf_lxmert": lxmert.compare_hf,
     "clip_vision_mbart": clip_vision_mbart.compare,

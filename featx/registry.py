@@ -72,9 +72,9 @@ def load(group: str, name: str) -> Any:
     raise UsageError(f"{group} has no {name!r}", f"known: {known}; `featx plugins` tells more")
 
 
-def survey() -> list[Plugin]:
-    """Every plug-in of every group, each tried, none fatal."""
-    return [_try(group, entry) for group in GROUPS for entry in plugins(group)]
+def survey(*groups: str) -> list[Plugin]:
+    """Every plug-in of the groups, or of all, each tried, none fatal."""
+    return [_try(group, entry) for group in groups or GROUPS for entry in plugins(group)]
 
 
 def _try(group: str, entry: EntryPoint) -> Plugin:

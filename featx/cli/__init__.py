@@ -47,6 +47,10 @@ COMMANDS = {
     "predict": "answer the questions of a whole split",
     "evaluate": "score a file of answers",
     "ask": "ask a question about a picture",
+    "caption": "describe a picture, or all of a store, in several languages",
+    "match": "say which texts are about a picture",
+    "ground": "find what a text is about in a picture, and darken the rest",
+    "models": "list kinds of models: what they read, what they do, what they were verified against",
     "plugins": "list extractors and tasks, and what is missing to use them",
     "doctor": "say what is installed, compiled and missing",
 }

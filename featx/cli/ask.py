@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.cli.output import add_json, check_png, deliver, print_json, table
 from featx.cli.panel import Panel, pieces, read_panel
 from featx.cli.pictures import find_picture
+from featx.cli.subject import Subject, read_subject
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,15 +51,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is asked about: a key of a store, or a photo; and the questions as they were typed."""
-
-    store: str | None
-    picture: str
-    questions: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Reply:
     """One question, as typed and in English, and each model's answers in the language of the question."""
 
@@ -75,18 +65,18 @@ class Reply:
 
 def run(options: argparse.Namespace) -> None:
     """Ask every model every question, show the answers, and only then draw: a picture that fails costs no answer."""
-    subject = read_words(options.words)
+    subject = read_subject(options.words, "ask", "question")
     if options.top_k < 1:
         raise UsageError(f"--top-k is {options.top_k}", "give a whole number of 1 or more")
     if options.draw:
         check_png(options.draw)
-        if len(subject.questions) > 1:
+        if len(subject.words) > 1:
             raise UsageError("--draw shows one question", "ask one at a time")
         if subject.store and not options.images:
             raise UsageError("--draw needs the picture, which is not in the store", "say where with --images")
     panel = read_panel(options, subject.store)
     translator = panel.translator(options.language) if options.language != _ENGLISH else None
-    replies = [ask(panel, subject.picture, q, translator, options) for q in subject.questions]
+    replies = [ask(panel, subject.picture, q, translator, options) for q in subject.words]
     for note in panel.notes():
         print(f"featx: allowed: {note}", file=sys.stderr)
     if options.json:
@@ -95,22 +85,6 @@ def run(options: argparse.Namespace) -> None:
         print("\n\n".join(map(text, replies)), flush=True)
     if options.draw:
         draw(panel, subject, replies[0], options)
-
-
-def read_words(words: Sequence[str]) -> Subject:
-    """Store, key and questions, or photo and questions. Raises UsageError."""
-    store = (Path(words[0]) / "manifest.json").is_file()
-    least = 3 if store else 2
-    if Path(words[0]).is_dir() and not store:
-        raise UsageError(f"{words[0]} is a folder, but no store", "name a store and a key, or a photo")
-    if len(words) < least:
-        form = 'STORE KEY "question"' if store else 'PHOTO "question"'
-        raise UsageError(f"no question was asked about {words[-1]}", f"featx ask {form}")
-    if not store and "://" not in words[0] and not Path(words[0]).expanduser().is_file():
-        raise UsageError(f"there is no store and no photo {words[0]}", "check the path")
-    if not all(word.strip() for word in words):
-        raise UsageError("a question is empty", 'ask something, such as "What is this?"')
-    return Subject(words[0] if store else None, words[least - 2], words[least - 1 :])
 
 
 def ask(panel: Panel, picture: str, question: str, translator: Translator | None, options: argparse.Namespace) -> Reply:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,10 +17,14 @@ from featx.errors import UsageError
 
 
 class Given(NamedTuple):
-    """The answers of one question, in the annotators' order. ``ids`` is empty when all annotators differ."""
+    """The answers of one question, in the annotators' order. ``ids`` is empty when all annotators differ.
+
+    sure: ``answer_confidence`` of each (``yes``, ``maybe``, ``no``), empty when not all say it.
+    """
 
     texts: tuple[str, ...]
     ids: tuple[int, ...] = ()
+    sure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,19 @@ def _given(answers: Any) -> Any:
     try:
         texts = tuple(sys.intern(a["answer"]) for a in answers)
         ids = [a.get("answer_id") for a in answers]
+        sure = _sure(tuple(a.get("answer_confidence") for a in answers))
         if None in ids or len(set(ids)) == len(ids):
-            return Given(texts)
+            return Given(texts, sure=sure)
         marks = [(a["answer_id"], a.get("answer_confidence")) for a in answers]
         numbers = {mark: n for n, mark in enumerate(dict.fromkeys(marks))}
-        return Given(texts, tuple(numbers[mark] for mark in marks))
+        return Given(texts, tuple(numbers[mark] for mark in marks), sure)
     except (TypeError, KeyError, AttributeError):
         return answers
+
+
+@lru_cache(maxsize=1 << 17)  # a data set repeats few of them: equal ones are one object
+def _sure(said: tuple[Any, ...]) -> tuple[str, ...]:
+    return said if all(isinstance(word, str) for word in said) else ()
 
 
 def _kind(value: Any) -> str:

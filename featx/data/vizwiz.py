@@ -37,7 +37,7 @@ def read(questions: Document, image_name: str | None = None, language: str = "en
         given = row.given()
         yield Question(
             name, key, row.text("question"), normalised_scores(given.texts), given.texts, row.word("answer_type", ""),
-            language=language, answerable=_answerable(row), metric="vizwiz",
+            language=language, answerable=_answerable(row), metric="vizwiz", confidences=given.sure,
         )  # fmt: skip
 
 

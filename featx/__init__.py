@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from featx.captioner import Captioner
     from featx.errors import FeatxError
     from featx.extractor import Extractor
     from featx.grounder import Grounder
@@ -36,6 +37,7 @@ _HOME = {
     "FeatureDataset": "featx.loading",
     "FeatureLoader": "featx.loading",
     "Predictor": "featx.predictor",
+    "Captioner": "featx.captioner",
     "Matcher": "featx.matcher",
     "Grounder": "featx.grounder",
     "Task": "featx.task",
@@ -43,7 +45,7 @@ _HOME = {
 }
 
 __all__ = [
-    "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Grounder", "Matcher", "Predictor", "Record",
+    "Captioner", "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Grounder", "Matcher", "Predictor", "Record",
     "RecordBatch", "Schema", "Task", "__version__", "extract", "open_store",
 ]  # fmt: skip
 

@@ -20,16 +20,29 @@ def fits(content: Any) -> bool:
 
 def read(captions: Document, image_name: str | None = None, language: str = "en") -> Iterator[Caption]:
     """The captions in their order. The key is the picture's ``file_name`` without suffix, or what a template says."""
+    keys = _keys(captions, image_name)
+    for row in captions.rows(captions.content["annotations"], "annotations"):
+        picture = row.identifier("image_id")
+        if picture not in keys:
+            row.refuse("image_id", "expected the id of one of 'images'")
+        yield Caption(row.identifier("id"), keys[picture], row.text("caption"), language)
+
+
+def read_pictures(captions: Document, image_name: str | None = None) -> dict[str, int | str]:
+    """Key -> id of the pictures of such a file, in their order. Raises UsageError for two of one key."""
+    found: dict[str, int | str] = {}
+    for number, key in _keys(captions, image_name).items():
+        if found.setdefault(key, number) != number:
+            captions.refuse(f"the pictures {found[key]!r} and {number!r} both have the key {key}", "expected one each")
+    return found
+
+
+def _keys(captions: Document, image_name: str | None) -> dict[int | str, str]:
     if not fits(captions.content):
         captions.refuse("it has no 'images' and 'annotations'", "expected a captions file of the COCO layout")
     names = PictureNames(image_name) if image_name else None
-    files = {row.identifier("id"): _stem(row) for row in captions.rows(captions.content["images"], "images")}
-    for row in captions.rows(captions.content["annotations"], "annotations"):
-        picture = row.identifier("image_id")
-        if picture not in files:
-            row.refuse("image_id", "expected the id of one of 'images'")
-        key = names.key(picture) if names else files[picture]
-        yield Caption(row.identifier("id"), key, row.text("caption"), language)
+    rows = captions.rows(captions.content["images"], "images")
+    return {number: names.key(number) if names else _stem(row) for row in rows for number in [row.identifier("id")]}
 
 
 def read_table(path: str, image_name: str | None = None, language: str = "en") -> Iterator[Caption]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from featx.errors import UsageError
@@ -47,3 +49,12 @@ def coco_names(template: str | None, subset: object) -> PictureNames:
     """
     name = subset if isinstance(subset, str) else ""
     return PictureNames(template or (COCO_NAME if name in SPLITS else "{image_id}"), SPLITS.get(name, name))
+
+
+def numbers(keys: Iterable[str]) -> dict[str, int | str]:
+    """Key -> the number it ends in, as ``COCO_val2014_000000000042`` does; the key itself where that is not of one."""
+    found = {key: int(end[0]) if (end := re.search(r"[0-9]+$", key)) else None for key in keys}
+    known = set(found.values())
+    if None in known or len(known) < len(found):
+        return {key: key for key in found}
+    return {key: number for key, number in found.items() if number is not None}

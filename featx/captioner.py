@@ -1,0 +1,93 @@
+"""Captions of pictures: ``featx.Captioner(model)("photo.jpg", "fr")``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from featx import pairing
+from featx.consumer import Captions
+from featx.errors import UsageError
+from featx.extractor import Extractor
+from featx.record import RecordBatch
+from featx.sight import Sight, Stored
+
+BEAMS, MAX_LENGTH = 4, 64  # of the published inference
+
+
+class Captioner:
+    """A model that writes captions, and where records come from: see :class:`featx.sight.Sight`.
+
+    options: those of the kind of model (tokenizer, ...). batch: pictures per call of the network.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        store: Stored | None = None,
+        extractor: Extractor | Mapping[str, Any] | None = None,
+        *,
+        device: str = "cpu",
+        batch: int = 32,
+        allow_mismatch: bool = False,
+        **options: Any,
+    ) -> None:
+        self.batch = pairing.count("batch", batch)
+        self.model: Captions
+        self.model, self.sight = Sight.of(
+            os.fspath(model), Captions, store, extractor, device=device, allow_mismatch=allow_mismatch, **options
+        )
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """What it was trained to write, as ``en``, ``fr``, ..."""
+        return self.model.languages
+
+    @torch.no_grad()
+    def __call__(
+        self, image_or_key: Any, language: str = "en", num_beams: int = BEAMS, max_length: int = MAX_LENGTH
+    ) -> Any:
+        """A sentence; for a list or generator of images a list of them.
+
+        image_or_key: as for :meth:`featx.Predictor.__call__`. language: ``fr`` or ``fr_XX``. num_beams: 1 is greedy.
+        max_length: in tokens. Raises UsageError, KeyNotFound, PictureRefused.
+        """
+        self.check(language, num_beams, max_length)
+        several = isinstance(image_or_key, list | tuple | Iterator)
+        records = self.sight.records(list(image_or_key) if several else [image_or_key])
+        found: list[str] = []
+        for begin in range(0, len(records), self.batch):
+            batch = self.sight.collate(records[begin : begin + self.batch])
+            found += self._written(batch, language, num_beams, max_length)
+        return found if several else found[0]
+
+    @torch.no_grad()
+    def split(
+        self, keys: Sequence[str], language: str = "en", num_beams: int = BEAMS, max_length: int = MAX_LENGTH
+    ) -> Iterator[tuple[str, str]]:
+        """(key, caption) of pictures of the store, batch by batch, in their order."""
+        if self.sight.store is None:
+            raise UsageError("a whole split is of the pictures of a store", "give the store")
+        self.check(language, num_beams, max_length)
+        for begin in range(0, len(keys), self.batch):
+            part = keys[begin : begin + self.batch]
+            records = self.sight.store.get_batch(part)
+            yield from zip(part, self._written(records, language, num_beams, max_length), strict=True)
+
+    def check(self, language: str, num_beams: int, max_length: int) -> None:
+        """Raise UsageError for a language that the model was not trained to write, and for numbers below 1 and 3."""
+        pairing.count("num_beams", num_beams)
+        if pairing.count("max_length", max_length) < 3:
+            raise UsageError(
+                f"max_length is {max_length}", "leave room for the language, a word and the end: 3 or more"
+            )
+        if language.partition("_")[0] not in self.languages:
+            raise UsageError(
+                f"the model {self.sight.location} does not write {language!r}", f"it writes {', '.join(self.languages)}"
+            )
+
+    def _written(self, records: RecordBatch, language: str, beams: int, max_length: int) -> list[str]:
+        return self.model.caption(records, language, beams, max_length)

@@ -45,8 +45,8 @@ _HOME = {
 }
 
 __all__ = [
-    "Captioner", "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Grounder", "Matcher", "Predictor", "Record",
-    "RecordBatch", "Schema", "Task", "__version__", "extract", "open_store",
+    "Captioner", "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Grounder", "Matcher", "Predictor",
+    "Record", "RecordBatch", "Schema", "Task", "__version__", "extract", "open_store",
 ]  # fmt: skip
 
 

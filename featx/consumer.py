@@ -97,6 +97,14 @@ class Answers(Consumer):
         return False
 
 
+class JudgesAnswerable(Consumer):
+    """A model that says whether a picture answers a question at all, as VizWiz asks."""
+
+    @abstractmethod
+    def answerable(self, records: RecordBatch | None, questions: Sequence[str]) -> torch.Tensor:
+        """Chance ``[B]``, 0 to 1, that each question can be answered by the record in its place; None: by none."""
+
+
 class Captions(Consumer):
     """A model that writes sentences."""
 

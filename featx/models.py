@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate_model
-from featx.consumer import Answers, Captions, Consumer, Grounds, Matches
+from featx.consumer import Answers, Captions, Consumer, Grounds, JudgesAnswerable, Matches
 from featx.errors import FeatxError, UsageError, WeightsError
 from featx.registry import load, plugins
 
@@ -21,6 +21,7 @@ C = TypeVar("C", bound=Consumer)
 # ability (a class) -> what a model does that has it
 ABILITIES: dict[Any, str] = {
     Answers: "answer questions",
+    JudgesAnswerable: "judge whether a question can be answered",
     Captions: "write captions",
     Matches: "match texts and pictures",
     Grounds: "find what a text is about",

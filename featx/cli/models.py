@@ -16,7 +16,7 @@ from featx.registry import Plugin, load, survey
 if TYPE_CHECKING:
     from featx.models import Kind
 
-_COLUMNS = {"kind": 20, "wants from a store": 28, "checkpoints": 32, "verified against": 28, "state": 16}  # and widths
+_COLUMNS = {"kind": 20, "wants from a store": 28, "checkpoints": 32, "verified against": 28, "state": 24}  # and widths
 _WIDTH = 88  # of a text in the description of one kind
 _ENTRIES = ("does", "reads", "checkpoints", "verified", "tasks", "recipes")
 

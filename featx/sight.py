@@ -17,9 +17,10 @@ from featx.extractor import Extractor
 from featx.live import Live, pixels_of
 from featx.models import load_consumer
 from featx.record import Record, RecordBatch
-from featx.schema import Field, Schema
+from featx.schema import Array, Field, Schema
 from featx.store import StoreReader, open_store
 from featx.store.batch import collate
+from featx.text_sources import text_key
 from featx.wants import FIELDS, Wants, mismatches
 
 Stored = str | os.PathLike[str] | StoreReader
@@ -130,10 +131,12 @@ class Sight:
 
     def embed(self, texts: Sequence[str]) -> torch.Tensor:
         """Vectors ``[B, P]`` float32 of texts: those of the store of texts, the others by the extractor."""
-        distinct = list(dict.fromkeys(texts))
-        held = [text for text in distinct if self.texts is not None and text in self.texts]
-        found = {text: np.asarray(self.texts[text].features[0], np.float32) for text in held if self.texts is not None}
-        if others := [text for text in distinct if text not in found]:
+        keys = {text: text_key(text) for text in texts}
+        found: dict[str, Array] = {}
+        if self.texts is not None:
+            held = {text: key for text, key in keys.items() if key in self.texts}
+            found = {text: np.asarray(self.texts[key].features[0], np.float32) for text, key in held.items()}
+        if others := [text for text in keys if text not in found]:
             found |= zip(others, np.asarray(self.live.extractor.texts(others), np.float32), strict=True)
         return torch.from_numpy(np.stack([found[text] for text in texts]))
 

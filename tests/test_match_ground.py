@@ -323,7 +323,7 @@ def test_embeddings_of_a_store_of_texts_come_before_those_of_the_extractor(tmp_p
             writer.put("how?", Record(vector, np.zeros((1, 4), np.float32), (1, 1)), 0)
             writer.finish()
     ask = Predictor("reader", "store", texts="texts", score="logit")
-    found = ask("p0", ["how?", "why is it?", "how?"], 1)
+    found = ask("p0", ["how? ", "why is it?", "how?"], 1)
     assert [one[0]["score"] for one in found] == pytest.approx([100.0, 10.0, 100.0])
     with pytest.raises(UsageError, match="the store of texts does not fit the model reader:\n  weights"):
         Predictor("reader", "store", texts="others")

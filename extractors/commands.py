@@ -6,25 +6,34 @@ import argparse
 from typing import Any
 
 from featx.cli.output import add_json, print_json, table
+from featx.errors import UsageError
+
+OF_A_DETECTOR = ("objects", "attributes", "profile", "anchors", "delta_weights")
 
 
 def configure_weights(parser: argparse.ArgumentParser) -> None:
-    """read detector weights of any known layout (inspect, import)."""
-    parser.description = "Read detector weights of any known layout, and write them in featx's own."
+    """read weights of a detector or a vision tower, of any known layout (inspect, import)."""
+    parser.description = (
+        "Read detector weights of any known layout, and write them in featx's own; or take the vision tower out of a "
+        "checkpoint: of a CLIP, of VLE, of CLIP-Vision-BERT, ..."
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     reader = actions.add_parser("inspect", help="say what a file of weights is and what was detected")
     reader.add_argument("weights", help="file, folder or hub id")
     add_json(reader)
     reader.set_defaults(run=run_inspect)
-    writer = actions.add_parser("import", help="write a .safetensors file in the normal form")
-    writer.add_argument("weights", help="file, folder or hub id: Hugging Face, airsplay, MILVLG, detectron2 or Caffe")
-    writer.add_argument("out", help="file to write, OUT.safetensors")
+    writer = actions.add_parser("import", help="write a .safetensors file in the normal form, or a tower's folder")
+    writer.add_argument(
+        "weights",
+        help="file, folder or hub id: Hugging Face, airsplay, MILVLG, detectron2 or Caffe; or with a vision tower",
+    )
+    writer.add_argument("out", help="file to write, OUT.safetensors; folder to write, of a vision tower")
     writer.add_argument("--objects", help="vocabulary file, one object name per line")
     writer.add_argument("--attributes", help="vocabulary file, one attribute name per line")
     writer.add_argument("--profile", help="parity profile the weights belong to, if not the detected one")
     writer.add_argument("--anchors", choices=("caffe", "detectron2"), help="anchors of a file that has none")
     writer.add_argument("--delta-weights", type=float, nargs=4, metavar="W", help="of the box deltas, if known better")
-    writer.add_argument("--expect-sha256", help="refuse the source unless it has this hash")
+    writer.add_argument("--expect-sha256", help="refuse the source, or the tower, unless it has this hash")
     writer.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     add_json(writer)
     writer.set_defaults(run=run_import)
@@ -32,21 +41,48 @@ def configure_weights(parser: argparse.ArgumentParser) -> None:
 
 def run_inspect(options: argparse.Namespace) -> None:
     """Report on weights."""
+    from featx_extractors.towers.transfer import holds_tower, inspect_tower
     from featx_extractors.weights import inspect_weights
 
+    if holds_tower(options.weights):
+        show_tower(inspect_tower(options.weights), options)
+        return
     show(inspect_weights(options.weights), options)
 
 
 def run_import(options: argparse.Namespace) -> None:
     """Convert weights and report."""
+    from featx_extractors.towers.transfer import holds_tower, import_tower
     from featx_extractors.weights import import_weights
 
+    if holds_tower(options.weights):
+        if given := next((name for name in OF_A_DETECTOR if getattr(options, name) is not None), None):
+            raise UsageError(
+                f"--{given.replace('_', '-')} is given, and {options.weights} is a vision tower", "leave it out"
+            )
+        report = import_tower(
+            options.weights, options.out, expect_sha256=options.expect_sha256, overwrite=options.overwrite
+        )
+        show_tower(report, options)
+        return
     report = import_weights(
         options.weights, options.out, objects=options.objects, attributes=options.attributes,
         expect_sha256=options.expect_sha256, profile=options.profile, overwrite=options.overwrite,
         anchors=options.anchors, delta_weights=tuple(options.delta_weights) if options.delta_weights else None,
     )  # fmt: skip
     show(report, options)
+
+
+def show_tower(report: dict[str, Any], options: argparse.Namespace) -> None:
+    """The report on a vision tower, as JSON or as lines."""
+    from featx_extractors.towers.transfer import lines_of
+
+    if options.json:
+        print_json(report)
+        return
+    print(table(lines_of(report)))
+    for note in report["notes"]:
+        print(f"note: {note}")
 
 
 def show(report: dict[str, Any], options: argparse.Namespace) -> None:

@@ -55,7 +55,10 @@ def read_checkpoint(place: Place, where: str) -> tuple[dict[str, Any], dict[str,
             f"{place.folder} has no config.json with the sizes of a vision tower",
             "keep the config.json of the checkpoint beside its weights (vision_config, clip_vision_config)",
         )
-    return config, read_tensors(place.weights)
+    tensors = read_tensors(place.weights)
+    if str(config.get("model_type")).startswith("altclip"):  # its files say layer, of the text tower or of both
+        tensors = {name.replace("encoder.layer.", "encoder.layers."): tensor for name, tensor in tensors.items()}
+    return config, tensors
 
 
 def build(

@@ -116,8 +116,10 @@ def published(config: Mapping[str, Any], family: Family, native: int, where: str
     size, square = config.get("size"), config.get("default_to_square", family.square)
     short, whole = _short_or_whole(native if size is None else size, square, where)
     crop = None
-    if config.get("do_center_crop", not family.square) and whole is None:
+    if whole is None and config.get("do_center_crop", not family.square):
         crop = _pair(config.get("crop_size", short), where)
+    elif whole and config.get("do_center_crop") and _pair(config.get("crop_size", whole), where) != whole:
+        raise WeightsError(f"{where} resizes to {whole} and cuts {config['crop_size']}", "expected one of the two")
     return Resizing(
         "squash" if whole else "crop", short, whole, crop, None, "pil", _filter(config.get("resample", 3), where),
         float(config.get("rescale_factor", _THIRD)), _three(config.get("image_mean", family.mean), where),

@@ -14,7 +14,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin", "flax_model.msgpack")
 _BESIDE = (
     "config.json", "featx.json", "answers.json", "generation_config.json", "preprocessor_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.txt", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model",
+    "vocab.txt", "vocab.json", "merges.txt", "spm.model", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".msgpack")
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*(@[\w./-]+)?")

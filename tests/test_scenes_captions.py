@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from featx.scenes.captions import caption
+from featx.metrics.bleu import corpus_bleu
+from featx.scenes.captions import REFERENCES, caption, references
 from featx.scenes.english import ENGLISH
 from featx.scenes.languages import LANGUAGES
 from featx.scenes.layout import lay_out
@@ -91,6 +92,20 @@ def test_every_relation_and_every_way_to_tell_is_common(scenes: list[Scene]) -> 
     ways = Counter((one.form[-1], one.wording % 3) for scene in scenes for one in caption(scene) if one.form != "one")
     assert len(ways) == 6
     assert min(ways.values()) > 15
+
+
+def test_references_are_true_captions_of_their_own_and_tell_who_saw_the_picture() -> None:
+    """Captions of the scene itself agree with them, those of another scene do not."""
+    scenes = [lay_out(3, "val", index) for index in range(60)]
+    texts = [[one.text(ENGLISH) for one in references(scene)] for scene in scenes]
+    for scene, said in zip(scenes, texts, strict=True):
+        assert len(said) == REFERENCES == 20
+        assert all(is_true(text, things_of(scene)) for text in said)
+        assert tuple(said[:2]) != tuple(one.text(ENGLISH) for one in caption(scene))
+    own = [caption(scene)[0].text(ENGLISH) for scene in scenes]
+    seen, blind = corpus_bleu(own, texts).score, corpus_bleu(own, texts[30:] + texts[:30]).score
+    assert seen > 75
+    assert blind < 55
 
 
 def alike(*descriptions: tuple[str, str, str, str]) -> Scene:

@@ -145,6 +145,15 @@ def test_there_are_two_captions_in_each_language(folder: Path, language: str) ->
         assert "  " not in a["caption"]
 
 
+@pytest.mark.parametrize("language", ["en", "fr", "de", "es"])
+def test_pictures_to_test_on_have_twenty_references_more(folder: Path, language: str) -> None:
+    content = load(folder / f"captions/references_val_{language}.json")
+    assert content["images"] == load(folder / f"captions/captions_val_{language}.json")["images"]
+    assert set(Counter(a["image_id"] for a in content["annotations"]).values()) == {20}
+    assert len({a["id"] for a in content["annotations"]}) == len(content["annotations"])
+    assert not list(folder.glob("captions/references_train*"))
+
+
 def test_the_readers_of_featx_understand_every_file(folder: Path) -> None:
     vqa = read_questions(
         {

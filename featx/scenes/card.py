@@ -81,6 +81,7 @@ Kinds: {kinds}. Attributes, one of each sort: {attributes}.
 | `vqa/questions_*`, `vqa/annotations_*` | VQAv2; keys by `--image-name "scene_{{image_id:012d}}"` |
 | `gqa/*_balanced_questions*` | GQA, without counting |
 | `captions/captions_*` | COCO captions |
+| `captions/references_val_*` | COCO captions, many of each picture, to compare written ones with |
 | `lxmert/*` | the LXMERT repository's lists with soft scores |
 
 Questions and captions are in {languages}, each in files of its own that end in the language; the English files of

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from featx.scenes.captions import Caption, references
 from featx.scenes.grammar import Language
 from featx.scenes.growing import GrowingJson, list_within
 from featx.scenes.page import Page
@@ -14,6 +15,7 @@ from featx.scenes.world import ATTRIBUTES, KINDS, Scene
 INFO = {"description": "scenes drawn by featx"}
 _BOXES_PER_PICTURE = 100  # room in the numbers of boxes
 _CAPTIONS_PER_PICTURE = 10
+_REFERENCES_PER_PICTURE = 100
 
 
 def image_entry(scene: Scene) -> dict[str, Any]:
@@ -68,12 +70,19 @@ class Captions:
 
     def add(self, page: Page) -> None:
         """The captions of one picture."""
-        self._images.append(image_entry(page.scene))
-        for number, one in enumerate(page.captions):
-            self.file.add(
-                {
-                    "image_id": page.scene.id,
-                    "id": page.scene.id * _CAPTIONS_PER_PICTURE + number,
-                    "caption": one.text(self._language),
-                }
-            )
+        self.say(page.scene, page.captions, _CAPTIONS_PER_PICTURE)
+
+    def say(self, scene: Scene, captions: Sequence[Caption], room: int) -> None:
+        """So many captions of one picture; room: for how many there are numbers."""
+        self._images.append(image_entry(scene))
+        for number, one in enumerate(captions):
+            text = one.text(self._language)
+            self.file.add({"image_id": scene.id, "id": scene.id * room + number, "caption": text})
+
+
+class References(Captions):
+    """``references_{split}_{language}.json``: many captions of each picture, to compare written ones with."""
+
+    def add(self, page: Page) -> None:
+        """The references of one picture."""
+        self.say(page.scene, references(page.scene), _REFERENCES_PER_PICTURE)

@@ -15,7 +15,7 @@ from featx.errors import UsageError
 from featx.progress import Progress
 from featx.scenes.camera import photograph
 from featx.scenes.card import Census
-from featx.scenes.coco import Captions, Instances
+from featx.scenes.coco import Captions, Instances, References
 from featx.scenes.gqa import Gqa
 from featx.scenes.growing import GrowingJson
 from featx.scenes.languages import LANGUAGES
@@ -83,6 +83,8 @@ def _annexes(folder: Path, plan: Plan, split: Split) -> dict[Path, Callable[[Pat
         language, suffix = LANGUAGES[code], "" if code == "en" else f"_{code}"  # GQA and LXMERT name no language
         files[vqa / f"questions_{split}_{code}.json"] = partial(Questions, split=split, language=language)
         files[captions / f"captions_{split}_{code}.json"] = partial(Captions, language=language)
+        if split == "val":
+            files[captions / f"references_{split}_{code}.json"] = partial(References, language=language)
         files[gqa / f"{split}_balanced_questions{suffix}.json"] = partial(Gqa, language=language)
         files[lxmert / f"{split}{suffix}.json"] = partial(LxmertList, language=language)
     files[_answers(folder, split, plan.languages[0])] = partial(Annotations, split=split)

@@ -12,8 +12,8 @@ import torch
 
 from featx import pairing
 from featx.consumer import Grounds
-from featx.draw.cells import are_cells
 from featx.draw.ground import darkened
+from featx.draw.views import are_cells
 from featx.extractor import Extractor
 from featx.live import pixels_of
 from featx.record import Record

@@ -18,8 +18,8 @@ import featx.models
 import featx.registry
 from featx import Grounder, Matcher, Predictor
 from featx.cli import main
-from featx.draw.cells import are_cells
 from featx.draw.ground import darkened, draw_ground
+from featx.draw.views import are_cells
 from featx.errors import UsageError
 from featx.extractor import Picture
 from featx.record import Record

@@ -10,9 +10,9 @@ import numpy as np
 
 from featx.decode import opencv
 from featx.draw import letters
-from featx.draw.cells import are_cells
 from featx.draw.letters import Colour, Pixels
 from featx.draw.sheet import Sheet, corners
+from featx.draw.views import are_cells
 from featx.errors import UsageError
 from featx.labels import region_name
 from featx.record import Record

@@ -35,7 +35,9 @@ def make_store(path: Path, rows: Mapping[str, Array], stated: Mapping[str, Any])
     create_store(path, "lmdb", Schema(fields, "grid", "grid", len(first)), dict(stated), {})
     with open_part(path) as writer:
         for i, (key, features) in enumerate(rows.items()):
-            writer.add(key, i, Record(features.astype(np.float32), np.zeros((len(features), 4), np.float32), (1, 1)))
+            boxes = np.zeros((len(features), 4), np.float32)
+            writer.put(key, Record(features.astype(np.float32), boxes, (1, 1), len(features), {}), i)
+        writer.finish()
     return path
 
 

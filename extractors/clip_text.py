@@ -59,7 +59,13 @@ class CLIPText(Extractor):
 
     def provenance(self) -> dict[str, Any]:
         tower = self.tower
-        switches = {"tensor": "text", "cls": False, "longest": tower.longest, "padded": tower.family.padded}
+        switches = {
+            "name": f"{self.name} projected",
+            "tensor": "text",
+            "cls": False,
+            "longest": tower.longest,
+            "padded": tower.family.padded,
+        }
         return {
             "extractor": self.name,
             "profile": {"hash": fingerprint(switches), **switches},

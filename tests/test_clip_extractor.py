@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import featx
+from featx.draw import draw
 from featx.errors import UsageError, WeightsError
 from featx.extractor import Picture
 from featx.record import Record
@@ -114,3 +115,19 @@ def test_another_hash_than_the_expected_one_is_refused() -> None:
 def test_without_weights_nothing_is_extracted() -> None:
     with pytest.raises(UsageError, match="no weights were given"):
         CLIP.from_options({})
+
+
+def test_a_grid_is_drawn_whole_its_cells_outlined_and_numbered_and_the_view_is_no_cell() -> None:
+    clip, photo = extractor(), picture(height=320, width=320)
+    canvas = draw(np.full((320, 320, 3), 40, np.uint8), one(clip, photo), None, schema=clip.schema)
+    line = np.all(canvas == (90, 230, 255), axis=-1)
+    zoom = 1280 // 320
+    for edge in (80, 160, 240):  # 4 x 4 cells of 80 pixels
+        assert line[: 320 * zoom, edge * zoom].mean() > 0.9
+        assert line[edge * zoom, : 320 * zoom].mean() > 0.9
+    assert line[: 320 * zoom, 120 * zoom].mean() < 0.1
+    white = np.all(canvas == 255, axis=-1)
+    for row in range(4):
+        for column in range(4):
+            corner = white[row * 80 * zoom : row * 80 * zoom + 30, column * 80 * zoom : column * 80 * zoom + 40]
+            assert corner.any(), f"cell {row}, {column} has no number"

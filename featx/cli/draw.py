@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="as for `featx extract`")
     parser.add_argument("--image-name", help="as for `featx extract`")
     parser.add_argument("--which", default="boxes", choices=("boxes", "proposal", "regressed", "pooled"))
-    parser.add_argument("--top", type=int, default=36, help="at most this many boxes (default 36)")
+    parser.add_argument("--top", type=int, help="at most this many boxes (default 36, of a grid all)")
     parser.add_argument("--min-conf", type=float, default=0.0, help="only boxes at least this sure")
     add_view(parser)
     parser.set_defaults(run=run)
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Find the picture of the key, draw, save."""
-    if options.top < 1:
+    if options.top is not None and options.top < 1:
         raise UsageError(f"--top is {options.top}", "give a whole number of 1 or more")
     check_png(options.out)
     with open_store(options.store, partial=True, view=view_asked(options)) as store:

@@ -13,6 +13,7 @@ import numpy as np
 
 from featx.decode import opencv
 from featx.draw import letters
+from featx.draw.lattice import draw_grid
 from featx.draw.letters import Colour, Pixels
 from featx.draw.plates import area
 from featx.draw.sheet import Sheet
@@ -25,6 +26,7 @@ __all__ = ["draw", "encode_png", "save_png"]
 
 Labels = Mapping[str, Sequence[str]]
 
+_TOP = 36  # regions
 _LEAST_TEXT = 16  # pixels
 _BLACK: Colour = (0, 0, 0)
 _WHITE: Colour = (255, 255, 255)
@@ -37,7 +39,7 @@ def draw(
     record: Record,
     labels: Labels | None,
     *,
-    top: int = 36,
+    top: int | None = None,
     min_conf: float = 0.0,
     which: str = "boxes",
     note: str = "",
@@ -47,8 +49,8 @@ def draw(
     """The picture with its regions: uint8 RGB, enlarged if it is small, with a footer.
 
     pixels: uint8 ``[H, W, 3]`` RGB, the upright original of the record. labels: names by ``objects`` and
-    ``attributes``, or None: then ids are shown. Drawn are the ``top`` surest regions of at least
-    ``min_conf``; small boxes lie over large ones. which: ``boxes`` (those the record calls so),
+    ``attributes``, or None: then ids are shown. Drawn are the ``top`` surest regions (36, or all cells of a
+    grid) of at least ``min_conf``; small boxes lie over large ones. which: ``boxes`` (those the record calls so),
     ``proposal``, ``regressed``, or ``pooled`` (those the features were taken from; needs ``schema``).
     The footer names ``key``, how many boxes, which ones, and ``note``.
 
@@ -61,14 +63,18 @@ def draw(
             "draw on the picture the record was extracted from, upright",
         )
     boxes, kind = _boxes(record, which, schema)
-    rows = _rows(record, top, min_conf)
+    grid = schema is not None and schema.boxes == "grid" and which in ("boxes", "pooled")
+    rows = _rows(record, top or (len(record) if grid else _TOP), min_conf)
     sheet = Sheet.of(pixels)
     text = round(max(_LEAST_TEXT, max(sheet.canvas.shape) / 80))
     sheet.widen(20 * text, 6 * text, _MARGIN)
     drawn, colours = sheet.places(boxes[rows]), [_colour(i) for i in range(len(rows))]
-    for i in np.argsort(-area(drawn), kind="stable"):  # small boxes over large ones
-        sheet.outline(drawn[i], colours[i], max(2, round(text / 8)))
-    sheet.label(drawn, [_label(record, row, labels) for row in rows], colours, text)
+    if grid:
+        draw_grid(sheet, drawn, rows, text)
+    else:
+        for i in np.argsort(-area(drawn), kind="stable"):  # small boxes over large ones
+            sheet.outline(drawn[i], colours[i], max(2, round(text / 8)))
+        sheet.label(drawn, [_label(record, row, labels) for row in rows], colours, text)
     name = letters.shortened(key, text, sheet.width - text)
     facts = [name, f"{len(rows)} of {len(record)} boxes", kind, f"{size} pixels"]
     return _footer(sheet, " | ".join(filter(None, facts)), note, text)

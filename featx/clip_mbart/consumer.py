@@ -21,6 +21,7 @@ from featx.clip_mbart.network import TIED, Loaded, encoded, load_network
 from featx.clip_mbart.vocabulary import MAX_LENGTH, Vocabulary
 from featx.consumer import Captions, Card
 from featx.errors import WeightsError
+from featx.text.library import tokenizers, transformers
 from featx.wants import Wants
 
 if TYPE_CHECKING:

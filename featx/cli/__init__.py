@@ -51,7 +51,7 @@ COMMANDS = {
     "match": "say which texts are about a picture",
     "ground": "find what a text is about in a picture, and darken the rest",
     "models": "list kinds of models: what they read, what they do, what they were verified against",
-    "plugins": "list extractors and tasks, and what is missing to use them",
+    "plugins": "list extractors, tasks and models, and what is missing to use them",
     "doctor": "say what is installed, compiled and missing",
 }
 COMMAND_GROUP = "featx.commands"  # entry points through which another package adds a command

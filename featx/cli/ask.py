@@ -140,7 +140,8 @@ def draw(panel: Panel, subject: Subject, reply: Reply, options: argparse.Namespa
     whose = name if len(panel.predictors) > 1 else "the model"
     about = [subject.picture, f"{len(record)} regions"]
     if weights is not None:
-        about.append(f"light and %: the attention of {whose}")
+        light = "light and %" if "object_ids" in record.extra else "light"  # cells have no names to stand beside
+        about.append(f"{light}: the attention of {whose}")
     deliver(options.draw, encode_png(draw_answer(pixels, record, weights, reply.question, said, labels, footer=about)))
 
 

@@ -22,12 +22,11 @@ from featx.clip_mbart.vocabulary import MAX_LENGTH, Vocabulary
 from featx.consumer import Captions, Card
 from featx.errors import WeightsError
 from featx.text.library import tokenizers, transformers
-from featx.wants import Wants
+from featx.wants import FIELDS, Wants
 
 if TYPE_CHECKING:
     from featx.record import RecordBatch
 
-FIELDS = ("features", "boxes")
 SWITCHES = {"tensor": "last_hidden_state", "cls": True}
 
 
@@ -61,6 +60,12 @@ class ClipVisionMbart(Captions):
         ]
         self.start: Start = about.get("start_token", "eos")
         check_fits(loaded.network, vocabulary)
+
+    @classmethod
+    def check_available(cls) -> None:
+        """Raise MissingDependency without transformers or tokenizers."""
+        transformers()
+        tokenizers()
 
     @classmethod
     def load(cls, place: Place, *, tokenizer: str | Path | None = None) -> ClipVisionMbart:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from featx import pairing
-from featx.consumer import Answers, Score
+from featx.consumer import Answers, JudgesAnswerable, Score
 from featx.data import AnswerSpace, Question
 from featx.errors import UsageError
 from featx.extractor import Extractor
@@ -137,18 +137,39 @@ class Predictor:
         control: answer without the picture (``no-picture``) or about another one of the split (``other-picture``), to
         see what the questions alone give away.
         """
+        for part, records in self._parts(questions, control):
+            yield from zip(part, self.batch_answers(records, [q.text for q in part], top_k), strict=True)
+
+    def answerability(
+        self, questions: Sequence[Question], control: Control | None = None
+    ) -> Iterator[tuple[Question, float]]:
+        """The chance, 0 to 1, that each question of a split can be answered; see :meth:`split`.
+
+        Raises UsageError for a model that does not judge that.
+        """
+        model = self.model
+        if not isinstance(model, JudgesAnswerable):
+            raise UsageError(
+                f"a model of the kind {model.name} does not judge whether a question can be answered",
+                "use one that does, such as clip-linear",
+            )
+        for part, records in self._parts(questions, control):
+            with torch.no_grad():
+                chances = model.answerable(records, [q.text for q in part]).tolist()
+            yield from zip(part, chances, strict=True)
+
+    def _parts(
+        self, questions: Sequence[Question], control: Control | None
+    ) -> Iterator[tuple[Sequence[Question], RecordBatch | None]]:
+        """The questions of a split batch by batch, with the records that are shown."""
         store = self.store
         if store is None:
             raise UsageError("the questions of a split are about the pictures of a store", "give the store")
         shown = with_other_pictures(questions) if control == "other-picture" else questions
         for begin in range(0, len(questions), self.batch):
-            part = questions[begin : begin + self.batch]
-            records = (
-                None
-                if control == "no-picture"
-                else store.get_batch([q.picture for q in shown[begin : begin + self.batch]])
-            )
-            yield from zip(part, self.batch_answers(records, [q.text for q in part], top_k), strict=True)
+            part = slice(begin, begin + self.batch)
+            keys = [q.picture for q in shown[part]]
+            yield questions[part], None if control == "no-picture" else store.get_batch(keys)
 
     def _best(self, logits: torch.Tensor, top_k: int) -> list[list[Answer]]:
         if self.score != "logit":

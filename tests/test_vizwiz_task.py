@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from featx.cli import main
 from featx.clip_linear.losses import NONE
 from featx.errors import KeyNotFound, UsageError
 from featx.predictor import Predictor
@@ -222,3 +223,42 @@ def test_a_model_is_trained_further_on_what_it_was_made_for(
         task_of(home, model=start, texts=str(texts))
     with pytest.raises(UsageError, match=r"model\.weights and model\.hidden are both given"):
         task_of(home, model={**start, "hidden": 8})
+
+
+@pytest.mark.parametrize(("form", "field"), [("vizwiz", "answer"), ("answerability", "answerable")])
+def test_both_files_of_the_challenge_are_written_and_scored(
+    home: Path, run: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    form: str, field: str,
+) -> None:  # fmt: skip
+    asked = [{name: row[name] for name in ("image", "question")} for row in json.loads((home / "val.json").read_text())]
+    (tmp_path / "test.json").write_text(json.dumps(asked))  # as the test split, without answers
+    out, scores = tmp_path / "out.json", tmp_path / "scores.jsonl"
+    words = [str(run[0] / "final"), str(home / "val.featx"), str(tmp_path / "test.json")]
+    texts = ["--texts", str(home / "texts.featx"), "--quiet"]
+    assert main(["predict", *words, *texts, "-o", str(out), "--form", form, "--scores", str(scores)]) == 0
+    found = json.loads(out.read_text())
+    assert [set(row) for row in found] == [{"image", field}] * len(asked)
+    assert [row["image"] for row in found] == [row["image"] for row in asked]
+    first = json.loads(scores.read_text().splitlines()[0])
+    assert {"answers", "answerable"} & set(first) == {"answers" if form == "vizwiz" else "answerable"}
+    capsys.readouterr()
+    assert main(["evaluate", str(out), str(home / "val.json"), "--metric", form, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    wanted = run[1]["accuracy" if form == "vizwiz" else "ap_unanswerable"]
+    assert figures["overall"] == pytest.approx(wanted, abs=0.011)
+
+
+def test_without_texts_and_without_an_extractor_that_reads_them_it_is_told_what_is_missing(
+    home: Path, run: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(run[0] / "final"), str(home / "val.featx"), str(home / "val.json"), "--quiet"]
+    assert main(["predict", *words, "-o", str(tmp_path / "out.json")]) != 0
+    said = capsys.readouterr().err
+    assert "  -> " in said
+    assert "Traceback" not in said
+
+
+def test_answerability_is_not_asked_of_a_model_that_does_not_judge_it(home: Path) -> None:
+    predictor = Predictor()
+    with pytest.raises(UsageError, match="lxmert does not judge whether a question can be answered"):
+        next(predictor.answerability(task_of(home).examples("val")))

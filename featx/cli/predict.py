@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", help="folder of the store with the pictures' features")
     parser.add_argument("questions", nargs="+", help="files of questions: VQAv2, GQA, Visual Genome, VizWiz, LXMERT")
     parser.add_argument("-o", "--out", required=True, help="file of answers to write (EvalAI)")
-    parser.add_argument("--form", choices=("vqa", "gqa", "vizwiz"), help="form of the file (default: by the questions)")
+    parser.add_argument("--form", choices=("vqa", "gqa", "vizwiz", "answerability"),
+                        help="form of the file (default: by the questions)")  # fmt: skip
     parser.add_argument("--format", help="layout of the questions, if it is not recognised")
     parser.add_argument("--image-name", help="template of the store's keys, such as 'scene_{image_id:012d}'")
     parser.add_argument("--scores", metavar="JSONL", help="write the best answers with their scores, a line for each")
     parser.add_argument("--top-k", type=int, default=5, help="answers in --scores (default 5)")
     parser.add_argument("--answers", help="the model's list of answers (label2ans), if it does not carry one")
     parser.add_argument("--tokenizer", help="the model's vocabulary, if it does not carry one")
+    parser.add_argument("--texts", help="store of the questions' embeddings, for a model that reads these")
     parser.add_argument("--control", choices=("no-picture", "other-picture"),
                         help="answer without the picture, or about another one, for comparison")  # fmt: skip
     parser.add_argument("--batch", type=int, default=64, help="questions per network call (default 64)")
@@ -61,15 +64,15 @@ def run(options: argparse.Namespace) -> None:
     questions, layout = read(options)
     predictor = Predictor(
         None if options.model == "default" else options.model, open_store(options.store, view=view_asked(options)),
-        answers=options.answers,
-        tokenizer=options.tokenizer, device=options.device, batch=options.batch, allow_mismatch=options.allow_mismatch,
+        texts=options.texts, answers=options.answers, tokenizer=options.tokenizer,
+        device=options.device, batch=options.batch, allow_mismatch=options.allow_mismatch,
     )  # fmt: skip
     form = options.form or form_of(layout, questions, predictor)
     check_pictures(questions, predictor)
     for note in predictor.notes:
         print(f"featx: allowed: {note}", file=sys.stderr)
     with delivery(options.out) as out:  # a place that cannot be written is told before the work, not after it
-        found = answer(questions, predictor, options)
+        found = answer(questions, predictor, options, form)
         out.write(format_predictions(questions, found, form).encode())
     cut = sum(predictor.is_longer(q.text) for q in questions)
     if cut:
@@ -128,17 +131,31 @@ def check_pictures(questions: list[Question], predictor: Predictor) -> None:
         )
 
 
-def answer(questions: list[Question], predictor: Predictor, options: argparse.Namespace) -> dict[int | str, Any]:
-    """Id -> best answer; all answers go to ``--scores``."""
+def told(
+    questions: list[Question], predictor: Predictor, options: argparse.Namespace, form: str
+) -> Iterator[tuple[Question, Any, dict[str, Any]]]:
+    """Each question, what is predicted of it, and all that ``--scores`` wants to know."""
+    if form == "answerability":
+        for question, chance in predictor.answerability(questions, options.control):
+            yield question, chance, {"answerable": chance}
+    else:
+        for question, answers in predictor.split(questions, options.top_k, options.control):
+            yield question, answers[0]["answer"], {"answers": answers}
+
+
+def answer(
+    questions: list[Question], predictor: Predictor, options: argparse.Namespace, form: str
+) -> dict[int | str, Any]:
+    """Id -> best answer, or the chance that there is one; all that is known goes to ``--scores``."""
     best: dict[int | str, Any] = {}
     with ExitStack() as stack:
         hidden = options.quiet or options.json or None  # None: shown on a terminal only
         bar = stack.enter_context(tqdm(total=len(questions), unit=" questions", file=sys.stderr, disable=hidden))
         scores = stack.enter_context(delivery(options.scores)) if options.scores else None
-        for question, answers in predictor.split(questions, options.top_k, options.control):
-            best[question.id] = answers[0]["answer"]
+        for question, value, more in told(questions, predictor, options, form):
+            best[question.id] = value
             if scores:
-                line = {"question_id": question.id, "picture": question.picture, "answers": answers}
+                line = {"question_id": question.id, "picture": question.picture, **more}
                 scores.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             bar.update()
     return best

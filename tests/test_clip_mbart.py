@@ -17,7 +17,7 @@ from featx.checkpoint.tower import tower_hash
 from featx.clip_mbart.consumer import ClipVisionMbart, save
 from featx.clip_mbart.generate import Search, write
 from featx.clip_mbart.losses import caption_loss, shifted
-from featx.clip_mbart.network import TIED, caption_logits, encoded, load_decoder, load_network
+from featx.clip_mbart.network import TIED, Sizes, build, caption_logits, encoded, load_decoder, load_network
 from featx.errors import UsageError, WeightsError
 from featx.store import open_store
 from tests import mbart_toys as toys
@@ -143,6 +143,15 @@ def test_it_is_the_decoder_of_transformers_on_a_projection(tmp_path: Path) -> No
     assert not hasattr(loaded.network.model, "encoder")
     with pytest.raises(WeightsError, match="is no mBART"):
         load_decoder(locate(Path(__file__).parent), toys.DIM)
+
+
+def test_at_its_published_size_it_has_as_many_parameters_as_the_published_model() -> None:
+    """547,163,590 with the tower of ViT-B/32: vocabulary, decoder, projection, bias of the logits, nothing else."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    with torch.device("meta"):
+        modules = [build(Sizes(250054, 768).config(), 768), CLIPVisionModel(CLIPVisionConfig())]
+    assert sum(p.numel() for module in modules for p in module.parameters()) == 547_163_590
 
 
 def test_the_bias_of_the_logits_is_trained_as_it_was_in_flax() -> None:

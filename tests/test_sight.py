@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from featx import pairing
 from featx.errors import RecordError, UsageError
+from featx.jobs import extract
 from featx.record import Record
 from featx.sight import Sight
+from featx.store import open_store
+from featx.tasks.about import about
 from featx.wants import Wants
 from tests import lxmert_toys as toys
 from tests.toy_models import DIM, Toy
@@ -75,6 +79,30 @@ def test_an_image_that_is_named_twice_is_looked_at_once(tmp_path: Path, monkeypa
     assert sight.is_key("p99")  # what is neither a file nor a URL is taken for a key that is not there
     assert not sight.is_key("https://example.org/a.jpg")
     assert not sight.is_key(np.zeros((2, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize("options", [{}, {"tensor": "projected"}, {"resize": "aspect", "size": 24, "cls": False}])
+def test_a_photo_is_seen_as_a_store_of_its_extractor_has_it(tmp_path: Path, options: dict[str, object]) -> None:
+    """A model of a CLIP: what its featx.json says of the store's extractor makes the same features of the photo."""
+    (tmp_path / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "photos/a.png"), pixels)
+    settings = {"weights": "seeded-clip-tiny", "dtype": "float32", **options}
+    with pytest.warns(UserWarning, match="seeded"):
+        extract(str(tmp_path / "photos"), str(tmp_path / "store"), extractor="clip", key_rule="stem", **settings)
+    store = open_store(tmp_path / "store")
+    said = about(
+        "some-task", Wants(dim=store.schema.dim), {"provenance": store.manifest.provenance}, start={},
+        extractor={"dtype": "float32"},
+    )  # fmt: skip
+    sight = Sight(Toy(torch.ones(store.schema.dim), said, None), store)
+    kept, seen = sight.record("a"), sight.record(tmp_path / "photos/a.png")
+    assert sight.live.extractor.provenance() == {
+        k: store.manifest.provenance[k] for k in sight.live.extractor.provenance()
+    }
+    assert np.abs(kept.features - seen.features).max() <= 1e-5
+    assert np.array_equal(kept.boxes, seen.boxes)
+    assert sight.notes == []
 
 
 # --- images and texts -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate_model
 from featx.consumer import Answers, Captions, Consumer, Grounds, JudgesAnswerable, Matches
-from featx.errors import FeatxError, UsageError, WeightsError
+from featx.errors import UsageError, WeightsError
 from featx.registry import load, plugins
 
 GROUP = "featx.models"
@@ -90,5 +90,5 @@ def _usable() -> Iterator[Kind]:
     for entry in plugins(GROUP):
         try:
             yield cast(Kind, load(GROUP, entry.name))
-        except FeatxError:
+        except Exception:  # a stranger's module may fail in any way, which `featx models` tells
             continue

@@ -76,7 +76,8 @@ def test_a_checkpoint_that_two_kinds_claim_is_refused(
 
 
 def test_a_kind_that_cannot_be_imported_stands_in_nobodys_way(tmp_path: Path, offered: Callable[..., None]) -> None:
-    offered(entry("broken", "no_such_package.x:Y"), entry("lxmert", "featx.lxmert.consumer:Lxmert"))
+    lxmert = entry("lxmert", "featx.lxmert.consumer:Lxmert")
+    offered(entry("broken", "no_such_package.x:Y"), entry("wrong", "tests.toy_models:Nothing"), lxmert)
     folder = save(tmp_path / "m", {})
     (folder / "config.json").unlink()
     assert recognise(locate(folder)) is Lxmert

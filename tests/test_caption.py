@@ -136,6 +136,35 @@ def test_a_whole_split_needs_a_store(folder: Path) -> None:
         list(Captioner(folder).split(["p0"]))
 
 
+def test_results_are_scored_against_all_that_is_said_about_a_picture(
+    folder: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the store to BLEU by two commands; sacrebleu's own figure."""
+    import sacrebleu
+
+    first = toys.write_captions(tmp_path)["en"]
+    more = json.loads(first.read_text())
+    more["annotations"] = [{"id": 100 + i, "image_id": i, "caption": "Something else."} for i in (2, 5)]
+    (tmp_path / "more.json").write_text(json.dumps(more))
+    out = tmp_path / "results.json"
+    said = [toys.TEXTS["en"][i % 3] if i % 2 else "A red ball is somewhere there." for i in range(9)]
+    out.write_text(json.dumps([{"image_id": i, "caption": text} for i, text in enumerate(said)]))
+    assert main(["evaluate", str(out), str(first), str(tmp_path / "more.json"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    second = ["Something else." if i in (2, 5) else None for i in range(9)]
+    streams = [[toys.TEXTS["en"][i % 3] for i in range(9)], second]
+    for order in (1, 2, 3, 4):
+        metric = sacrebleu.BLEU(max_ngram_order=order, smooth_method="none")
+        assert found[f"bleu{order}"] == pytest.approx(metric.corpus_score(said, streams).score / 100)
+    assert (found["metric"], found["pictures"], found["unanswered"]) == ("bleu", 9, 0)
+    out.write_text(json.dumps([{"image_id": 4, "caption": said[4]}]))
+    assert main(["evaluate", str(out), str(first)]) == 2
+    assert "no answer to 8 of 9" in capsys.readouterr().err
+    assert main(["evaluate", str(out), str(first), "--partial"]) == 0
+    assert "BLEU-4" in (shown := capsys.readouterr().out)
+    assert "not described, not scored  8" in shown
+
+
 # --- the command ----------------------------------------------------------------------------------------
 
 

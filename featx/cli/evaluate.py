@@ -1,4 +1,4 @@
-"""``featx evaluate PREDICTIONS QUESTIONS...``: score a prediction file against a split."""
+"""``featx evaluate PREDICTIONS QUESTIONS...``: score a prediction file against a split; captions, too."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from featx.cli.output import add_json, print_json, table
-from featx.data import vqa
+from featx.data import captions, vqa
 from featx.data.document import Document, load_document
 from featx.data.predictions import check_answered, read_predictions
 from featx.data.question import Question
 from featx.data.read import parse_questions, recognise
 from featx.errors import UsageError
+from featx.metrics.captions import caption_scores
 from featx.metrics.score import METRICS, score
 
 
@@ -20,7 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("predictions", help="the file that was, or would be, submitted (EvalAI's JSON)")
     parser.add_argument(
-        "questions", nargs="+", help="of the split: VQAv2 questions and annotations, GQA, VizWiz or LXMERT JSON"
+        "questions",
+        nargs="+",
+        help="of the split: VQAv2 questions and annotations, GQA, VizWiz or LXMERT JSON; COCO captions for captions",
     )
     parser.add_argument("--metric", choices=tuple(METRICS), help="default: that of the questions' format")
     parser.add_argument("--partial", action="store_true", help="score the questions that have a prediction")
@@ -30,7 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read, pair, score, print."""
-    metric, questions = split([load_document(path) for path in options.questions], options.metric)
+    files = [load_document(path) for path in options.questions]
+    if all(captions.fits(file.content) for file in files):
+        show_captions(options, files)
+        return
+    metric, questions = split(files, options.metric)
     predictions = read_predictions(options.predictions, "answerability" if metric == "answerability" else None)
     asked = len(questions)
     if options.partial:
@@ -46,6 +53,32 @@ def run(options: argparse.Namespace) -> None:
         print_json(figures)
     else:
         show(figures)
+
+
+def show_captions(options: argparse.Namespace, files: Sequence[Document]) -> None:
+    """BLEU of a results file, against all that the files say about each of its pictures."""
+    said: dict[int | str, list[str]] = {}
+    for file in files:
+        for number, texts in captions.texts_by_picture(file).items():
+            said.setdefault(number, []).extend(texts)
+    written = read_predictions(options.predictions, "captions")
+    asked = len(said)
+    if options.partial:
+        said = {number: texts for number, texts in said.items() if number in written}
+    else:
+        check_answered(said, written, options.predictions)
+    if not said:
+        raise UsageError(f"{options.predictions} describes none of these {asked} pictures", "give those of its split")
+    scores = caption_scores([written[number] for number in said], list(said.values()))
+    figures = {"metric": "bleu", "pictures": len(said), "unanswered": asked - len(said), **scores}
+    if options.json:
+        print_json(figures)
+        return
+    rows = [(name.upper().replace("BLEU", "BLEU-"), f"{score:.4f}") for name, score in scores.items()]
+    rows.append(("pictures", str(len(said))))
+    if asked > len(said):
+        rows.append(("not described, not scored", str(asked - len(said))))
+    print(table(rows))
 
 
 def split(files: Sequence[Document], metric: str | None) -> tuple[str, list[Question]]:

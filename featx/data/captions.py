@@ -37,6 +37,16 @@ def read_pictures(captions: Document, image_name: str | None = None) -> dict[str
     return found
 
 
+def texts_by_picture(captions: Document) -> dict[int | str, list[str]]:
+    """Id of a picture -> all that such a file says about it; pictures without a caption are left out."""
+    known, found = _keys(captions, "{image_id}"), dict[int | str, list[str]]()
+    for row in captions.rows(captions.content["annotations"], "annotations"):
+        if (picture := row.identifier("image_id")) not in known:
+            row.refuse("image_id", "expected the id of one of 'images'")
+        found.setdefault(picture, []).append(row.text("caption"))
+    return found
+
+
 def _keys(captions: Document, image_name: str | None) -> dict[int | str, str]:
     if not fits(captions.content):
         captions.refuse("it has no 'images' and 'annotations'", "expected a captions file of the COCO layout")

@@ -17,6 +17,7 @@ FORMS = {
     "gqa": ("questionId", "prediction"),
     "vizwiz": ("image", "answer"),
     "answerability": ("image", "answerable"),
+    "captions": ("image_id", "caption"),
 }
 Predictions = Mapping[int | str, Any]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import featx
@@ -131,3 +132,27 @@ def test_a_grid_is_drawn_whole_its_cells_outlined_and_numbered_and_the_view_is_n
         for column in range(4):
             corner = white[row * 80 * zoom : row * 80 * zoom + 30, column * 80 * zoom : column * 80 * zoom + 40]
             assert corner.any(), f"cell {row}, {column} has no number"
+
+
+CONFIGS = [
+    path
+    for path in sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
+    if str(yaml.safe_load(path.read_text()).get("extractor")).startswith("clip")
+]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_of_a_tower_extracts_with_an_untrained_one(path: Path, tmp_path: Path) -> None:
+    """Whatever a file of configs/ says besides the weights is understood, and gives rows as many as it says."""
+    said = yaml.safe_load(path.read_text())
+    Image.fromarray(picture().pixels).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("What is this?")
+    source = str(tmp_path / ("a.txt" if said["extractor"] == "clip-text" else "a.png"))
+    with pytest.warns(UserWarning, match="not trained"):
+        featx.extract(source, str(tmp_path / "s"), config=str(path), weights="seeded-clip-tiny")
+    with open_store(tmp_path / "s") as store:
+        assert len(store) == 1
+        rows = store.manifest.schema.rows
+    size = said.get("size", 32) // 8
+    grid = rows in (size**2, size**2 + 1) if rows is not None else "aspect" in path.stem
+    assert grid or rows == 1

@@ -21,6 +21,7 @@ from featx.data import (
     read_questions,
     split_by_pictures,
 )
+from featx.data.phrases import Phrase, read_phrases
 from featx.data.splits import OfPicture
 from featx.errors import UsageError
 from featx.settings import Count, fit
@@ -37,6 +38,11 @@ def questions(specs: Any, split: str) -> list[Question]:
 def captions(specs: Any, split: str) -> list[Caption]:
     """The captions of all specifications (see :func:`featx.data.read_captions`), in their order. Raises UsageError."""
     return [c for spec in _list(specs, split) for c in _chosen(spec, split, read_captions)]
+
+
+def phrases(specs: Any, split: str) -> list[Phrase]:
+    """The phrases of all specifications (see :func:`featx.data.phrases.read_phrases`), in their order."""
+    return [p for spec in _list(specs, split) for p in _chosen(spec, split, read_phrases)]
 
 
 def sentences(specs: Any, split: str) -> list[Question]:
@@ -99,14 +105,14 @@ def _list(specs: Any, split: str) -> list[Mapping[str, Any]]:
     found = [specs] if isinstance(specs, Mapping) else specs
     if not isinstance(found, list | tuple) or not all(isinstance(spec, Mapping) for spec in found):
         raise UsageError(
-            f"data.{split} is {specs!r}", "give a mapping with `questions` or `captions`, or a list of such"
+            f"data.{split} is {specs!r}", "give a mapping with `questions`, `captions` or `boxes`, or a list of such"
         )
     return list(found)
 
 
 def _chosen(spec: Mapping[str, Any], split: str, reader: Any) -> list[Any]:
     for name, value in spec.items():
-        if name not in ("repeat", "sets"):
+        if name not in ("repeat", "sets", "attributes"):
             fit(f"data.{split}.{name}", value, str | None)
     plain = {k: v for k, v in spec.items() if k not in ("only", "without", "repeat")}
     found = reader(plain)

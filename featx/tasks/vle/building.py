@@ -1,0 +1,134 @@
+"""Network and vocabulary of a task, from its section ``model``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from featx.checkpoint.config import read_config
+from featx.checkpoint.place import Place, locate_model
+from featx.data import AnswerSpace
+from featx.errors import UsageError
+from featx.tasks.stores import manifests, sampled
+from featx.tasks.vle.options import ModelOptions
+from featx.tasks.whiten import whiten
+from featx.text.wordpiece import Tokens
+from featx.vle.consumer import SWITCHES, check_fits, stated_answers
+from featx.vle.heads import VQA
+from featx.vle.network import Vle
+from featx.vle.sizes import Sizes
+from featx.vle.tokens import MAX_LENGTH, load_tokens
+from featx.vle.weights import Loaded, give_heads, load_network, new_network
+from featx.wants import Wants, wants_of
+
+_BUCKETS = 32  # of a small fresh network
+_SAMPLE = 20_000  # texts whose length is looked at before the first step
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from, with what stands beside them."""
+
+    place: Place
+    loaded: Loaded
+    about: Mapping[str, Any]
+    answers: AnswerSpace | None
+
+    @classmethod
+    def of(cls, options: ModelOptions) -> Start | None:
+        """The weights of the section, None for fresh ones."""
+        if options.weights is None:
+            return None
+        place = locate_model(options.weights)
+        loaded = load_network(place, options.dropout)
+        known = stated_answers(place, loaded, options.answers) if VQA in loaded.network.heads else None
+        return cls(place, loaded, read_config(place.beside("featx.json")), known)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a task trains: network, its ``config.json``, vocabulary, what it wants, what a person should know."""
+
+    network: Vle
+    config: Mapping[str, Any]
+    tokens: Tokens
+    wants: Wants
+    about: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def build(
+    options: ModelOptions, start: Start | None, store: Any, head: str, texts: Sequence[str],
+    answers: AnswerSpace | None = None,
+) -> Built:  # fmt: skip
+    """A network with that ``head`` and no other, fresh or from weights. texts: those of training."""
+    tokens, classes, notes = vocabulary(options, start, texts), len(answers or ()), []
+    config: Mapping[str, Any]
+    if start is None:
+        network, config = new_network(fresh_sizes(options, tokens, store), [head], classes)
+        if options.whiten is not None:
+            whitened(network, store, options.whiten)
+        about: Mapping[str, Any] = {}
+        wants = Wants(dim=network.vle.dim)
+    else:
+        network, config, about = start.loaded.network, start.loaded.config, start.about
+        same = answers is None or start.answers == answers
+        if give_heads(network, config, [head], classes, keep=same):
+            notes.append(f"the head {head} begins anew: {options.weights} has none for this")
+        wants = wants_of(about, network.vle.dim)
+        if start.loaded.tower is not None:
+            wants = Wants(dim=network.vle.dim, weights=start.loaded.tower, switches=SWITCHES)
+    check_fits(network, tokens, answers)
+    return Built(network, config, tokens, wants, about, [*notes, *cut_short(tokens, texts)])
+
+
+def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str]) -> Tokens:
+    """The vocabulary of ``model.tokenizer``, learned from ``texts`` where it asks for that."""
+    given = options.tokenizer
+    length = int(options.max_length or (start.about.get("max_length") if start else None) or MAX_LENGTH)
+    if isinstance(given, Mapping):
+        if set(given) != {"size"} or type(given["size"]) is not int or given["size"] < 10:
+            raise UsageError(f"model.tokenizer is {dict(given)}", "give a folder, a hub id, or {size: N}")
+        if start is not None:
+            raise UsageError("model.weights with a vocabulary of their own", "leave model.tokenizer {size: N} out")
+        return Tokens.train(texts, given["size"], length)
+    if given is None and start is None:
+        raise UsageError("no vocabulary is given", "set model.tokenizer to a folder, a hub id, or {size: N}")
+    return load_tokens(start.place if start else None, given, length)
+
+
+def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:
+    """The sizes of fresh weights: those given, VLE-base's where none are; the features' from the store if need be."""
+    manifest = None if options.dim else next(iter(manifests(store).values()), None)
+    dim = manifest.schema.dim if manifest else options.dim
+    if dim is None:
+        raise UsageError("the dimension of the features is not known", "set model.dim, or a store that exists")
+    plain = Sizes(len(tokens), int(dim))
+    hidden = options.hidden or plain.hidden
+    small = hidden != plain.hidden
+    return Sizes(
+        len(tokens), int(dim), hidden, options.feedforward or 4 * hidden, options.heads or max(1, hidden // 64),
+        options.layers or plain.layers, options.buckets or (_BUCKETS if small else plain.buckets),
+        max(tokens.max_length, 64) if small else plain.positions, 2, options.dropout,
+        options.init_std or plain.init_std,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def whitened(network: Vle, store: Any, directions: int) -> None:
+    """Fit a fresh network to features of the training store, as its layer norm lets them through."""
+    rows = network.vle.post_layernorm(torch.cat(sampled(store, "model.whiten")))
+    whiten(network.vle.image_projection_layer, rows, directions)
+
+
+def cut_short(tokens: Tokens, texts: Sequence[str]) -> list[str]:
+    """A note when texts are longer than the model reads; of a large data set, of an even sample."""
+    some = texts[:: -(-len(texts) // _SAMPLE)] if texts else []
+    cut = tokens.encode(some).truncated
+    if not cut:
+        return []
+    return [f"{cut / len(some):.1%} of the training texts are longer than {tokens.max_length} tokens "
+            "(model.max_length): their ends are cut"]  # fmt: skip

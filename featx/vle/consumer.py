@@ -1,0 +1,202 @@
+"""VLE as a consumer of records: a published checkpoint, or a folder that was exported after training.
+
+What a checkpoint can do depends on the heads it has: answers, matches, patches, in any combination. A folder has
+``config.json`` in the published layout, ``model.safetensors`` under the published names without the vision tower, the
+files of the vocabulary, ``answers.json`` where there are answers, and ``featx.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from featx.checkpoint.config import read_config
+from featx.checkpoint.place import Place
+from featx.checkpoint.save import SaveDtype, write_json, write_tensors
+from featx.consumer import Answers, Card, Consumer, Grounds, Matches, Score
+from featx.data import AnswerSpace
+from featx.errors import WeightsError
+from featx.text.library import tokenizers, transformers
+from featx.text.wordpiece import Tokens
+from featx.vle.heads import ITM, PBC, VQA
+from featx.vle.inputs import arguments, blind, grid, words
+from featx.vle.network import States, Vle
+from featx.vle.tokens import MAX_LENGTH, load_tokens, save_tokens
+from featx.vle.weights import Loaded, load_network
+from featx.wants import FIELDS, Wants
+
+if TYPE_CHECKING:
+    from featx.record import RecordBatch
+
+SWITCHES = {"tensor": "last_hidden_state", "cls": True}
+
+
+class VleConsumer(Consumer):
+    """The network with its vocabulary; config: the ``config.json`` it was made by."""
+
+    name: ClassVar[str] = "vle"
+    network: Vle
+    max_length: int | None
+
+    def __init__(
+        self, loaded: Loaded, tokens: Tokens, about: Mapping[str, Any], answers: AnswerSpace | None = None
+    ) -> None:
+        self.network, self.config, self.tokens, self.about = loaded.network, loaded.config, tokens, about
+        self.max_length = tokens.max_length
+        check_fits(loaded.network, tokens, answers)
+        if answers is not None:
+            self.answers = answers
+
+    @classmethod
+    def check_available(cls) -> None:
+        """Raise MissingDependency without transformers or tokenizers."""
+        transformers()
+        tokenizers()
+
+    @classmethod
+    def load(
+        cls, place: Place, *, answers: str | Path | None = None, tokenizer: str | Path | None = None
+    ) -> VleConsumer:
+        """answers: file with the list of answers, if the checkpoint has none. tokenizer: folder or hub id of the
+        vocabulary, if it is not beside the weights. What comes back can do what the checkpoint has heads for.
+        """
+        about = read_config(place.beside("featx.json"))
+        loaded = load_network(place)
+        tokens = load_tokens(place, tokenizer, int(about.get("max_length") or MAX_LENGTH))
+        known = stated_answers(place, loaded, answers) if VQA in loaded.network.heads else None
+        return kind_of(loaded.network.heads)(loaded, tokens, about or of_checkpoint(place, loaded), known)
+
+    @property
+    def wants(self) -> Wants:
+        stated = self.about.get("wants") or {}
+        return Wants(
+            FIELDS, stated.get("dim") or self.network.vle.dim, stated.get("profile"), stated.get("weights"),
+            dict(stated.get("switches") or {}),
+        )  # fmt: skip
+
+    def is_cut(self, text: str) -> bool:
+        """Whether a text is longer than the model reads, so that its end is lost."""
+        return self.tokens.encode([text]).truncated > 0
+
+    def states(self, records: RecordBatch | None, texts: Sequence[str]) -> States:
+        """Both streams behind the last layer; ``records`` None: about no picture."""
+        seen = blind(len(texts), self.network.vle.dim) if records is None else grid(records)
+        device = next(self.network.parameters()).device
+        batch = {name: tensor.to(device) for name, tensor in {**words(self.tokens, texts), **seen}.items()}
+        states: States = self.network(**arguments(batch))
+        return states
+
+
+class VleAnswers(VleConsumer, Answers):
+    """With the head ``vqa_classifier``. The original shows a softmax, although the loss is that of a sigmoid."""
+
+    score: Score = "softmax"
+
+    def logits(self, records: RecordBatch | None, questions: Sequence[str]) -> torch.Tensor:
+        return self.network.answer_logits(self.states(records, questions))
+
+
+class VleMatches(VleConsumer, Matches):
+    """With the head ``itm_score``."""
+
+    def match(self, records: RecordBatch, texts: Sequence[str]) -> torch.Tensor:
+        return self.network.match_logits(self.states(records, texts))
+
+
+class VleGrounds(VleConsumer, Grounds):
+    """With the head ``pbc_classifier``. Row 0, the class token, has logits too, and is no patch."""
+
+    def ground(self, records: RecordBatch, texts: Sequence[str]) -> torch.Tensor:
+        return self.network.patch_logits(self.states(records, texts))
+
+
+class VleAll(VleAnswers, VleMatches, VleGrounds):
+    """What VLE can do where a checkpoint has all heads; this is the kind that is registered."""
+
+    card: ClassVar[Card] = Card(
+        title="VLE: answers, matches and patches, by text and grid fused (Feng et al. 2023)",
+        reads="a grid of CLIP (11 blocks of ViT-B/16, 23 of ViT-L/14): last_hidden_state with CLS, of the model's own "
+        "tower",
+        checkpoints=(
+            "hfl/vle-base, hfl/vle-large: matches, patches, masked words",
+            "hfl/vle-base-for-vqa, hfl/vle-large-for-vqa",
+            "pytorch_model.bin or model.safetensors, with or without the prefix vle.",
+        ),
+        verified="iflytek/VLE: every depth, logits and losses of answers, matches, patches, masked words",
+        tasks=("vle-vqa", "vle-itm", "vle-pbc"),
+        recipes=(
+            "vle_base_vqa.yaml",
+            "vle_large_vqa.yaml",
+            "vle_itm.yaml",
+            "vle_vqa_scenes.yaml",
+            "vle_itm_scenes.yaml",
+            "vle_pbc_scenes.yaml",
+        ),
+    )
+
+
+_ABLE: dict[str, type[VleConsumer]] = {VQA: VleAnswers, ITM: VleMatches, PBC: VleGrounds}
+
+
+def kind_of(heads: Sequence[str]) -> type[VleConsumer]:
+    """The class of models with these heads, which can do what these are for and nothing else."""
+    able = tuple(kind for head, kind in _ABLE.items() if head in heads)
+    if len(able) < 2:
+        return able[0] if able else VleConsumer
+    return VleAll if len(able) == len(_ABLE) else type("Vle", able, {"__doc__": "VLE with some of its heads."})
+
+
+def stated_answers(place: Place, loaded: Loaded, given: str | Path | None = None) -> AnswerSpace | None:
+    """The answers of a checkpoint: those ``given``, or beside it, or its ``id2label``. Raises WeightsError for none."""
+    path = given or place.beside("answers.json")
+    if path is not None:
+        return AnswerSpace.read(path)
+    if "id2label" in loaded.config:
+        return AnswerSpace.read(Path(place.folder / "config.json"))
+    raise WeightsError(
+        f"{place.folder} does not say which answers it chooses from",
+        "give them: answers=FILE, or id2label in its config.json",
+    )
+
+
+def check_fits(network: Vle, tokens: Tokens, answers: AnswerSpace | None) -> None:
+    """Raise WeightsError when the network has not a row for every token, or not one for every answer."""
+    rows = int(network.vle.text_config.vocab_size)
+    if len(tokens) > rows:
+        raise WeightsError(
+            f"the network knows {rows} tokens, the vocabulary has {len(tokens)}",
+            "give the vocabulary that belongs to the weights",
+        )
+    if answers is not None and network.classes != len(answers):
+        raise WeightsError(
+            f"the network chooses from {network.classes} answers, the list has {len(answers)}",
+            "give the list of answers that belongs to the weights",
+        )
+
+
+def of_checkpoint(place: Place, loaded: Loaded) -> dict[str, Any]:
+    """What a checkpoint that carries its own tower says about itself by that."""
+    wants: dict[str, Any] = {"switches": SWITCHES}
+    if loaded.tower is not None:
+        where = place.hub_id or str(place.folder)
+        wants |= {"weights": loaded.tower, "extractor": {"name": "clip", "options": {"weights": where, **SWITCHES}}}
+    return {"wants": wants}
+
+
+def save(
+    folder: Path, network: Vle, config: Mapping[str, Any], tokens: Tokens, about: Mapping[str, Any],
+    answers: AnswerSpace | None = None, dtype: SaveDtype = "float32",
+) -> None:  # fmt: skip
+    """Write all of it into ``folder``; float16 halves the file and is read back as float32."""
+    stated = {k: v for k, v in config.items() if k not in ("id2label", "label2id")}
+    if answers is not None:
+        stated |= {"id2label": {str(i): a for i, a in enumerate(answers)},
+                   "label2id": {a: i for i, a in enumerate(answers)}}  # fmt: skip
+        answers.write(folder / "answers.json")
+    write_json(folder / "config.json", stated)
+    write_tensors(folder / "model.safetensors", network.state_dict(), dtype)
+    save_tokens(tokens, folder)
+    write_json(folder / "featx.json", about)

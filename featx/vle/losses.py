@@ -1,0 +1,32 @@
+"""The losses of VLE. Axes: B examples, C answers, N rows of the picture, L tokens, V words."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+IGNORED = -100  # a row or a token that is not asked about
+
+
+def answer_loss(logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy ``[B, C]`` with soft scores: the mean times the number of answers."""
+    return binary_cross_entropy_with_logits(logits, scores) * logits.shape[1]
+
+
+def match_loss(logits: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of ``[B, 2]`` with ``matched [B]`` int64, 1 for a match."""
+    return cross_entropy(logits, matched)
+
+
+def patch_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of every patch, the mean over the patches of the batch.
+
+    logits ``[B, N, 2]``, labels int64 ``[B, N]``: 1 for a patch the text is about, 0 for another, -100 for no patch.
+    (The original's own takes the patches for classes, and cannot be computed.)
+    """
+    return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+
+
+def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the masked words: logits ``[B, L, V]``, labels int64 ``[B, L]``, -100 where nothing is asked."""
+    return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)

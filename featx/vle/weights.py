@@ -1,0 +1,99 @@
+"""Networks with weights: of a checkpoint, or fresh ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from featx.checkpoint.config import read_config
+from featx.checkpoint.fill import fill
+from featx.checkpoint.place import Place
+from featx.checkpoint.tensors import read_tensors
+from featx.errors import WeightsError
+from featx.vle.heads import VQA
+from featx.vle.names import TIED, heads_in, own_names, parted
+from featx.vle.network import Vle
+from featx.vle.sizes import Sizes, checked, with_dropout
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network, the ``config.json`` it was made by, and the hash of the vision tower in its file, if it had one."""
+
+    network: Vle
+    config: Mapping[str, Any]
+    tower: str | None
+
+
+def load_network(place: Place, dropout: float | None = None) -> Loaded:
+    """The network of a folder with all its tensors and heads, in eval mode; a vision tower is hashed and left out.
+
+    dropout: of text and fusion, as stated where None. Raises WeightsError.
+    """
+    if place.weights is None:
+        raise WeightsError(f"the folder {place.folder} holds no weights", "expected model.safetensors and config.json")
+    stated = checked(read_config(place.beside("config.json")), str(place.folder))
+    found, tower = parted(own_names(read_tensors(place.weights), str(place.weights)))
+    network = network_of(found, with_dropout(stated, dropout), str(place.weights))
+    return Loaded(network, stated, tower)
+
+
+def network_of(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, Any], where: str) -> Vle:
+    """:func:`load_network` of tensors under our names, without a tower."""
+    last = tensors.get(f"{VQA}.3.weight")
+    with torch.device("meta"):  # neither time nor random numbers for weights that are replaced at once
+        network = Vle(stated, heads_in(tensors), 0 if last is None else len(last))
+    fill(network, tensors, where, TIED)
+    embeddings = network.vle.text_model.embeddings  # a buffer that no file holds
+    embeddings.position_ids = torch.arange(embeddings.position_ids.shape[1])[None]
+    return network.eval()
+
+
+def new_network(sizes: Sizes, heads: Iterable[str], classes: int = 0) -> tuple[Vle, dict[str, Any]]:
+    """A network with fresh weights, drawn from torch's global generator, and its ``config.json``."""
+    stated = sizes.config()
+    network = Vle(stated, heads, classes)
+    draw(network, sizes.init_std)
+    return network, stated
+
+
+@torch.no_grad()
+def draw(module: nn.Module, std: float) -> None:
+    """Fresh weights as the original draws them: normal, biases zero, layer norms one."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            part.weight.normal_(0.0, std)
+        if isinstance(part, nn.LayerNorm):
+            part.weight.fill_(1.0)
+        if isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            part.weight[part.padding_idx].zero_()
+        if isinstance(part, nn.Linear | nn.LayerNorm) and part.bias is not None:
+            part.bias.zero_()
+
+
+def give_heads(
+    network: Vle, stated: Mapping[str, Any], heads: Iterable[str], classes: int = 0, keep: bool = True
+) -> list[str]:
+    """Leave a network these heads and no others; returns those that begin anew.
+
+    A head that is there already is kept, that of answers only with as many classes; without ``keep``, none is.
+    """
+    wanted, anew = Vle.new_heads(stated, network.vle.text_config, heads, classes), []
+    for name in network.heads:
+        if name not in wanted:
+            delattr(network, name)
+    for name, head in wanted.items():
+        if not keep or _shapes(getattr(network, name, None)) != _shapes(head):
+            draw(head, float(stated.get("initializer_range", 0.02)))
+            network.add_module(name, head)
+            anew.append(name)
+    network.heads = tuple(wanted)
+    return anew
+
+
+def _shapes(head: nn.Module | None) -> Any:
+    return None if head is None else {name: tensor.shape for name, tensor in head.state_dict().items()}

@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val", type=int, default=200, help="pictures to test on (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other pictures (default 0)")
     parser.add_argument("--languages", default="en,fr,de,es", help="of questions and captions (default en,fr,de,es)")
+    parser.add_argument("--vizwiz", action="store_true", help="pictures and questions in the layout of VizWiz, too")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--quiet", action="store_true", help="no progress; errors stay")
     add_json(parser)
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         plan = write_scenes(
             options.out, options.train, options.val, options.seed, languages,
-            workers=options.workers, quiet=options.quiet, json=options.json,
+            vizwiz=options.vizwiz, workers=options.workers, quiet=options.quiet, json=options.json,
         )  # fmt: skip
     except KeyboardInterrupt:
         again = shlex.join(["featx", *sys.argv[1:]])

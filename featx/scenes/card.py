@@ -83,6 +83,7 @@ Kinds: {kinds}. Attributes, one of each sort: {attributes}.
 | `captions/captions_*` | COCO captions |
 | `captions/references_val_*` | COCO captions, many of each picture, to compare written ones with |
 | `lxmert/*` | the LXMERT repository's lists with soft scores |
+| `vizwiz/*` | with `--vizwiz` only: pictures and questions as VizWiz has them; keys are the stems |
 
 Questions and captions are in {languages}, each in files of its own that end in the language; the English files of
 GQA and LXMERT are named as published. Answers, the full ones of GQA too, are English in every language, as in the

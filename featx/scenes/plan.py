@@ -18,6 +18,7 @@ from featx.store.disk import Lock, rename, settle, sync, temporary, write
 DRAWING = 1  # goes up when the same seed gives other pictures or questions
 PLAN = "scenes.json"
 PLACES = (*SPLITS, "annotations", "vqa", "captions", "gqa", "lxmert")  # folders of the folder
+VIZWIZ = "vizwiz"  # one more, where it is asked for
 CARD = "README.md"  # written last: a folder that has it is whole
 _END_OF_JPEG = b"\xff\xd9"
 MOST_PICTURES = FIRST_ID["val"] - FIRST_ID["train"]  # of a split; more would give two pictures one id
@@ -70,7 +71,12 @@ def claimed(folder: Path, plan: Plan) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     deliver(file, (json.dumps(asdict(plan)) + "\n").encode())
     with Lock(folder / ".lock", str(folder)):
-        for place in ("", *PLACES):  # and not in a store that somebody keeps there
+        for place in (
+            "",
+            *PLACES,
+            VIZWIZ,
+            *(f"{VIZWIZ}/{split}" for split in SPLITS),
+        ):  # and not in a store that somebody keeps there
             for draft in (folder / place).glob(".*.tmp"):
                 draft.unlink()
         yield

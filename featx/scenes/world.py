@@ -23,8 +23,8 @@ ATTRIBUTES = COLOURS + PATTERNS + SIZES
 Split: TypeAlias = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 FIRST_ID = {"train": 1, "val": 100_001}  # of the pictures; ids are unique over both splits
-Purpose: TypeAlias = Literal["layout", "paint", "questions", "annotators", "captions", "references"]
-_PURPOSES: tuple[Purpose, ...] = ("layout", "paint", "questions", "annotators", "captions", "references")
+Purpose: TypeAlias = Literal["layout", "paint", "questions", "annotators", "captions", "references", "snapshot"]
+_PURPOSES: tuple[Purpose, ...] = ("layout", "paint", "questions", "annotators", "captions", "references", "snapshot")
 
 
 class Box(NamedTuple):

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 import featx
+from featx.cli import main
 from featx.draw import draw
 from featx.errors import UsageError, WeightsError
 from featx.extractor import Picture
@@ -156,3 +157,19 @@ def test_every_configuration_of_a_tower_extracts_with_an_untrained_one(path: Pat
     size = said.get("size", 32) // 8
     grid = rows in (size**2, size**2 + 1) if rows is not None else "aspect" in path.stem
     assert grid or rows == 1
+
+
+def test_options_are_set_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(picture().pixels).save(tmp_path / "a.png")
+    command = ["extract", str(tmp_path / "a.png"), str(tmp_path / "s"), "--extractor", "clip"]
+    command += ["--weights", "seeded-clip-tiny", "--set", "tensor=pooled", "--set", "also=[projected]"]
+    assert main(command) == 0
+    with open_store(tmp_path / "s") as store:
+        assert store["a"].features.shape == (1, 32)
+        assert store["a"].array("projected").shape == (16,)
+    assert main([*command, "--set", "size"]) == 2
+    assert "--set 'size' is not understood" in capsys.readouterr().err
+    assert main([*command, "--set", "tensors=pooled"]) == 2
+    assert "did you mean tensor" in capsys.readouterr().err
+    assert main([*command, "--set", "size=48"]) == 2
+    assert "profile" in capsys.readouterr().err

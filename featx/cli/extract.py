@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from featx.cli.output import CHOICES, add_json, human_bytes, human_time, print_json
 from featx.codec import store_key
 from featx.config import ExtractConfig, load_config, parse_part
@@ -41,6 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extractor", help="name of the extractor (default frcnn); see `featx plugins`")
     for name, text in OPTIONS.items():
         parser.add_argument(f"--{name}", help=text, choices=CHOICES.get(name))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="OPTION=VALUE",
+        help="any option of the extractor, its value in YAML: tensor=projected, also=[pooled]",
+    )  # fmt: skip
     parser.add_argument("--boxes-only", action="store_true", default=None, help="store boxes and labels, no features")
     parser.add_argument("--backend", choices=("lmdb", "hdf5"), help="default lmdb")
     parser.add_argument("--part", default="1/1", help="do part i of n, for example 3/16")
@@ -119,7 +125,19 @@ def settings(options: argparse.Namespace) -> ExtractConfig:
     for name in ("boxes_only", "backend", "batch", "workers", "root", "key_rule", "image_name", "salvage", "max_pixels",
                  "max_refused", "extractor"):  # fmt: skip
         flags[name] = getattr(options, name)
+    flags |= dict(assigned(text) for text in options.set)
     return load_config(options.config, flags)
+
+
+def assigned(text: str) -> tuple[str, Any]:
+    """``tensor=projected`` -> (name, value), the value read as YAML. Raises UsageError for another form."""
+    name, equals, value = text.partition("=")
+    try:
+        if equals and name:
+            return name.replace("-", "_"), yaml.safe_load(value)
+    except yaml.YAMLError:
+        pass
+    raise UsageError(f"--set {text!r} is not understood", "write --set option=value, with the value in YAML")
 
 
 def command_line() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from featx.decode import opencv
 from featx.draw import letters
-from featx.draw.cells import are_cells
+from featx.draw.views import are_cells
 from featx.draw.letters import Colour, Pixels
 from featx.draw.sheet import Sheet, corners
 

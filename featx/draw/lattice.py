@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from featx.decode import opencv
 from featx.draw import letters
-from featx.draw.views import are_cells
 from featx.draw.letters import Colour, Pixels
 from featx.draw.sheet import Sheet, corners
+from featx.draw.views import are_cells
 
 _LINE: Colour = (90, 230, 255)
 _INK: Colour = (255, 255, 255)

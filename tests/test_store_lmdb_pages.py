@@ -12,10 +12,12 @@ import pytest
 from featx.codec import store_key
 from featx.errors import StoreDamaged
 from featx.schema import Field, Schema
-from featx.store import create_store, disk, log, open_part, open_store, verify
+from featx.store import create_store, disk, open_part, open_store, verify
+from featx.store.lmdb_format import PAGE_HEADER
 from featx.store.lmdb_pages import free_tree, meta_pages, value_tree
 from featx.store.lmdb_store import LmdbLog
-from featx.store.log import RecordLog, pages_of
+from featx.store.log import RecordLog
+from featx.store.log_group import PAGE, RUN, pages_of
 from tests.store_oracle import PROVENANCE, SCHEMA, make_store, names, record_of, write_missing
 
 checker = pytest.importorskip("lmdb.verify")
@@ -31,16 +33,16 @@ def values(count: int, length: int, seed: int = 0) -> list[tuple[bytes, bytes]]:
 
 def build(path: Path, content: list[tuple[bytes, bytes]], unused: int) -> None:
     """A file of values in runs behind ``unused`` unused pages, and its tree."""
-    page, places, out = 2 + unused, [], bytearray((2 + unused) * log.PAGE)
+    page, places, out = 2 + unused, [], bytearray((2 + unused) * PAGE)
     for key, value in content:
         places.append((key, page, len(value)))
-        out += log.PAGE_HEADER.pack(page, 0, log.RUN, pages_of(len(value))) + value
+        out += PAGE_HEADER.pack(page, 0, RUN, pages_of(len(value))) + value
         page += pages_of(len(value))
-        out += bytes(page * log.PAGE - len(out))
+        out += bytes(page * PAGE - len(out))
     main = value_tree(sorted(places), page)
     free = free_tree(range(2, 2 + unused), page + len(main.pages))
     out += b"".join((*main.pages, *free.pages))
-    path.write_bytes(meta_pages(free, main, len(out) // log.PAGE - 1) + out[2 * log.PAGE :])
+    path.write_bytes(meta_pages(free, main, len(out) // PAGE - 1) + out[2 * PAGE :])
 
 
 @pytest.mark.parametrize("length", [12, 465])

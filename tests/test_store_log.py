@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from featx.codec import decode, encode, store_key
 from featx.errors import StoreDamaged, UsageError
 from featx.store import create_store, disk, open_part, open_store, verify
-from featx.store.log import Index, LogShard, RecordLog
+from featx.store.log import RecordLog
+from featx.store.log_index import Index
+from featx.store.log_shard import LogShard
 from tests.store_oracle import PROVENANCE, SCHEMA, names, record_of, write_missing
 
 PAGE = 2048

@@ -22,7 +22,8 @@ from featx.schema import Schema
 from featx.store import create_store, disk, hdf5_arrays, hdf5_sealed, hdf5_store, open_part, open_store, verify
 from featx.store.groups import Group, Groups
 from featx.store.lock import Lock
-from featx.store.log import LogShard, RecordLog
+from featx.store.log import RecordLog
+from featx.store.log_shard import LogShard
 from featx.store.manifest import part_folder
 from tests.store_oracle import FIXED, PROVENANCE, SCHEMA, make_store, names, record_of
 

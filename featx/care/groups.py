@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from featx.care.pages import Pages, value_at
-from featx.store.log import MAGIC, PAGE, PAGE_HEADER, read_group
+from featx.store.lmdb_format import PAGE_HEADER
+from featx.store.log_group import MAGIC, PAGE, read_group
 
 
 def grouped_values(path: Path, pages: Pages) -> Iterator[tuple[bytes, int, memoryview]]:

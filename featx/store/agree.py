@@ -16,6 +16,7 @@ def agree(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     The error names backend, parts, list of pictures, schema, provenance and labels, in this order, as far as they
     differ; no section buries the next.
     """
+    theirs = {**theirs, "provenance": _from_anywhere(mine["provenance"], theirs["provenance"])}
     ahead, schema, provenance = (
         [line for name in names for line in _cut(_differences(name, mine[name], theirs[name]))]
         for names in (("backend", "parts"), ("schema",), ("provenance",))
@@ -29,6 +30,16 @@ def agree(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
             "this run does not match the store:\n  " + "\n  ".join([*ahead, *lists, *behind]),
             f"{' and '.join(wanted)}, or write to another folder",
         )
+
+
+def _from_anywhere(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The provenance ``theirs``; where equal weights lay is no difference: their hash says that they are equal."""
+    left, right = mine.get("weights"), theirs.get("weights")
+    if not (isinstance(left, Mapping) and isinstance(right, Mapping) and "source" in left and "source" in right):
+        return theirs
+    if left.get("sha256") is None or left.get("sha256") != right.get("sha256"):
+        return theirs
+    return {**theirs, "weights": {**right, "source": left["source"]}}
 
 
 def differences(

@@ -18,7 +18,7 @@ from featx.codec import Slot, unpack
 from featx.schema import Array, Schema
 from featx.store import disk
 from featx.store.hdf5_columns import ARRAY_COLUMNS, readme, slot_attributes, slots_of
-from featx.store.log import LogShard
+from featx.store.log_shard import LogShard
 
 _GROUP_BYTES = 8 << 20  # copied at a time
 _README = readme("its regions are the rows start[i]:start[i+1] of features, boxes and the other per-region arrays")

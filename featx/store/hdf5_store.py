@@ -23,7 +23,8 @@ from featx.store.hdf5_sealed import Hdf5Shard, PlacedShard, damaged, open_file
 from featx.store.hdf5_structure import problems
 from featx.store.hdf5_tail import columns_of, tail
 from featx.store.lmdb_file import read_meta
-from featx.store.log import LogShard, RecordLog
+from featx.store.log import RecordLog
+from featx.store.log_shard import LogShard
 from featx.store.manifest import TAIL, file_hash
 
 SEGMENT_BYTES = 4 << 30  # a log is sealed when it reaches this length

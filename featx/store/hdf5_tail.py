@@ -19,7 +19,7 @@ from featx.schema import Array, Schema
 from featx.store import hdf5_pages as pages
 from featx.store.hdf5_columns import COLUMNS, OFFSET, readme, slot_attributes, slots_of
 from featx.store.lmdb_format import PAGE_HEADER
-from featx.store.log import FIRST, PAGE
+from featx.store.log_group import FIRST, PAGE
 
 VERSION = 2  # the attribute of the file; 1 has contiguous arrays
 _ALIGN = 64  # bytes, of a column: for those who map the file
@@ -69,7 +69,7 @@ def tail(columns: Mapping[str, Array], schema: Schema, end: int) -> tuple[bytes,
 
 
 def columns_of(log: Path, places: Mapping[bytes, int], schema: Schema) -> dict[str, Array]:
-    """What a log says of its records, by ascending key. places: see :class:`featx.store.log.Index`.
+    """What a log says of its records, by ascending key. places: see :class:`featx.store.log_index.Index`.
 
     Raises StoreDamaged for records that are not of the schema.
     """

@@ -26,7 +26,7 @@ from featx.store.lmdb_format import (
     PAGE_HEADER,
     VERSION,
 )
-from featx.store.log import FIRST, PAGE, RUN, pages_of
+from featx.store.log_group import FIRST, PAGE, RUN, pages_of
 
 COMMIT = 2  # the number of the newer meta page's commit; the other says the same under the one before
 _ROOM = PAGE - PAGE_HEADER.size

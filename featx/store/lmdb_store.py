@@ -19,7 +19,9 @@ from featx.store.base import Bytes, Log, Sealed, Shard
 from featx.store.lmdb_file import read_meta
 from featx.store.lmdb_pages import free_tree, meta_pages, value_tree
 from featx.store.lmdb_sealed import SealedShard
-from featx.store.log import PAGE, LogShard, RecordLog
+from featx.store.log import RecordLog
+from featx.store.log_group import PAGE, groups
+from featx.store.log_shard import LogShard
 
 FILE = "records.lmdb"
 
@@ -106,7 +108,7 @@ def _unseal(path: Path, target: Path) -> None:
     meta = read_meta(path)
     said = meta.entries if meta else -1
     with path.open("rb", buffering=0) as file:
-        found = sum(len(group.keys) for group in log.groups(file.fileno(), os.fstat(file.fileno()).st_size))
+        found = sum(len(group.keys) for group in groups(file.fileno(), os.fstat(file.fileno()).st_size))
     if found != said:
         raise StoreDamaged(
             f"{path} was changed by another program: it has {said} records, {found} of them as featx wrote them",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from featx.extractor import Picture
 from featx.record import Record
 from featx.store import open_store
 from featx_extractors.clip import CLIP
+from tests.towers import save_clip
 
 
 def extractor(**options: Any) -> CLIP:
@@ -173,3 +176,29 @@ def test_options_are_set_on_the_command_line(tmp_path: Path, capsys: pytest.Capt
     assert "did you mean tensor" in capsys.readouterr().err
     assert main([*command, "--set", "size=48"]) == 2
     assert "profile" in capsys.readouterr().err
+
+
+def test_parts_of_one_store_may_have_their_weights_in_different_places_but_not_different_weights(
+    tmp_path: Path,
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in "ab":
+        Image.fromarray(picture().pixels).save(photos / f"{name}.png")
+    save_clip(tmp_path / "here")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    save_clip(tmp_path / "other", seed=1)
+
+    def extract(place: str, k: int) -> None:
+        weights = str(tmp_path / place)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the absent preprocessor_config.json
+            featx.extract(str(photos), str(tmp_path / "s"), extractor="clip", weights=weights, part=(k, 2))
+
+    extract("here", 1)
+    with pytest.raises(UsageError, match=r"weights\.sha256"):
+        extract("other", 2)
+    extract("there", 2)
+    with open_store(tmp_path / "s") as store:
+        assert len(store) == 2
+        assert store.manifest.provenance["weights"]["source"] == str(tmp_path / "here/model.safetensors")

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from featx.cli import main
+from featx.clip_linear.consumer import ClipLinear
 from featx.clip_linear.losses import NONE
 from featx.errors import KeyNotFound, UsageError
 from featx.predictor import Predictor
@@ -19,6 +20,7 @@ from featx.registry import load
 from featx.store import open_store
 from featx.tasks.vizwiz.task import ClipLinearVizwiz
 from featx.train import TrainConfig, train
+from featx.train.recipe import read_recipe
 from tests import linear_toys as toys
 
 FAST: dict[str, Any] = {"epochs": 12, "batch": 32, "optimiser": "adam", "lr": 3e-3, "workers": 1, "seed": 3}
@@ -262,3 +264,32 @@ def test_answerability_is_not_asked_of_a_model_that_does_not_judge_it(home: Path
     predictor = Predictor()
     with pytest.raises(UsageError, match="lxmert does not judge whether a question can be answered"):
         next(predictor.answerability(task_of(home).examples("val")))
+
+
+def test_configurations_of_the_repository_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every key is known; the data they name are not here, and that is the first thing they say."""
+    folder = Path(__file__).resolve().parent.parent / "configs"
+    monkeypatch.chdir(tmp_path)
+    names = sorted(path.name for path in folder.glob("vizwiz_*.yaml"))
+    assert names == sorted(ClipLinear.card.recipes)
+    for name in names:
+        recipe = read_recipe(str(folder / name))
+        assert recipe.task in ClipLinear.card.tasks
+        with pytest.raises(UsageError, match=r"train\.json cannot be read"):
+            recipe.build()
+
+
+def test_stores_of_vectors_that_others_made_are_written_as_the_page_says(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs/vizwiz.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "VizWiz").mkdir()
+    questions = {text: toys.direction(text, toys.TEXT) for text in toys.QUESTIONS.values()}
+    exec(code, {"pictures": toys.World(480).vectors, "questions": questions})
+    changes = {"texts": "VizWiz/texts.rn50x64.featx", "store": "VizWiz/train.rn50x64.featx"}
+    data = {"train": {"questions": str(home / "train.json")}}
+    trained(home, tmp_path / "run", {"epochs": 1}, data=data, **changes)
+    wants = json.loads((tmp_path / "run/final/featx.json").read_text())["wants"]
+    assert (wants["weights"], wants["dim"], wants["profile"]) == ("RN50x64", toys.IMAGE, "projected")

@@ -57,6 +57,13 @@ def test_a_siglip_without_a_file_of_settings_is_prepared_as_transformers_prepare
     np.testing.assert_array_equal(to_input(noise(90, 50), how.frame(90, 50, 16), how).numpy(), expected)
 
 
+def test_a_processor_that_squashes_is_known_by_its_kind() -> None:
+    for kind in ({"image_processor_type": "ViTImageProcessor"}, {"feature_extractor_type": "ViTFeatureExtractor"}):
+        assert published({**kind, "size": 24}, CLIP_FAMILY, 32, "here").fixed == (24, 24)
+    clip = published({"image_processor_type": "CLIPImageProcessor"}, FAMILIES["chinese_clip_vision_model"], 32, "here")
+    assert (clip.resize, clip.short, clip.crop) == ("crop", 32, (32, 32))
+
+
 def test_settings_of_2021_are_understood() -> None:
     how = published({"size": 24, "crop_size": 24, "resample": 3}, CLIP_FAMILY, 24, "here")
     assert (how.resize, how.short, how.crop) == ("crop", 24, (24, 24))

@@ -13,10 +13,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from featx.checkpoint.tower import tower_hash
+from featx.checkpoint.tower import tower_hash, tower_of
 from featx.cli import main
 from featx.errors import UsageError, WeightsError
 from featx.extractor import Picture
+from featx.wants import Wants, mismatches
 from featx_extractors.clip import CLIP
 from featx_extractors.towers.loading import load_tower
 from featx_extractors.towers.texts import load_texts
@@ -126,6 +127,24 @@ def test_a_tower_taken_out_of_a_published_layout_is_the_same_tower(
         assert clip.provenance()["weights"]["sha256"] == report["sha256"]
         found = clip.tower(pixels, [clip.main])["last_hidden_state"]
         np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_a_model_takes_features_of_its_own_tower_and_of_no_other(shared: Path, tmp_path: Path) -> None:
+    """VLE wants the hash of the tower within its checkpoint: met by the whole, and by the folder taken out of it."""
+    whole_checkpoint = shared / "fixtures/consumers/vle/vqa"
+    tensors = load_file(whole_checkpoint / "model.safetensors")
+    wants = Wants(weights=tower_hash(tower_of(tensors)), switches={"tensor": "last_hidden_state", "cls": True})
+    import_tower(str(whole_checkpoint), tmp_path / "tower")
+    for place in (whole_checkpoint, tmp_path / "tower"):
+        clip = CLIP(weights=str(place))
+        assert not list(mismatches(wants, clip.schema, clip.provenance()))
+    others = [
+        CLIP(weights=str(shared / "fixtures/consumers/clip/model")),
+        CLIP(weights=str(tmp_path / "tower"), tensor="post_layernorm"),
+        CLIP(weights=str(tmp_path / "tower"), cls=False),
+    ]
+    told = [[one.what for one in mismatches(wants, other.schema, other.provenance())] for other in others]
+    assert told == [["weights"], ["profile"], ["profile"]]
 
 
 def test_the_folder_of_a_tower_keeps_projection_and_preprocessing(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ Resize = Literal["crop", "squash", "aspect"]
 Resample = Literal["pil", "tensor", "tensor-antialias"]
 FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # numbered as Pillow numbers them
 _MOST = 1 << 27  # pixels of a resized picture: a strip of 1 x 5000 would be brought to 224 x 1,120,000
-_THIRD = 1 / 255
+_SCALE = 1 / 255
+_SQUASH = ("ViT", "DeiT", "Siglip")  # image processors that bring the whole picture to a size
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,18 @@ def published(config: Mapping[str, Any], family: Family, native: int, where: str
     if not all(steps.values()):
         off = next(name for name, value in steps.items() if not value)
         raise WeightsError(f"{where} says {off}: false", "expected a picture to be resized, scaled and normalised")
-    size, square = config.get("size"), config.get("default_to_square", family.square)
+    kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    squashes = kind.startswith(_SQUASH) or (family.square and not kind.startswith("CLIP"))
+    size, square = config.get("size"), config.get("default_to_square", squashes)
     short, whole = _short_or_whole(native if size is None else size, square, where)
     crop = None
-    if whole is None and config.get("do_center_crop", not family.square):
+    if whole is None and config.get("do_center_crop", not squashes):
         crop = _pair(config.get("crop_size", short), where)
     elif whole and config.get("do_center_crop") and _pair(config.get("crop_size", whole), where) != whole:
         raise WeightsError(f"{where} resizes to {whole} and cuts {config['crop_size']}", "expected one of the two")
     return Resizing(
         "squash" if whole else "crop", short, whole, crop, None, "pil", _filter(config.get("resample", 3), where),
-        float(config.get("rescale_factor", _THIRD)), _three(config.get("image_mean", family.mean), where),
+        float(config.get("rescale_factor", _SCALE)), _three(config.get("image_mean", family.mean), where),
         _three(config.get("image_std", family.std), where),
     )  # fmt: skip
 

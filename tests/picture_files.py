@@ -11,11 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
-from featx.errors import FeatxError
+from featx.errors import FeatxError, UsageError
 from featx.formats import Format, Item, Options, Records
 from featx.formats.importer import import_items
+from featx.record import Record
 from featx.schema import Array
 from featx.store import StoreReader, open_store, verify
 from tests.foreign import import_tsv
@@ -68,6 +70,14 @@ def told_sizes(folder: Path) -> str:
     return str(path)
 
 
+def folder_of(path: Path, files: Mapping[str, bytes]) -> Path:
+    """A folder of files, by their names within it."""
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
 def read(form: Format, path: Path, options: Options | None = None, start: int = 0) -> list[Item]:
     """All items of a source."""
     return list(form.read(path, options or Options(), start))
@@ -101,6 +111,34 @@ def survives(form: Format, path: Path, place: Path, damage: Damage, options: Opt
     assert all((item.record is None) == bool(item.problem) for item in items)
     assert [item.number for item in items] == list(range(len(items)))
     assert sum(item.record is None for item in items) <= 1
+
+
+def all_read(form: Format, path: Path, options: Options, *names: str) -> list[Record]:
+    """The records of a folder, all of them good, known by the ``names`` of their files, and read from any one on."""
+    assert form.detect(path)
+    assert form.survey(path, options).total == len(names)
+    items = read(form, path, options)
+    expected = [(name.rpartition(".")[0], f"file {name}", "") for name in names]
+    assert [(item.key, item.place, item.problem) for item in items] == expected
+    for start in range(len(names)):
+        assert [item.number for item in read(form, path, options, start)] == list(range(start, len(names)))
+    return [item.record for item in items if item.record is not None]
+
+
+def second_is_told(form: Format, path: Path, options: Options, keys: str, said: str) -> None:
+    """Of three pictures the second is bad: what is wrong with it is told, and the others are read."""
+    items = read(form, path, options)
+    assert [(item.key, item.record is None) for item in items] == list(zip(keys, (False, True, False), strict=True))
+    assert said in items[1].problem
+
+
+def sizes_are_needed(form: Format, path: Path, told: Options, unknown: str) -> None:
+    """Without sizes none of two pictures is read; with sizes the first, but not the second, which is ``unknown``."""
+    with pytest.raises(UsageError, match="--sizes"):
+        read(form, path)
+    good, bad = read(form, path, told)
+    assert good.record is not None
+    assert repr(unknown) in bad.problem
 
 
 def golden_through(

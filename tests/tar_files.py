@@ -36,6 +36,7 @@ def npy(array: Array, version: int = 1) -> bytes:
 
 
 def sample(name: str, facts: dict[str, Any] | None = None, features: Array = FEATURES) -> bytes:
+    """The members of a picture; ``facts`` are in its JSON."""
     told = {"height": 60, "width": 50, "objects_id": [7, 8], "caption": "a cat"}
     text = json.dumps(told if facts is None else facts).encode()
     return (

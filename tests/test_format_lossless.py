@@ -33,9 +33,7 @@ class Case(NamedTuple):
 
 CASES = {
     "arrow": Case(get("arrow"), lambda ours, folder: [ours + several(folder / "x", 4).read_bytes()], "pyarrow"),
-    "parquet": Case(
-        get("parquet"), lambda ours, folder: [ours, groups(folder / "x", 4).read_bytes()], "pyarrow.parquet"
-    ),
+    "parquet": Case(get("parquet"), lambda ours, folder: [ours, groups(folder / "x", 4).read_bytes()], "pyarrow"),
     "safetensors": Case(
         get("safetensors"),
         lambda ours, folder: [ours],

@@ -119,7 +119,7 @@ def test_every_setting_refuses_what_is_no_setting_at_all(name: str) -> None:
         ("momentum", 1), ("weight_decay", -0.1), ("schedule", "step"), ("warmup", -1), ("warmup", 1.5), ("clip", 0),
         ("precision", "float64"), ("seed", -1), ("evaluate_every", 0), ("patience", 0), ("device", "gpu"),
         ("device", "cuda:x"), ("workers", -1), ("checkpoint_every", 0), ("keep", 0), ("log_every", 0),
-        ("tensorboard", "yes"), ("max_steps", 0),
+        ("tensorboard", "yes"), ("max_steps", 0), ("lr_floor", -1), ("planned_steps", 0),
     ],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_is_named_with_what_would(name: str, value: Any) -> None:

@@ -13,8 +13,11 @@ from featx.errors import UsageError
 from featx.task import Group
 from featx.train.bert_adam import BertAdam
 from featx.train.config import TrainConfig
+from featx.train.distributed import World
+from featx.train.learner import Learner
 from featx.train.optim import optimiser, set_rate
 from featx.train.schedule import schedule
+from tests.toy_task import Toy
 
 GRADIENTS = np.random.default_rng(1).standard_normal((20, 3, 4))
 START = np.random.default_rng(2).standard_normal((3, 4))
@@ -124,6 +127,32 @@ def test_groups_without_parameters_or_with_one_twice_are_refused() -> None:
 def test_schedules_have_the_values_computed_by_hand(kind: str, warmup: float, expected: list[float]) -> None:
     factor = schedule(kind, 10, warmup)
     assert [factor(step) for step in range(11)] == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("linear", [0, 0.5, 1, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2]),
+        ("cosine", [0, 0.5, 1, 0.8828427, 0.6, 0.3171573, 0.2, 0.2, 0.2]),
+        ("constant", [0, 0.5, 1, 1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_a_schedule_with_a_floor_falls_to_it_and_no_further(kind: str, expected: list[float]) -> None:
+    factor = schedule(kind, 6, 2, 0.2)
+    assert [factor(step) for step in range(9)] == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_published_snapshot_has_the_rates_of_the_run_it_was_planned_for() -> None:
+    """gchhablani/multilingual-vqa: optax rises to 5e-5 in 1600 steps, then falls to 1e-6 in the rest of ten epochs."""
+    settings = {"lr": 5e-5, "warmup": 1600, "lr_floor": 1e-6, "planned_steps": 17330, "batch": 1, "max_steps": 6000}
+    learner = Learner(Toy(), TrainConfig.from_dict(settings), 6000, World(0, 1, torch.device("cpu")))
+    for step, wanted in [(0, 0), (800, 2.5e-5), (1600, 5e-5), (6000, 5e-5 - 4.9e-5 * 4400 / 15730), (17330, 1e-6)]:
+        assert learner.rate(step) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_floor_above_the_peak_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"train.lr_floor is 0\.1, above train.lr 0\.01"):
+        TrainConfig(lr=0.01, lr_floor=0.1)
 
 
 @pytest.mark.parametrize("steps", [7, 100, 1234])

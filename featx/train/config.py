@@ -13,7 +13,7 @@ from featx.settings import Count, Limit, NotNegative, PartShare, Positive, Whole
 # Settings that change how a run goes, not what comes out of it: a run may go on with others.
 FREE = ("device", "workers", "checkpoint_every", "keep", "log_every", "tensorboard")
 # Settings that early versions had not, and what these did.
-LATER = {"bucket": False}
+LATER = {"bucket": False, "lr_floor": 0.0, "planned_steps": None}
 
 Device = Annotated[
     str, Limit(lambda value: bool(re.fullmatch(r"cpu|cuda(:\d+)?", value)), "of the form cpu, cuda or cuda:N")
@@ -31,8 +31,10 @@ class TrainConfig:
     eval_batch: examples per process and call of an evaluation; None: as many as one piece of training.
     optimiser: adamw, adam (decay is added to the gradient), sgd, or bertadam, which LXMERT and BERT were trained with
         (no bias correction). lr: the peak rate. betas, eps: of the Adams; eps None is 1e-8, and 1e-6 for bertadam.
-    schedule: linear (to zero), cosine (to zero) or constant, behind ``warmup``: a fraction of all steps below 1, or
-        a whole number of steps. clip: largest global norm of the gradient.
+    schedule: linear or cosine (both to ``lr_floor``, a rate) or constant, behind ``warmup``: a fraction of all steps
+        below 1, or a whole number of steps. planned_steps: how many steps the schedule is for, where these are not
+        those of the run: one that ends early, as a published snapshot does, has the rates of the whole until then.
+    clip: largest global norm of the gradient.
     precision: float32, or autocast to bfloat16, or (CUDA only) to float16 with a scaled loss.
     bucket: batches of records with similar numbers of regions, where these vary, so that less is padded. Which examples
         share a batch is then less a matter of chance; where all have the same number nothing changes.
@@ -56,6 +58,8 @@ class TrainConfig:
     weight_decay: NotNegative = 0.01
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: PartShare | Count = 0.1
+    lr_floor: NotNegative = 0.0
+    planned_steps: Count | None = None
     clip: Positive | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     bucket: bool = False
@@ -75,6 +79,10 @@ class TrainConfig:
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.precision == "float16" and self.device == "cpu":
             raise UsageError("train.precision float16 needs CUDA", "choose bfloat16 or float32 for train.precision")
+        if self.lr_floor > self.lr:
+            raise UsageError(
+                f"train.lr_floor is {self.lr_floor}, above train.lr {self.lr}", "the rate falls: give a lower lr_floor"
+            )
         if self.patience is not None and self.evaluate_every is None:
             raise UsageError("train.patience counts evaluations, and there are none", "set train.evaluate_every")
 

@@ -33,14 +33,15 @@ class _Losses(torch.nn.Module):
 class Learner:
     """A task's model with its optimiser, in this process's place of the world.
 
-    steps: of the whole run; the schedule needs them.
+    steps: of the whole run; the schedule needs them, where no others are planned.
     """
 
     def __init__(self, task: Task, config: TrainConfig, steps: int, world: World) -> None:
         self.task, self.config, self.world = task, config, world
         task.model.to(world.device).train()
         self.optimiser = optimiser(task.groups(), config)
-        self._factor = schedule(config.schedule, steps, config.warmup)
+        floor = config.lr_floor / config.lr if config.lr else 0.0
+        self._factor = schedule(config.schedule, config.planned_steps or steps, config.warmup, floor)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "float16")
         self._parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         self._losses: torch.nn.Module = _Losses(task)

@@ -22,12 +22,11 @@ from featx.clip_mbart.vocabulary import MAX_LENGTH, Vocabulary
 from featx.consumer import Captions, Card
 from featx.errors import WeightsError
 from featx.text.library import tokenizers, transformers
-from featx.wants import FIELDS, Wants
+from featx.towered import of_checkpoint, wants_of_grid
+from featx.wants import Wants
 
 if TYPE_CHECKING:
     from featx.record import RecordBatch
-
-SWITCHES = {"tensor": "last_hidden_state", "cls": True}
 
 
 class ClipVisionMbart(Captions):
@@ -74,7 +73,7 @@ class ClipVisionMbart(Captions):
         loaded = load_network(place)
         length = about.get("max_length") or min(MAX_LENGTH, loaded.network.config.max_position_embeddings)
         vocabulary = load_vocabulary(place, tokenizer, int(length))
-        return cls(loaded, vocabulary, about or _of_checkpoint(place, loaded))
+        return cls(loaded, vocabulary, about or {"languages": list(PUBLISHED), **of_checkpoint(place, loaded.tower)})
 
     @property
     def dim(self) -> int:
@@ -83,11 +82,7 @@ class ClipVisionMbart(Captions):
 
     @property
     def wants(self) -> Wants:
-        stated = self.about.get("wants") or {}
-        return Wants(
-            FIELDS, stated.get("dim") or self.dim, stated.get("profile"), stated.get("weights"),
-            dict(stated.get("switches") or {}),
-        )  # fmt: skip
+        return wants_of_grid(self.about, self.dim)
 
     def caption(self, records: RecordBatch, language: str, beams: int = 4, max_length: int = 64) -> list[str]:
         """A sentence for each record. max_length: tokens with the one it starts from, language code and end."""
@@ -124,15 +119,6 @@ def check_fits(network: Any, vocabulary: Vocabulary) -> None:
             f"vocabulary has {len(vocabulary)} and captions may have {vocabulary.max_length}",
             "give the vocabulary that belongs to the weights",
         )
-
-
-def _of_checkpoint(place: Place, loaded: Loaded) -> dict[str, Any]:
-    """What a checkpoint that carries its own tower says about itself by that."""
-    wants: dict[str, Any] = {"switches": SWITCHES}
-    if loaded.tower is not None:
-        where = place.hub_id or str(place.folder)
-        wants |= {"weights": loaded.tower, "extractor": {"name": "clip", "options": {"weights": where, **SWITCHES}}}
-    return {"languages": list(PUBLISHED), "wants": wants}
 
 
 def save(

@@ -6,7 +6,6 @@
 ``network``   DeBERTa, CLIP's tokens, co-attention
 ``names``     published names of parameters, as they come
 ``weights``   networks from checkpoints, and fresh ones
-``tokens``    the vocabulary: DeBERTa's, or word pieces learned from texts
 ``inputs``    records and texts -> tensors
 ``losses``    of every head
 ``patches``   which cells of a grid lie in a box

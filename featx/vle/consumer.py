@@ -19,19 +19,21 @@ from featx.checkpoint.save import SaveDtype, write_json, write_tensors
 from featx.consumer import Answers, Card, Consumer, Grounds, Matches, Score
 from featx.data import AnswerSpace
 from featx.errors import WeightsError
+from featx.grids import blind, grid, words
 from featx.text.library import tokenizers, transformers
 from featx.text.wordpiece import Tokens
+from featx.towered import of_checkpoint, wants_of_grid
 from featx.vle.heads import ITM, PBC, VQA
-from featx.vle.inputs import arguments, blind, grid, words
+from featx.vle.inputs import arguments
 from featx.vle.network import States, Vle
-from featx.vle.tokens import MAX_LENGTH, load_tokens, save_tokens
 from featx.vle.weights import Loaded, load_network
-from featx.wants import FIELDS, Wants
+from featx.vocabulary import load_tokens, save_tokens
+from featx.wants import Wants
 
 if TYPE_CHECKING:
     from featx.record import RecordBatch
 
-SWITCHES = {"tensor": "last_hidden_state", "cls": True}
+MAX_LENGTH = 50  # tokens with [CLS] and [SEP], of the published recipe
 
 
 class VleConsumer(Consumer):
@@ -67,15 +69,11 @@ class VleConsumer(Consumer):
         loaded = load_network(place)
         tokens = load_tokens(place, tokenizer, int(about.get("max_length") or MAX_LENGTH))
         known = stated_answers(place, loaded, answers) if VQA in loaded.network.heads else None
-        return kind_of(loaded.network.heads)(loaded, tokens, about or of_checkpoint(place, loaded), known)
+        return kind_of(loaded.network.heads)(loaded, tokens, about or of_checkpoint(place, loaded.tower), known)
 
     @property
     def wants(self) -> Wants:
-        stated = self.about.get("wants") or {}
-        return Wants(
-            FIELDS, stated.get("dim") or self.network.vle.dim, stated.get("profile"), stated.get("weights"),
-            dict(stated.get("switches") or {}),
-        )  # fmt: skip
+        return wants_of_grid(self.about, self.network.vle.dim)
 
     def is_cut(self, text: str) -> bool:
         """Whether a text is longer than the model reads, so that its end is lost."""
@@ -175,15 +173,6 @@ def check_fits(network: Vle, tokens: Tokens, answers: AnswerSpace | None) -> Non
             f"the network chooses from {network.classes} answers, the list has {len(answers)}",
             "give the list of answers that belongs to the weights",
         )
-
-
-def of_checkpoint(place: Place, loaded: Loaded) -> dict[str, Any]:
-    """What a checkpoint that carries its own tower says about itself by that."""
-    wants: dict[str, Any] = {"switches": SWITCHES}
-    if loaded.tower is not None:
-        where = place.hub_id or str(place.folder)
-        wants |= {"weights": loaded.tower, "extractor": {"name": "clip", "options": {"weights": where, **SWITCHES}}}
-    return {"wants": wants}
 
 
 def save(

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.parity import box_ops, clip, clip_vision_mbart, lxmert, metrics, networks
+from tests.parity import box_ops, clip, clip_vision_bert, clip_vision_mbart, lxmert, metrics, networks
 from tests.parity.folder import Folder
 from tests.parity.table import Table
 
@@ -22,6 +22,7 @@ KINDS = {
     "clip": clip.compare,
     "lxmert": lxmert.compare_lxmert,
     "hf_lxmert": lxmert.compare_hf,
+    "clip_vision_bert": clip_vision_bert.compare,
     "clip_vision_mbart": clip_vision_mbart.compare,
 }
 

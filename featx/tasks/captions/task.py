@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from featx.clip_mbart.consumer import SWITCHES, save
+from featx.clip_mbart.consumer import save
 from featx.clip_mbart.generate import Search, start_id, write
 from featx.clip_mbart.losses import caption_loss, shifted
 from featx.clip_mbart.network import caption_logits, encoded
@@ -23,6 +23,7 @@ from featx.tasks.captions.examples import Described, captions, described
 from featx.tasks.captions.options import CaptionOptions
 from featx.tasks.captions.scores import bleu_of
 from featx.tasks.decay import decay_groups
+from featx.towered import SWITCHES
 from featx.wants import Wants, wants_of
 
 _SAMPLE = 20_000  # captions whose length is looked at before the first step

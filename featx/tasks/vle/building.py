@@ -16,12 +16,13 @@ from featx.tasks.stores import manifests, sampled
 from featx.tasks.vle.options import ModelOptions
 from featx.tasks.whiten import whiten
 from featx.text.wordpiece import Tokens
-from featx.vle.consumer import SWITCHES, check_fits, stated_answers
+from featx.towered import SWITCHES
+from featx.vle.consumer import MAX_LENGTH, check_fits, stated_answers
 from featx.vle.heads import VQA
 from featx.vle.network import Vle
 from featx.vle.sizes import Sizes
-from featx.vle.tokens import MAX_LENGTH, load_tokens
 from featx.vle.weights import Loaded, give_heads, load_network, new_network
+from featx.vocabulary import load_tokens
 from featx.wants import Wants, wants_of
 
 _BUCKETS = 32  # of a small fresh network

@@ -10,6 +10,7 @@ import torch
 
 from featx.data import AnswerSpace
 from featx.errors import UsageError
+from featx.grids import grid, words
 from featx.task import Batch, Group, Split, Task
 from featx.tasks import corpus
 from featx.tasks.about import about
@@ -17,7 +18,7 @@ from featx.tasks.vle.building import Built, Start, build
 from featx.tasks.vle.groups import groups_of
 from featx.tasks.vle.options import TaskOptions
 from featx.vle.consumer import save
-from featx.vle.inputs import arguments, grid, words
+from featx.vle.inputs import arguments
 from featx.vle.network import States, Vle
 from featx.wants import Wants
 

@@ -1,4 +1,4 @@
-"""The vocabulary of a text model: DeBERTa's, from its files, or word pieces that were learned from texts."""
+"""The vocabulary of a text model on disk: BERT's or DeBERTa's, or word pieces that were learned from texts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from featx.errors import MissingDependency, WeightsError
 from featx.text.library import tokenizers, transformers
 from featx.text.wordpiece import SPECIAL, Tokens
 
-MAX_LENGTH = 50  # tokens with [CLS] and [SEP], of the published recipe
-
 
 def load_tokens(place: Place | None, given: str | Path | None, max_length: int) -> Tokens:
     """The vocabulary ``given`` by folder or hub id, or the one beside the weights in ``place``. Raises WeightsError."""
@@ -22,7 +20,7 @@ def load_tokens(place: Place | None, given: str | Path | None, max_length: int) 
     return tokens_in(path if path.exists() else locate(str(given), weights=False).folder, max_length)
 
 
-def tokens_in(folder: Path, max_length: int = MAX_LENGTH) -> Tokens:
+def tokens_in(folder: Path, max_length: int) -> Tokens:
     """From ``tokenizer.json``, ``vocab.txt`` or DeBERTa's ``spm.model`` in ``folder``.
 
     Raises WeightsError, and MissingDependency where ``spm.model`` needs a package to be converted.

@@ -1,0 +1,29 @@
+"""Losses of the heads."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+IGNORED = -100
+
+
+def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Scalar: mean softmax cross entropy of logits ``[B, C]`` and one class each, int64 ``[B]``, as published.
+
+    Labels of -100 do not count; a batch of nothing else has a loss of zero.
+    """
+    if bool((labels == IGNORED).all()):
+        return logits.sum() * 0
+    return functional.cross_entropy(logits, labels, ignore_index=IGNORED)
+
+
+def soft_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Scalar: binary cross entropy of soft scores ``[B, C]``, summed over the answers, mean over the batch."""
+    return functional.binary_cross_entropy_with_logits(logits, target) * logits.shape[1]
+
+
+def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Scalar: mean cross entropy over labels ``[B, M]`` above 0; the original leaves token 0 out with the rest."""
+    asked = torch.where(labels > 0, labels, IGNORED)
+    return functional.cross_entropy(logits.flatten(0, 1), asked.flatten(), ignore_index=IGNORED)

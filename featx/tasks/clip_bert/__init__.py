@@ -1,0 +1,1 @@
+"""``clip-bert-vqa``: questions in several languages about grids."""

@@ -1,0 +1,109 @@
+"""Network, vocabulary and answers of the task, from its section ``model``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from featx.checkpoint.config import read_config
+from featx.checkpoint.place import Place, locate_model
+from featx.clip_bert.consumer import MAX_LENGTH, check_fits, stated_answers
+from featx.clip_bert.sizes import Sizes
+from featx.clip_bert.weights import Loaded, load_network, new_network, with_answers
+from featx.data import AnswerSpace
+from featx.errors import UsageError
+from featx.tasks.clip_bert.options import ModelOptions
+from featx.tasks.stores import manifests, sampled
+from featx.tasks.whiten import whiten
+from featx.text.wordpiece import Tokens
+from featx.towered import of_checkpoint, wants_of_grid
+from featx.vocabulary import load_tokens
+from featx.wants import Wants
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from, with what stands beside them."""
+
+    place: Place
+    loaded: Loaded
+    about: Mapping[str, Any]
+    answers: AnswerSpace | None
+
+    @classmethod
+    def of(cls, options: ModelOptions) -> Start | None:
+        """The weights of the section, None for fresh ones."""
+        if options.weights is None:
+            return None
+        place = locate_model(options.weights)
+        loaded = load_network(place, options.dropout)
+        about = read_config(place.beside("featx.json")) or of_checkpoint(place, loaded.tower)
+        return cls(place, loaded, about, stated_answers(place, options.answers))
+
+    @property
+    def own_answers(self) -> AnswerSpace | None:
+        """Its answers, if it answers questions already."""
+        return self.answers if self.loaded.network.answers else None
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the task trains: network with its ``config.json``, what it wants, and what a person should know."""
+
+    loaded: Loaded
+    wants: Wants
+    notes: Sequence[str] = ()
+
+
+def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str]) -> Tokens:
+    """The word pieces of ``model.tokenizer``, learned from ``texts`` where it asks for that."""
+    given = options.tokenizer
+    length = int(options.max_length or (start.about.get("max_length") if start else None) or MAX_LENGTH)
+    if isinstance(given, Mapping):
+        if set(given) != {"size"} or type(given["size"]) is not int or given["size"] < 10:
+            raise UsageError(f"model.tokenizer is {dict(given)}", "give a folder, a hub id, or {size: N}")
+        if start is not None:
+            raise UsageError("model.weights with a vocabulary of their own", "leave model.tokenizer {size: N} out")
+        return Tokens.train(texts, given["size"], length)
+    if given is None and start is None:
+        raise UsageError("no vocabulary is given", "set model.tokenizer to a folder, a hub id, or {size: N}")
+    return load_tokens(start.place if start else None, given, length)
+
+
+def build(options: ModelOptions, start: Start | None, store: Any, tokens: Tokens, answers: AnswerSpace) -> Built:
+    """The network: fresh, as it was, or with another list of answers."""
+    notes: list[str] = []
+    if start is None:
+        network, config = new_network(fresh_sizes(options, tokens, store), len(answers))
+        if options.whiten is not None:
+            whiten(
+                network.model.embeddings.visual_projection, torch.cat(sampled(store, "model.whiten")), options.whiten
+            )
+        loaded, wants = Loaded(network, config, None), Wants(dim=network.dim)
+    else:
+        loaded, wants = start.loaded, wants_of_grid(start.about, start.loaded.network.dim)
+        if start.own_answers != answers:
+            loaded = Loaded(with_answers(loaded.network, len(answers)), loaded.config, loaded.tower)
+            notes.append(f"the answers are others than those of {options.weights}: the last layer begins anew")
+    check_fits(loaded.network, tokens, answers)
+    return Built(loaded, wants, notes)
+
+
+def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:
+    """The sizes of fresh weights: those given, BERT's where none are; the features' from the store if need be."""
+    manifest = None if options.dim else next(iter(manifests(store).values()), None)
+    dim = manifest.schema.dim if manifest else options.dim
+    if dim is None:
+        raise UsageError("the dimension of the features is not known", "set model.dim, or a store that exists")
+    rows = (manifest.schema.rows if manifest else None) or 0
+    plain = Sizes(len(tokens), dim)
+    hidden = options.hidden or plain.hidden
+    small = max(tokens.max_length, rows + 1, 64)  # the places of the picture's tokens are called by their number
+    return Sizes(
+        len(tokens), dim, hidden, options.feedforward or 4 * hidden, options.heads or max(1, hidden // 64),
+        options.layers or plain.layers, plain.positions if hidden == plain.hidden else small,
+        options.dropout, options.init_std or plain.init_std,
+    )  # fmt: skip

@@ -99,8 +99,11 @@ class AnswerSpace:
 
         A list in the order of the classes (LXMERT's ``trainval_label2ans.json``; its ``all_ans.json`` of objects with
         ``ans``), ``{"answers": [...]}``, answer -> class (``ans2label``), class -> answer, or a Hugging Face
-        configuration with ``id2label``.
+        configuration with ``id2label``. Of a ``.txt`` file, an answer in each line (``answers_vqa.txt`` of Pythia and
+        MMF).
         """
+        if Path(path).suffix == ".txt":
+            return cls(_lines(path))
         file = load_document(path)
         return cls(_ordered(file, file.content))
 
@@ -117,6 +120,14 @@ def settled_answer(question: Question) -> str | None:
     if question.answer and len(question.answers) > 1:
         return normalise_answer(question.answer)
     return max(scores, key=scores.__getitem__, default=None)
+
+
+def _lines(path: str | Path) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the list of answers {path} cannot be read: {error}", "give a UTF-8 text file") from None
+    return [line.strip() for line in lines]
 
 
 def _ordered(file: Document, content: Any) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from featx.data import captions, gqa, lxmert, vizwiz, vqa
+from featx.data import captions, gqa, lxmert, multilingual, vizwiz, vqa
 from featx.data.document import Document, load_document
 from featx.data.question import Caption, Question
 from featx.data.tsv import SUFFIXES
@@ -29,18 +29,33 @@ def read_questions(spec: Mapping[str, Any]) -> list[Question]:
 
     spec: ``questions``: path of a .json, .json.gz or .zip file (``archive.zip:member.json`` for one of several);
     ``annotations``: path, VQAv2 only, absent for test sets; ``format``: a name in ``FORMATS``, by default what the file
-    looks like; ``image_name``: template of the store keys with ``{image_id}`` (what the file calls the picture) and
-    ``{split}``; ``language``: code of the language, default ``en``.
+    looks like, or ``tsv`` for a table, by default a file named .tsv or .tsv.gz; ``vocabulary``: path of the answers that
+    the classes of a table are counted in (see :mod:`featx.data.multilingual`); ``image_name``: template of the store
+    keys with ``{image_id}`` (what the file calls the picture) and ``{split}``; ``language``: code of the language,
+    default ``en``.
     Raises UsageError, naming file and entry, for another layout, empty text, or a question id that comes twice.
     """
-    known = _COMMON | {"annotations"}
-    _check(spec, known, "questions")
+    _check(spec, _COMMON | {"annotations", "vocabulary"}, "questions")
+    if spec.get("format") == "tsv" or (not spec.get("format") and str(spec["questions"]).endswith(SUFFIXES)):
+        return _table(spec)
+    if spec.get("vocabulary"):
+        raise UsageError(f"{spec['questions']} has a vocabulary, and is no table", "leave vocabulary out")
     questions = load_document(spec["questions"])
     annotations = load_document(spec["annotations"]) if spec.get("annotations") else None
     chosen = spec.get("format") or recognise(questions)
     if chosen not in FORMATS:
-        raise UsageError(f"there is no format {chosen!r}", f"known are {', '.join(FORMATS)}")
+        raise UsageError(f"there is no format {chosen!r}", f"known are {', '.join(FORMATS)} and tsv")
     return parse_questions(chosen, questions, annotations, spec.get("image_name"), spec.get("language") or "en")
+
+
+def _table(spec: Mapping[str, Any]) -> list[Question]:
+    if spec.get("annotations"):
+        raise UsageError(
+            f"{spec['annotations']}: a table of questions has no annotations file",
+            "its answers are in it: leave it out",
+        )
+    path, language = str(spec["questions"]), spec.get("language") or "en"
+    return list(multilingual.read_table(path, spec.get("vocabulary"), spec.get("image_name"), language))
 
 
 def parse_questions(

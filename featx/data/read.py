@@ -29,8 +29,8 @@ def read_questions(spec: Mapping[str, Any]) -> list[Question]:
 
     spec: ``questions``: path of a .json, .json.gz or .zip file (``archive.zip:member.json`` for one of several);
     ``annotations``: path, VQAv2 only, absent for test sets; ``format``: a name in ``FORMATS``, by default what the file
-    looks like, or ``tsv`` for a table, by default a file named .tsv or .tsv.gz; ``vocabulary``: path of the answers that
-    the classes of a table are counted in (see :mod:`featx.data.multilingual`); ``image_name``: template of the store
+    looks like, or ``tsv`` for a table, by default a file named .tsv or .tsv.gz; ``vocabulary``: path of the answers
+    that the classes of a table are counted in (see :mod:`featx.data.multilingual`); ``image_name``: template of store
     keys with ``{image_id}`` (what the file calls the picture) and ``{split}``; ``language``: code of the language,
     default ``en``.
     Raises UsageError, naming file and entry, for another layout, empty text, or a question id that comes twice.

@@ -30,9 +30,10 @@ from featx.store import (
     hdf5_tail,
     lmdb_file,
     lmdb_pages,
-    log,
+    log_group,
     open_store,
 )
+from featx.store.lmdb_format import PAGE_HEADER
 from featx.store.manifest import part_folder
 
 WORK = Path(__file__).resolve().parent.parent / "build" / "opening"
@@ -88,21 +89,21 @@ def make_lmdb(folder: Path, count: int) -> tuple[Path, str]:
     free = lmdb_pages.free_tree([], 2 + count + len(main.pages))
     tree = b"".join((*main.pages, *free.pages))
     with path.open("wb") as file:
-        file.write(lmdb_pages.meta_pages(free, main, 1 + count + len(tree) // log.PAGE))
+        file.write(lmdb_pages.meta_pages(free, main, 1 + count + len(tree) // log_group.PAGE))
         place = 2 + count // 2  # of the one that is looked up
-        file.seek(place * log.PAGE)
-        file.write(log.PAGE_HEADER.pack(place, 0, log.RUN, 1))
-        file.seek((2 + count) * log.PAGE)
+        file.seek(place * log_group.PAGE)
+        file.write(PAGE_HEADER.pack(place, 0, log_group.RUN, 1))
+        file.seek((2 + count) * log_group.PAGE)
         file.write(tree)
     return path, lmdb_file.frame(path)
 
 
 def make_hdf5(folder: Path, count: int) -> tuple[Path, str]:
     """Columns and indices over records that are a hole in the file."""
-    path, end = folder / "records-00000.h5", (2 + count) * log.PAGE
+    path, end = folder / "records-00000.h5", (2 + count) * log_group.PAGE
     columns = {
         "keys": np.array([key(n).encode() for n in range(count)]),
-        "offset": np.arange(2, 2 + count, dtype="<u8") * log.PAGE + log.PAGE_HEADER.size,
+        "offset": np.arange(2, 2 + count, dtype="<u8") * log_group.PAGE + PAGE_HEADER.size,
         "count": np.ones(count, "<u4"), "size": np.ones((count, 2), "<u4"), "ordinal": np.arange(count, dtype="<u8"),
         "checksum": np.zeros(count, "<u8"),
     }  # fmt: skip

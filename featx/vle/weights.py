@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,24 +75,34 @@ def draw(module: nn.Module, std: float) -> None:
             part.bias.zero_()
 
 
-def give_heads(
-    network: Vle, stated: Mapping[str, Any], heads: Iterable[str], classes: int = 0, keep: bool = True
-) -> list[str]:
+def give_heads(network: Vle, stated: Mapping[str, Any], heads: Iterable[str], classes: int = 0) -> list[str]:
     """Leave a network these heads and no others; returns those that begin anew.
 
-    A head that is there already is kept, that of answers only with as many classes; without ``keep``, none is.
+    A head that is there already is kept, that of answers only with as many classes.
     """
     wanted, anew = Vle.new_heads(stated, network.vle.text_config, heads, classes), []
     for name in network.heads:
         if name not in wanted:
             delattr(network, name)
     for name, head in wanted.items():
-        if not keep or _shapes(getattr(network, name, None)) != _shapes(head):
+        if _shapes(getattr(network, name, None)) != _shapes(head):
             draw(head, float(stated.get("initializer_range", 0.02)))
             network.add_module(name, head)
             anew.append(name)
     network.heads = tuple(wanted)
     return anew
+
+
+@torch.no_grad()
+def give_answers(network: Vle, rows: Sequence[int]) -> None:
+    """Let the network choose from other answers: ``rows[i]`` is what answer i was before; -1: a new one, of zeros."""
+    head: Any = network.get_submodule(VQA)
+    last = head[3]
+    known = torch.as_tensor(rows, device=last.weight.device)
+    made = nn.Linear(last.in_features, len(rows), device=last.weight.device)
+    made.weight.copy_(torch.where((known >= 0)[:, None], last.weight[known.clamp(min=0)], 0.0))
+    made.bias.copy_(torch.where(known >= 0, last.bias[known.clamp(min=0)], 0.0))
+    head[3] = made
 
 
 def _shapes(head: nn.Module | None) -> Any:

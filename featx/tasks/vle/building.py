@@ -21,7 +21,7 @@ from featx.vle.consumer import MAX_LENGTH, check_fits, stated_answers
 from featx.vle.heads import VQA
 from featx.vle.network import Vle
 from featx.vle.sizes import Sizes
-from featx.vle.weights import Loaded, give_heads, load_network, new_network
+from featx.vle.weights import Loaded, give_answers, give_heads, load_network, new_network
 from featx.vocabulary import load_tokens
 from featx.wants import Wants, wants_of
 
@@ -76,14 +76,24 @@ def build(
         wants = Wants(dim=network.vle.dim)
     else:
         network, config, about = start.loaded.network, start.loaded.config, start.about
-        same = answers is None or start.answers == answers
-        if give_heads(network, config, [head], classes, keep=same):
-            notes.append(f"the head {head} begins anew: {options.weights} has none for this")
+        if answers is not None and start.answers is not None and start.answers != answers:
+            notes.append(other_answers(network, options, start.answers, answers))
+        if give_heads(network, config, [head], classes):
+            notes.append(f"the head {head} begins anew: {options.weights} has none")
         wants = wants_of(about, network.vle.dim)
         if start.loaded.tower is not None:
             wants = Wants(dim=network.vle.dim, weights=start.loaded.tower, switches=SWITCHES)
     check_fits(network, tokens, answers)
     return Built(network, config, tokens, wants, about, [*notes, *cut_short(tokens, texts)])
+
+
+def other_answers(network: Vle, options: ModelOptions, old: AnswerSpace, new: AnswerSpace) -> str:
+    """Give the network another list of answers; what became of the old one, in words."""
+    rows = new.remap(old, str)
+    give_answers(network, rows.tolist())
+    known = int((rows >= 0).sum())
+    others = ": the others begin at zero" if known < len(new) else ""
+    return f"of {len(new)} answers, {options.weights} knows {known}{others}"
 
 
 def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str]) -> Tokens:

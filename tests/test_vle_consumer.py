@@ -221,6 +221,19 @@ def test_from_the_cache_equals_end_to_end(checkpoint: Path, tmp_path: Path) -> N
         featx.Predictor(str(checkpoint), str(toys.make_store(tmp_path / "other")))
 
 
+def test_a_whole_checkpoint_is_shown_a_photo(checkpoint: Path, tmp_path: Path) -> None:
+    """By the extractor that its own tower makes: scores as the original's pipelines have them, and their picture."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    found = featx.Matcher(str(checkpoint))(str(tmp_path / "photo.png"), TEXTS[1])
+    assert found["match"] == str(found["score"][1] > 0.5)
+    assert sum(found["score"]) == pytest.approx(1)
+    grounds = featx.Grounder(str(checkpoint))(str(tmp_path / "photo.png"), TEXTS[1])
+    assert grounds["score"].shape == (4, 2)  # without the class token
+    assert grounds["score"].sum(axis=1) == pytest.approx(np.ones(4))
+    assert grounds["image"].size == (30, 20)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_an_exported_model_says_what_the_trained_one_says(tmp_path: Path, name: str) -> None:
     data, store = toys.write_data(tmp_path), toys.make_store(tmp_path / "store")

@@ -266,6 +266,34 @@ def test_answerability_is_not_asked_of_a_model_that_does_not_judge_it(home: Path
         next(predictor.answerability(task_of(home).examples("val")))
 
 
+def test_whitening_lets_all_directions_of_both_embeddings_count_alike_at_first(home: Path, tmp_path: Path) -> None:
+    """And keeps the rest of the network as it would have been drawn."""
+    rows = {key: np.float32([100, 10, 1] + [0.01] * 7) * vector for key, vector in toys.World(480).vectors.items()}
+    wide = toys.make_store(tmp_path / "wide.featx", {k: v[None] for k, v in rows.items()}, toys.provenance("projected"))
+    model = {"hidden": 4000, "whiten": [2, 3]}
+    task = task_of(home, store=str(wide), model=model)
+    examples = task.examples("train")
+    with open_store(wide) as store:
+        batch = task.prepare(examples, store.get_batch([q.picture for q in examples]), None)
+    made = task.model
+    seen = made.ln1(torch.cat([batch["text"], batch["image"]], dim=1)).detach()
+    halves = [
+        part @ weight.T
+        for part, weight in zip(
+            seen.split([toys.TEXT, toys.IMAGE], 1), made.fc1.weight.split([toys.TEXT, toys.IMAGE], 1), strict=True
+        )
+    ]
+    spread = [(half - half.mean(0)).detach().var(dim=0).mean().item() for half in halves]
+    assert spread == pytest.approx([0.5, 0.5], rel=0.1), "both halves together have variance 1"
+    directions = [torch.linalg.svdvals((half - half.mean(0)).detach() / len(seen) ** 0.5) ** 2 for half in halves]
+    for found, kept in zip(directions, (2, 3), strict=True):
+        assert found[kept - 1] > 0.8 * found[0]
+        assert found[kept] < 1e-3 * found[0]
+    assert made.fc1(seen).mean(0).abs().max() < 1e-3
+    with pytest.raises(UsageError, match=r"model\.whiten looks at the features of a store, and none is named"):
+        task_of(home, store=None, model={**model, "dim": toys.IMAGE})
+
+
 def test_configurations_of_the_repository_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every key is known; the data they name are not here, and that is the first thing they say."""
     folder = Path(__file__).resolve().parent.parent / "configs"

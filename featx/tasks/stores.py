@@ -17,10 +17,10 @@ OTHERS = 4  # regions of each picture that may stand in for hidden ones
 
 def manifests(store: Any) -> dict[str, Manifest]:
     """The manifest of every store that a configuration names, by its path; that of the training store comes first."""
-    return {located(where)[0]: read_manifest(where) for where in _locations(store)}
+    return {located(where)[0]: read_manifest(where) for where in locations(store)}
 
 
-def _locations(store: Any) -> list[Any]:
+def locations(store: Any) -> list[Any]:
     """Where the stores of a configuration are; that of the training store comes first."""
     if isinstance(store, Mapping) and not is_location(store):
         store = [where for split, where in sorted(store.items()) if split in ("train", "val")]
@@ -34,7 +34,7 @@ def sampled(store: Any, purpose: str) -> list[torch.Tensor]:
 
     Raises UsageError when there is none or it is empty; ``purpose`` says what they are for.
     """
-    where = next(iter(_locations(store)), None)
+    where = next(iter(locations(store)), None)
     if where is None:
         raise UsageError(f"{purpose} looks at the features of a store, and none is named", "name the store")
     with open_store(where) as reader:

@@ -21,7 +21,8 @@ class ModelOptions:
 
     weights: folder of a model that `featx train` exported, to go on from; it keeps its form, answers and types. For
     fresh weights: hidden (default 512), dropout (0.5), gate (``multiply``, as published and by default, or ``log``),
-    dim of a picture's embedding (default: what the store holds).
+    dim of a picture's embedding (default: what the store holds), whiten (how many directions of the question's and
+    of the picture's count alike at first, see :mod:`featx.tasks.whiten`: ``[30, 60]``; by default nothing is changed).
     """
 
     weights: str | None = None
@@ -29,9 +30,10 @@ class ModelOptions:
     dropout: PartShare | None = None
     gate: Gate | None = None
     dim: Count | None = None
+    whiten: tuple[Count, Count] | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("hidden", "dropout", "gate", "dim") if getattr(self, name) is not None]
+        given = [name for name in ("hidden", "dropout", "gate", "dim", "whiten") if getattr(self, name) is not None]
         if self.weights and given:
             raise UsageError(
                 f"model.weights and model.{given[0]} are both given", "the weights decide the form: leave it out"

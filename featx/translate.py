@@ -60,24 +60,42 @@ class Marian:
     """MarianMT models of transformers, by folder or hub id.
 
     names: direction (``fr>en``) -> model; other directions use the template ``MARIAN``. A model is loaded on ``device``
-    when its direction is first asked for.
+    when its direction is first asked for. beams: of the search. longest: pieces of a translation, at most.
     """
 
-    def __init__(self, names: Mapping[str, str] | None = None, device: str = "cpu") -> None:
-        self.names, self.device = dict(names or {}), device
+    def __init__(
+        self,
+        names: Mapping[str, str] | None = None,
+        device: str = "cpu",
+        *,
+        beams: int = _BEAMS,
+        longest: int = _LONGEST,
+    ) -> None:
+        self.names, self.device, self.beams, self.longest = dict(names or {}), device, beams, longest
         self._loaded: dict[str, tuple[Any, Any]] = {}
+
+    def model(self, source: str, target: str) -> str:
+        """The model of a direction."""
+        return self.names.get(f"{source}>{target}") or MARIAN.format(source=source, target=target)
+
+    def about(self, source: str, target: str) -> dict[str, Any]:
+        """What decides how a text is translated."""
+        return {
+            "from": source, "to": target, "model": self.model(source, target), "beams": self.beams,
+            "longest": self.longest,
+        }  # fmt: skip
 
     def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
         """Raises WeightsError for a model that cannot be found, MissingDependency without transformers."""
         if not texts:
             return []
-        name = self.names.get(f"{source}>{target}") or MARIAN.format(source=source, target=target)
+        name = self.model(source, target)
         if name not in self._loaded:
             self._loaded[name] = _load(name, self.device)
         tokenizer, model = self._loaded[name]
         batch = tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True).to(self.device)
         wanted = {k: v for k, v in batch.items() if k in ("input_ids", "attention_mask")}
-        out = model.generate(**wanted, num_beams=_BEAMS, max_new_tokens=_LONGEST)
+        out = model.generate(**wanted, num_beams=self.beams, max_new_tokens=self.longest)
         return [str(text).strip() for text in tokenizer.batch_decode(out, skip_special_tokens=True)]
 
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "convert": "read or write other people's formats",
     "formats": "list those formats, and what each of them loses",
     "scenes": "draw pictures with boxes, questions and captions to learn from",
+    "translate": "put the questions or captions of a data set into other languages",
     "train": "train a model on a store, or a detector on boxes",
     "predict": "answer the questions of a whole split",
     "evaluate": "score a file of answers",

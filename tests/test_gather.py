@@ -19,9 +19,9 @@ from featx.errors import KeyNotFound, StoreDamaged, UsageError
 from featx.record import Record, RecordBatch
 from featx.schema import Array, Field, Schema
 from featx.store import create_store, open_part, open_store
-from featx.store.base import StoreReader
 from featx.store.folder import FolderStore
 from featx.store.native import reader
+from featx.store.reader import StoreReader
 from tests.conftest import absent
 from tests.forked import in_child
 from tests.store_oracle import PROVENANCE, make_store, names, record_of, write_missing

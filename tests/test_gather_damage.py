@@ -17,9 +17,10 @@ from featx.codec import Header, encode, layout, peek, unpack
 from featx.errors import FeatxError, KeyNotFound, StoreDamaged, StoreError, UsageError
 from featx.schema import Field, Schema
 from featx.store import open_store
-from featx.store.base import Checksums, Shard
+from featx.store.base import Shard
 from featx.store.gather import Gather, gatherable
 from featx.store.native import reader
+from featx.store.reader import Checksums
 from tests.conftest import absent
 from tests.store_oracle import FIXED as FIXED_ROWS
 from tests.store_oracle import KINDS, SCHEMA, make_store, record_of

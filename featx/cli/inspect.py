@@ -14,8 +14,7 @@ from featx.cli.viewing import add_view, view_asked
 from featx.labels import region_name, untrained_note
 from featx.record import Record
 from featx.schema import Array
-from featx.store import open_store
-from featx.store.base import StoreReader
+from featx.store import StoreReader, open_store
 from featx.store.view import kept
 
 SHOWN = 20

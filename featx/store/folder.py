@@ -14,11 +14,12 @@ from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
 from featx.record import RecordBatch
 from featx.schema import Array
 from featx.store import disk
-from featx.store.base import Checksums, Order, Shard, StoreReader, backend, open_sealed
+from featx.store.base import Shard, backend, open_sealed
 from featx.store.gather import Gather, gatherable
 from featx.store.ledger import Refusal, read_ledger, read_lines
 from featx.store.manifest import Manifest, PartManifest, Totals, part_folder
 from featx.store.native import reader
+from featx.store.reader import Checksums, Order, StoreReader
 
 T = TypeVar("T")
 

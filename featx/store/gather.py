@@ -18,9 +18,10 @@ from featx.codec import VERSION, layout, store_key, text, unpack
 from featx.errors import FeatxError, StoreDamaged, UsageError
 from featx.record import RecordBatch
 from featx.schema import Array, Field, Schema
-from featx.store.base import Checksums, Shard
+from featx.store.base import Shard
 from featx.store.batch import allocate, check_boxes, check_out, places_of
 from featx.store.native import reader, usable_cores
+from featx.store.reader import Checksums
 
 # A place is a row of eight numbers: csrc/store/record.h, struct Place.
 _STATUS, _SHARD, _AT, _SIZE, _ROWS, _COUNT = range(6)

@@ -17,10 +17,10 @@ from featx.codec import CHECKSUM, HEADER, Header, checksum, decode, layout, pack
 from featx.errors import FeatxError, UsageError
 from featx.record import Record, RecordBatch
 from featx.schema import Array, Schema
-from featx.store.base import Order, StoreReader
 from featx.store.gather import Choice, Gather
 from featx.store.ledger import Refusal
 from featx.store.manifest import Manifest, PartManifest
+from featx.store.reader import Order, StoreReader
 from featx.store.rule import Boxes, Rule, fingerprint, parse_boxes, parse_threshold, superset_fields
 
 _CHOICES = ("boxes", "score_threshold")

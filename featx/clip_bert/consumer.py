@@ -83,7 +83,7 @@ class ClipVisionBert(Answers):
         if known is None:
             raise UsageError(
                 f"{place.folder} does not say which answers its classes are",
-                "give its list of answers, such as answers_vqa.txt as a JSON list, or id2label in config.json",
+                "give its list of answers, such as answers_vqa.txt, or id2label in config.json",
             )
         tokens = load_tokens(place, tokenizer, int(about.get("max_length") or MAX_LENGTH))
         return cls(loaded, tokens, known, about or of_checkpoint(place, loaded.tower))

@@ -11,11 +11,9 @@ IGNORED = -100
 def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Scalar: mean softmax cross entropy of logits ``[B, C]`` and one class each, int64 ``[B]``, as published.
 
-    Labels of -100 do not count; a batch of nothing else has a loss of zero.
+    A label of -100 counts as zero, so that the loss of a batch is the mean of those of its parts.
     """
-    if bool((labels == IGNORED).all()):
-        return logits.sum() * 0
-    return functional.cross_entropy(logits, labels, ignore_index=IGNORED)
+    return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum") / len(logits)
 
 
 def soft_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -24,6 +22,10 @@ def soft_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Scalar: mean cross entropy over labels ``[B, M]`` above 0; the original leaves token 0 out with the rest."""
-    asked = torch.where(labels > 0, labels, IGNORED)
-    return functional.cross_entropy(logits.flatten(0, 1), asked.flatten(), ignore_index=IGNORED)
+    """Scalar: mean cross entropy over labels ``[B, M]`` above 0; the original leaves token 0 out with the rest.
+
+    Zero where there is none.
+    """
+    asked = torch.where(labels > 0, labels, IGNORED).flatten()
+    total = functional.cross_entropy(logits.flatten(0, 1), asked, ignore_index=IGNORED, reduction="sum")
+    return total / (asked != IGNORED).sum().clamp(min=1)

@@ -1,7 +1,7 @@
 """The network: words and tokens of a picture in one sequence, BERT over both, and a head on the first word.
 
 The layers are those of transformers' VisualBERT, which is this model but for the places of the picture's tokens: here
-all of them get one and the same, whose number is how many tokens there are. That is a slip of the original's
+all of them get one and the same, whose number is how many tokens the picture has. That is a slip of the original's
 broadcasting, with which the published weights were trained.
 
 Axes: B examples, L word pieces, N tokens of the picture, D features, H width.
@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from featx.errors import UsageError
 
 Batch = Mapping[str, torch.Tensor]
 WORDS = "model.embeddings.word_embeddings.weight"
@@ -35,17 +37,10 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(
-        self, ids: torch.Tensor, features: torch.Tensor, visual_places: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """ids ``[B, L]``, features ``[B, N, D]`` -> ``[B, L + N, H]``. visual_places: int64 ``[N]`` or ``[B, N]``;
-        by default N for every token of the picture.
-        """
+    def forward(self, ids: torch.Tensor, features: torch.Tensor, visual_places: torch.Tensor) -> torch.Tensor:
+        """ids ``[B, L]``, features ``[B, N, D]``, visual_places int64 ``[B, N]`` -> ``[B, L + N, H]``."""
         place = torch.arange(ids.shape[1], device=ids.device)
         words = self.word_embeddings(ids) + self.position_embeddings(place) + self.token_type_embeddings.weight[0]
-        tokens = features.shape[1]
-        if visual_places is None:
-            visual_places = torch.full((tokens,), tokens, device=ids.device)
         seen = self.visual_projection(features) + self.visual_position_embeddings(visual_places)
         seen = seen + self.visual_token_type_embeddings.weight[1]
         normed: torch.Tensor = self.dropout(self.LayerNorm(torch.cat([words, seen], dim=1)))
@@ -64,12 +59,29 @@ class Trunk(nn.Module):
             self.pooler = library.VisualBertPooler(config)
 
     def forward(self, batch: Batch, **more: bool) -> Any:
-        """transformers' output of the layers; ``more``: output_hidden_states, output_attentions."""
-        states = self.embeddings(batch["input_ids"], batch["features"], batch.get("visual_places"))
+        """transformers' output of the layers; ``more``: output_hidden_states, output_attentions.
+
+        Raises UsageError for a picture of more tokens than the network has places.
+        """
+        states = self.embeddings(batch["input_ids"], batch["features"], self.visual_places(batch))
         real = torch.cat([batch["attention_mask"].bool(), batch["image_mask"].bool()], dim=1)
         least = torch.finfo(states.dtype).min
         hidden = torch.zeros(real.shape, dtype=states.dtype, device=states.device).masked_fill(~real, least)
         return self.encoder(states, hidden[:, None, None, :], **more)
+
+    def visual_places(self, batch: Batch) -> torch.Tensor:
+        """The places of the picture's tokens, int64 ``[B, N]``: those of the batch (``visual_places``), if it has such,
+        or, for every token, how many the picture has, whatever it is padded to.
+        """
+        if "visual_places" in batch:
+            return batch["visual_places"]
+        mask, known = batch["image_mask"], self.embeddings.visual_position_embeddings.num_embeddings
+        if mask.shape[1] >= known:
+            raise UsageError(
+                f"pictures have {mask.shape[1]} tokens, the network has places for {known - 1}",
+                "extract a coarser grid, as the network was trained with",
+            )
+        return mask.sum(dim=1, keepdim=True).expand(mask.shape)
 
 
 class ClipBert(nn.Module):

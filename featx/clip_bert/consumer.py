@@ -85,7 +85,8 @@ class ClipVisionBert(Answers):
                 f"{place.folder} does not say which answers its classes are",
                 "give its list of answers, such as answers_vqa.txt, or id2label in config.json",
             )
-        tokens = load_tokens(place, tokenizer, int(about.get("max_length") or MAX_LENGTH))
+        longest = min(MAX_LENGTH, int(loaded.network.config.max_position_embeddings))
+        tokens = load_tokens(place, tokenizer, int(about.get("max_length") or longest))
         return cls(loaded, tokens, known, about or of_checkpoint(place, loaded.tower))
 
     @property

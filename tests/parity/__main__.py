@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.parity import box_ops, clip, clip_vision_bert, clip_vision_mbart, lxmert, metrics, networks
+from tests.parity import box_ops, clip, clip_vision_bert, clip_vision_mbart, lxmert, metrics, networks, vle_vcr
 from tests.parity.folder import Folder
 from tests.parity.table import Table
 
@@ -24,6 +24,7 @@ KINDS = {
     "hf_lxmert": lxmert.compare_hf,
     "clip_vision_bert": clip_vision_bert.compare,
     "clip_vision_mbart": clip_vision_mbart.compare,
+    "vle": vle_vcr.compare,
 }
 
 

@@ -16,6 +16,7 @@ from featx.care.origin import begin_store, check_outside, digest, refused
 from featx.errors import UsageError
 from featx.progress import Tick
 from featx.store import Manifest, StoreReader, disk, open_part, open_store
+from featx.store.completion import manifest_lock
 from featx.store.manifest import part_folder
 
 
@@ -126,5 +127,5 @@ def _is_made(reader: StoreReader, out: Path) -> bool:
 
 def _take_over(out: Path, sources: Mapping[str, Any] | None) -> None:
     """The list of pictures alone, now that all of them are there."""
-    with disk.room(out), disk.Lock(out / ".lock", f"the manifest of {out}", wait=True):
+    with disk.room(out), manifest_lock(out):
         replace(Manifest.load(out), sources=sources).save(out)

@@ -22,6 +22,7 @@ from featx.care.transfer import identity
 from featx.errors import StoreError, UsageError
 from featx.progress import Tick
 from featx.store import Manifest, PartManifest, Report, Totals, create_store, disk, open_part, verify
+from featx.store.completion import reopen
 from featx.store.manifest import part_folder
 from featx.store.verify import volume
 
@@ -144,7 +145,7 @@ def _replace(store: Path, manifest: Manifest, part: int, before: Report, tick: T
     """Write one part anew and put it in the place of the old one."""
     place, expected = part_folder(store, part, manifest.parts), _expected(store, manifest, part)
     if not place.is_dir():
-        _reopen(store)
+        reopen(store)
         return PartRepair(part, "missing", unnamed=expected or 0)
     scratch = _scratch(store)
     with disk.room(store), disk.Lock(place / ".lock", f"part {part} of {manifest.parts} of {store}"):
@@ -152,7 +153,7 @@ def _replace(store: Path, manifest: Manifest, part: int, before: Report, tick: T
         create_store(scratch, *facts, parts=manifest.parts)
         done = rewrite(place, scratch, manifest, part, expected, _twice(before, place), tick)
         aside = free_name(place)
-        _reopen(store)
+        reopen(store)
         swap(part_folder(scratch, part, manifest.parts), place, aside)
         shutil.rmtree(scratch)
     return replace(done, aside=aside)
@@ -189,21 +190,13 @@ def _into(store: Path, out: Path, manifest: Manifest, before: Report, tick: Tick
     return done
 
 
-def _reopen(store: Path) -> None:
-    """The manifest must never promise a part that is not whole: it goes first."""
-    with disk.Lock(store / ".lock", f"the manifest of {store}", wait=True):
-        manifest = Manifest.load(store)
-        if manifest.totals is not None:
-            replace(manifest, totals=None).save(store)
-
-
 def _settle(store: Path) -> list[str]:
     """Complete the manifest when every part is finished; what stands in the way becomes a note."""
     manifest = Manifest.load(store)
     folders = [part_folder(store, part, manifest.parts) for part in range(manifest.parts)]
     finished = [part for part in map(PartManifest.load, folders) if part is not None]
     if manifest.totals not in (None, sum((part.totals for part in finished), Totals())):
-        _reopen(store)
+        reopen(store)
     try:
         if len(finished) == manifest.parts:
             open_part(store, 0).finish()

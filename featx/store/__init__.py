@@ -1,8 +1,8 @@
 """Stores of records: a folder with a manifest and parts, behind one reader and one writer.
 
 ``open_store`` reads; ``create_store`` and ``open_part`` write; ``verify`` checks. FORMAT.md describes the folder.
-Inside, imports go one way: disk, agree, rule < manifest, ledger < base, reader < view, the backends < folder, writer <
-verify.
+Inside, imports go one way: disk, agree, rule < manifest, ledger < base, reader, completion < view, the backends <
+folder, creation, writer < verify.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import UsageError
+from featx.store.creation import create_store
 from featx.store.folder import FolderStore
 from featx.store.ledger import Refusal
 from featx.store.manifest import Manifest, PartManifest, Totals
 from featx.store.reader import Checksums, Order, StoreReader
 from featx.store.verify import Problem, Report, verify
 from featx.store.view import is_location, located, view_manifest
-from featx.store.writer import PartWriter, create_store, open_part
+from featx.store.writer import PartWriter, open_part
 
 __all__ = [
     "Checksums", "Location", "Manifest", "Order", "PartManifest", "PartWriter", "Problem", "Refusal", "Report",

@@ -1,4 +1,4 @@
-"""Writing a store: create it, open a part, put records, finish the part.
+"""Writing a part of a store: open it, put records, finish it.
 
 Killed at any moment, the same calls resume: what was committed is in ``done``, what was not is computed
 again, and the content ends up the same. Parts may be written by different processes at once.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Container, Mapping
-from dataclasses import replace
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,59 +16,14 @@ from typing import Any
 from featx.codec import KEY_LIMIT, encode_into, layout, store_key, text, unpack
 from featx.errors import StoreError, UsageError
 from featx.record import Record
-from featx.schema import Schema
 from featx.store import disk
 from featx.store.base import Log, Shard, backend, open_sealed
+from featx.store.completion import complete, reopen_part
 from featx.store.groups import Group, Groups
-from featx.store.hdf5_columns import ARRAY_COLUMNS, COLUMNS, OFFSET
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
 from featx.store.manifest import FORMAT, Manifest, PartManifest, Totals, file_hash, part_folder
 
-RESERVED = (COLUMNS | ARRAY_COLUMNS).keys() - {OFFSET}  # arrays of an HDF5 file beside the fields
-LONGEST_NAME, MOST_AXES = (
-    255,
-    30,
-)  # of a field: bytes of UTF-8, and axes of its shape; HDF5 has 32 with record and region
 GROUP_BYTES = 8 << 20  # a group is committed before it exceeds this, in the background
-_BEGUN = {".lock", ".manifest.json.tmp"}  # all there may be of a store whose first writer died early
-
-
-def create_store(
-    path: str | os.PathLike[str],
-    backend_name: str,
-    schema: Schema,
-    provenance: Mapping[str, Any],
-    labels: Mapping[str, Any] | None = None,
-    *,
-    parts: int = 1,
-    sources: Mapping[str, Any] | None = None,
-) -> Manifest:
-    """Create the store in the folder ``path``, or check that the one that is there was made the same way.
-
-    The first process to arrive writes the manifest; every later one must agree with it about backend, number of parts,
-    sources, schema, provenance and labels. ``sources`` stands for the whole list of pictures, of all parts:
-    ``{"pictures": number, "sha256": hash of the ordered keys and locations}``; the store is complete only when its
-    records and refusals make that number. Raises UsageError that names each difference with both values, StoreError
-    for a folder that cannot be read or written.
-    """
-    backend(backend_name)
-    store = Path(path)
-    _check_request(None if (store / "manifest.json").exists() else schema, parts)
-    facts: dict[str, Any] = {"provenance": provenance, "labels": labels or {}, "sources": sources}
-    facts = json.loads(json.dumps(facts, allow_nan=False))
-    manifest = Manifest(backend_name, parts, schema, featx=_version(), **facts)
-    with disk.reading(store):
-        if store.is_file() or (store.exists() and not {path.name for path in store.iterdir()} <= _BEGUN):
-            Manifest.load(store)  # somebody else's file or folder: refuse rather than move in
-    with disk.room(store):
-        disk.make_folders(store.absolute())
-    with disk.room(store), _store_lock(store):
-        if (store / "manifest.json").exists():
-            present = Manifest.load(store)
-            present.agree(manifest)
-            return present
-        manifest.save(store)
-    return manifest
 
 
 def open_part(
@@ -120,7 +73,7 @@ class PartWriter:
                 "extract into another folder; what is there can be read with partial=True",
             )
         if retry_refused and read_ledger(ledger):
-            _unfinish(self.store, self.folder)
+            reopen_part(self.store, self.folder)
             disk.publish(ledger, b"")
         self.finished = PartManifest.load(self.folder)
         self._log: Log | None = None
@@ -204,7 +157,7 @@ class PartWriter:
                 self.finished = sealed
                 disk.remove(self.folder / "aliases.jsonl")
             self.close()
-            _complete(self.store)
+            complete(self.store)
         return self.finished
 
     def _seal(self) -> PartManifest:
@@ -283,54 +236,3 @@ class _Done:
 def _alias(key: str, stored: bytes) -> str | None:
     """The original to be kept of a key that is stored shortened."""
     return key if len(stored) > KEY_LIMIT else None
-
-
-def _complete(store: Path) -> None:
-    """Mark the store complete if every part is finished."""
-    with _store_lock(store):
-        manifest = Manifest.load(store)
-        folders = [part_folder(store, part, manifest.parts) for part in range(manifest.parts)]
-        parts = [part for part in map(PartManifest.load, folders) if part is not None]
-        if manifest.totals is None and len(parts) == manifest.parts:
-            totals = sum((part.totals for part in parts), Totals())
-            manifest.check_complete(totals)
-            replace(manifest, totals=totals).save(store)
-
-
-def _unfinish(store: Path, folder: Path) -> None:
-    """Open a finished part again. The manifest goes first: it must never promise a part that is not whole."""
-    with _store_lock(store):
-        manifest = Manifest.load(store)
-        if manifest.totals is not None:
-            replace(manifest, totals=None).save(store)
-        part = PartManifest.load(folder)
-        append_lines(folder / "aliases.jsonl", [{"key": name} for name in part.aliases.values()] if part else [])
-        disk.remove(folder / "part.json")
-        disk.sync(folder)
-
-
-def _check_request(schema: Schema | None, parts: int) -> None:
-    """Raise UsageError for what no new store can be; ``schema`` is None where there is a store, whose names stand."""
-    if parts < 1:
-        raise UsageError(f"a store of {parts} parts cannot be", "give at least 1 part")
-    for field in () if schema is None else schema.fields:
-        printable = field.name.isprintable() and field.name not in ("", ".") and "/" not in field.name
-        if not printable or len(field.name.encode()) > LONGEST_NAME or len(field.shape) > MOST_AXES:
-            raise UsageError(
-                f"a field cannot be called {field.name[:80]!r} or have the shape {list(field.shape)[:40]}",
-                f"give it a name of at most {LONGEST_NAME} bytes without slashes, and at most {MOST_AXES} axes",
-            )
-    taken = sorted(RESERVED & {field.name for field in schema.fields}) if schema else []
-    if taken:
-        raise UsageError(f"a field cannot be called {', '.join(taken)}: a store uses that name", "call it otherwise")
-
-
-def _store_lock(store: Path) -> disk.Lock:
-    return disk.Lock(store / ".lock", f"the manifest of {store}", wait=True)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("featx")
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -17,6 +17,7 @@ NAMES = {
     "codecs": "dtypes of features and compressors behind them: bytes, decoding speed, error",
     "answers": "how many answers of the default LXMERT change with the dtype of the features it reads",
     "feeding": "a small LXMERT on a store four times the memory it may have: the share of time spent waiting for data",
+    "epochs": "steps of a cached epoch beside the same with the tower in front, for each reader of grids (SMALL=1)",
     "learning": "LXMERT on drawn scenes of SEED=n, against a model that cannot look (RETRAIN=1: trained anew as well)",
 }
 

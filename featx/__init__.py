@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from featx.captioner import Captioner
+    from featx.chooser import Chooser
     from featx.errors import FeatxError
     from featx.extractor import Extractor
     from featx.grounder import Grounder
@@ -38,6 +39,7 @@ _HOME = {
     "FeatureLoader": "featx.loading",
     "Predictor": "featx.predictor",
     "Captioner": "featx.captioner",
+    "Chooser": "featx.chooser",
     "Matcher": "featx.matcher",
     "Grounder": "featx.grounder",
     "Task": "featx.task",
@@ -45,8 +47,8 @@ _HOME = {
 }
 
 __all__ = [
-    "Captioner", "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Grounder", "Matcher", "Predictor",
-    "Record", "RecordBatch", "Schema", "Task", "__version__", "extract", "open_store",
+    "Captioner", "Chooser", "Extractor", "FeatureDataset", "FeatureLoader", "FeatxError", "Grounder", "Matcher",
+    "Predictor", "Record", "RecordBatch", "Schema", "Task", "__version__", "extract", "open_store",
 ]  # fmt: skip
 
 

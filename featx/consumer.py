@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place
 from featx.data import AnswerSpace
+from featx.data.vcr import VcrItem
 from featx.wants import Wants
 
 if TYPE_CHECKING:
@@ -129,6 +130,18 @@ class Grounds(Consumer):
     @abstractmethod
     def ground(self, records: RecordBatch, texts: Sequence[str]) -> torch.Tensor:
         """Logits ``[B, N, 2]`` of the regions: column 1 says that the text is about the region."""
+
+
+class Chooses(Consumer):
+    """A model that chooses among four answers to a question about the objects of a picture, and four reasons (VCR)."""
+
+    @abstractmethod
+    def choose(self, records: RecordBatch, items: Sequence[VcrItem]) -> torch.Tensor:
+        """Logits ``[B, 4]`` of the answers. Raises UsageError for a model that was not made for these."""
+
+    @abstractmethod
+    def reason(self, records: RecordBatch, items: Sequence[VcrItem], answers: Sequence[int]) -> torch.Tensor:
+        """Logits ``[B, 4]`` of the rationales of one answer to each. Raises UsageError likewise."""
 
 
 class TextEmbeddings(Consumer):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate_model
-from featx.consumer import Answers, Captions, Consumer, Grounds, JudgesAnswerable, Matches
+from featx.consumer import Answers, Captions, Chooses, Consumer, Grounds, JudgesAnswerable, Matches
 from featx.errors import UsageError, WeightsError
 from featx.registry import load, plugins
 
@@ -25,6 +25,7 @@ ABILITIES: dict[Any, str] = {
     Captions: "write captions",
     Matches: "match texts and pictures",
     Grounds: "find what a text is about",
+    Chooses: "choose among the answers and rationales of VCR",
 }
 
 

@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def read_vcr(spec: Mapping[str, Any]) -> list[VcrItem]:
     return found_items
 
 
-def item_from(fields: Mapping[str, Any], pictures: str | Path) -> VcrItem:
+def item_from(fields: Mapping[str, Any], pictures: str | os.PathLike[str]) -> VcrItem:
     """One item that has been parsed already, as the original's pipelines take it. Raises UsageError."""
     row = Row(Document("the item", fields), "it", dict(fields))
     return item_of(row, read_scenery(Path(pictures) / row.text("metadata_fn")), None)

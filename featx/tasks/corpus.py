@@ -23,6 +23,7 @@ from featx.data import (
 )
 from featx.data.phrases import Phrase, read_phrases
 from featx.data.splits import OfPicture
+from featx.data.vcr import VcrItem, read_vcr
 from featx.errors import UsageError
 from featx.settings import Count, fit
 from featx.tasks.sentences import read_sentences
@@ -43,6 +44,11 @@ def captions(specs: Any, split: str) -> list[Caption]:
 def phrases(specs: Any, split: str) -> list[Phrase]:
     """The phrases of all specifications (see :func:`featx.data.phrases.read_phrases`), in their order."""
     return [p for spec in _list(specs, split) for p in _chosen(spec, split, read_phrases)]
+
+
+def vcr(specs: Any, split: str) -> list[VcrItem]:
+    """The items of VCR of all specifications (see :func:`featx.data.vcr.read_vcr`), in their order."""
+    return [one for spec in _list(specs, split) for one in _chosen(spec, split, read_vcr)]
 
 
 def sentences(specs: Any, split: str) -> list[Question]:

@@ -9,6 +9,8 @@
 ``inputs``    records and texts -> tensors
 ``losses``    of every head
 ``patches``   which cells of a grid lie in a box
+``vcr_text``  texts of VCR: objects in their names, and what each piece names
+``vcr``       candidates that share a picture, and rows of their objects
 ``consumer``  the published checkpoint, or a folder that was exported after training
 ============  ==========================================================================
 """

@@ -16,16 +16,19 @@ import torch
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place
 from featx.checkpoint.save import SaveDtype, write_json, write_tensors
-from featx.consumer import Answers, Card, Consumer, Grounds, Matches, Score
+from featx.consumer import Answers, Card, Chooses, Consumer, Grounds, Matches, Score
 from featx.data import AnswerSpace
-from featx.errors import WeightsError
+from featx.data.vcr import VcrItem
+from featx.errors import UsageError, WeightsError
 from featx.grids import blind, grid, words
 from featx.text.library import tokenizers, transformers
 from featx.text.wordpiece import Tokens
 from featx.towered import of_checkpoint, wants_of_grid
-from featx.vle.heads import ITM, PBC, VQA
+from featx.vle.heads import ITM, PBC, Q2A, QA2R, VQA
 from featx.vle.inputs import arguments
 from featx.vle.network import States, Vle
+from featx.vle.vcr import Reading, choice_logits
+from featx.vle.vcr_text import Pieces
 from featx.vle.weights import Loaded, load_network
 from featx.vocabulary import load_tokens, save_tokens
 from featx.wants import Wants
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from featx.record import RecordBatch
 
 MAX_LENGTH = 50  # tokens with [CLS] and [SEP], of the published recipe
+MAX_LENGTH_VCR = 80
 
 
 class VleConsumer(Consumer):
@@ -42,6 +46,7 @@ class VleConsumer(Consumer):
     name: ClassVar[str] = "vle"
     network: Vle
     max_length: int | None
+    upstream_geometry: bool = False
 
     def __init__(
         self, loaded: Loaded, tokens: Tokens, about: Mapping[str, Any], answers: AnswerSpace | None = None
@@ -60,16 +65,27 @@ class VleConsumer(Consumer):
 
     @classmethod
     def load(
-        cls, place: Place, *, answers: str | Path | None = None, tokenizer: str | Path | None = None
+        cls,
+        place: Place,
+        *,
+        answers: str | Path | None = None,
+        tokenizer: str | Path | None = None,
+        upstream_geometry: bool | None = None,
     ) -> VleConsumer:
         """answers: file with the list of answers, if the checkpoint has none. tokenizer: folder or hub id of the
-        vocabulary, if it is not beside the weights. What comes back can do what the checkpoint has heads for.
+        vocabulary, if it is not beside the weights. upstream_geometry: of the objects of VCR, see
+        :class:`featx.vle.vcr.Reading`. What comes back can do what the checkpoint has heads for.
         """
         about = read_config(place.beside("featx.json"))
         loaded = load_network(place)
-        tokens = load_tokens(place, tokenizer, int(about.get("max_length") or MAX_LENGTH))
-        known = stated_answers(place, loaded, answers) if VQA in loaded.network.heads else None
-        return kind_of(loaded.network.heads)(loaded, tokens, about or of_checkpoint(place, loaded.tower), known)
+        heads = loaded.network.heads
+        tokens = load_tokens(place, tokenizer, int(about.get("max_length") or usual_length(heads)))
+        known = stated_answers(place, loaded, answers) if VQA in heads else None
+        model = kind_of(heads)(loaded, tokens, about or of_checkpoint(place, loaded.tower), known)
+        model.upstream_geometry = bool(
+            about.get("upstream_geometry") if upstream_geometry is None else upstream_geometry
+        )
+        return model
 
     @property
     def wants(self) -> Wants:
@@ -111,24 +127,54 @@ class VleGrounds(VleConsumer, Grounds):
         return self.network.patch_logits(self.states(records, texts))
 
 
-class VleAll(VleAnswers, VleMatches, VleGrounds):
+class VleChoices(VleConsumer, Chooses):
+    """With the heads ``vcr_q2a_logit`` and ``vcr_qa2r_logit``, or one of them, as they were published."""
+
+    def choose(self, records: RecordBatch, items: Sequence[VcrItem]) -> torch.Tensor:
+        reading = self.reading(Q2A)
+        return self._chosen(Q2A, records, items, [reading.answers(one) for one in items])
+
+    def reason(self, records: RecordBatch, items: Sequence[VcrItem], answers: Sequence[int]) -> torch.Tensor:
+        reading = self.reading(QA2R)
+        texts = [reading.rationales(one, answer) for one, answer in zip(items, answers, strict=True)]
+        return self._chosen(QA2R, records, items, texts)
+
+    def reading(self, head: str) -> Reading:
+        """How items become tensors. Raises UsageError when the model has not this head."""
+        if head not in self.network.heads:
+            what = "answers" if head == Q2A else "rationales"
+            raise UsageError(f"the model does not choose among {what}: it has no {head}", f"give one with {head}")
+        return Reading.of(self.tokens, self.network, upstream_geometry=self.upstream_geometry)
+
+    def _chosen(
+        self, head: str, records: RecordBatch, items: Sequence[VcrItem], texts: Sequence[Sequence[Pieces]]
+    ) -> torch.Tensor:
+        seen = grid(records)
+        batch = {**self.reading(head).batch(items, texts, records, seen["features"].shape[1]), **seen}
+        device = next(self.network.parameters()).device
+        return choice_logits(self.network, head, {name: tensor.to(device) for name, tensor in batch.items()})
+
+
+class VleAll(VleAnswers, VleMatches, VleGrounds, VleChoices):
     """What VLE can do where a checkpoint has all heads; this is the kind that is registered."""
 
     card: ClassVar[Card] = Card(
-        title="VLE: answers, matches and patches, by text and grid fused (Feng et al. 2023)",
+        title="VLE: answers, matches, patches and the choices of VCR, by text and grid fused (Feng et al. 2023)",
         reads="a grid of CLIP (11 blocks of ViT-B/16, 23 of ViT-L/14): last_hidden_state with CLS, of the model's own "
         "tower",
         checkpoints=(
             "hfl/vle-base, hfl/vle-large: matches, patches, masked words",
             "hfl/vle-base-for-vqa, hfl/vle-large-for-vqa",
+            "hfl/vle-base-for-vcr-q2a, -qa2r, hfl/vle-large-for-vcr-q2a, -qa2r",
             "pytorch_model.bin or model.safetensors, with or without the prefix vle.",
         ),
-        verified="iflytek/VLE: every depth, logits and losses of answers, matches, patches, masked words",
-        tasks=("vle-vqa", "vle-itm", "vle-pbc"),
+        verified="iflytek/VLE: every depth, logits and losses of answers, matches, patches, masked words, and of VCR",
+        tasks=("vle-vqa", "vle-itm", "vle-pbc", "vle-vcr"),
         recipes=(
             "vle_base_vqa.yaml",
             "vle_large_vqa.yaml",
             "vle_itm.yaml",
+            "vle_vcr.yaml",
             "vle_vqa_scenes.yaml",
             "vle_itm_scenes.yaml",
             "vle_pbc_scenes.yaml",
@@ -136,15 +182,26 @@ class VleAll(VleAnswers, VleMatches, VleGrounds):
     )
 
 
-_ABLE: dict[str, type[VleConsumer]] = {VQA: VleAnswers, ITM: VleMatches, PBC: VleGrounds}
+_ABLE: dict[str, type[VleConsumer]] = {
+    VQA: VleAnswers, ITM: VleMatches, PBC: VleGrounds, Q2A: VleChoices, QA2R: VleChoices,
+}  # fmt: skip
 
 
 def kind_of(heads: Sequence[str]) -> type[VleConsumer]:
     """The class of models with these heads, which can do what these are for and nothing else."""
-    able = tuple(kind for head, kind in _ABLE.items() if head in heads)
+    able = tuple(dict.fromkeys(kind for head, kind in _ABLE.items() if head in heads))
     if len(able) < 2:
         return able[0] if able else VleConsumer
-    return VleAll if len(able) == len(_ABLE) else type("Vle", able, {"__doc__": "VLE with some of its heads."})
+    return (
+        VleAll
+        if len(able) == len(set(_ABLE.values()))
+        else type("Vle", able, {"__doc__": "VLE with some of its heads."})
+    )
+
+
+def usual_length(heads: Sequence[str]) -> int:
+    """How many tokens published weights with these heads read."""
+    return MAX_LENGTH_VCR if {Q2A, QA2R} & set(heads) and VQA not in heads else MAX_LENGTH
 
 
 def stated_answers(place: Place, loaded: Loaded, given: str | Path | None = None) -> AnswerSpace | None:

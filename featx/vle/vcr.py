@@ -109,9 +109,9 @@ class Reading:
 
     def shares(self, item: VcrItem, records: RecordBatch, place: int, rows: int) -> torch.Tensor:
         """Of each object, the share of every row of the picture: ``[O, N]``; zeros where no patch shows it."""
-        if rows < 2:  # a picture without rows
-            return torch.zeros(len(item.boxes), rows)
         real = records.mask[place, :rows]
+        if not real.any():  # a picture without rows
+            return torch.zeros(len(item.boxes), rows)
         if self.upstream_geometry:
             touched = stretched(item.boxes, item.size, int(real.sum()), rows)
         else:

@@ -86,7 +86,7 @@ def give_heads(network: Vle, stated: Mapping[str, Any], heads: Iterable[str], cl
             delattr(network, name)
     for name, head in wanted.items():
         if _shapes(getattr(network, name, None)) != _shapes(head):
-            draw(head, float(stated.get("initializer_range", 0.02)))
+            draw(head, spread(stated))
             network.add_module(name, head)
             anew.append(name)
     network.heads = tuple(wanted)
@@ -103,6 +103,24 @@ def give_answers(network: Vle, rows: Sequence[int]) -> None:
     made.weight.copy_(torch.where((known >= 0)[:, None], last.weight[known.clamp(min=0)], 0.0))
     made.bias.copy_(torch.where(known >= 0, last.bias[known.clamp(min=0)], 0.0))
     head[3] = made
+
+
+@torch.no_grad()
+def give_types(network: Vle, types: int, std: float) -> bool:
+    """Give the network ``types`` token types, new ones behind those it has; whether it had fewer. It keeps more."""
+    old = network.vle.token_type_embeddings
+    if types <= old.num_embeddings:
+        return False
+    made = nn.Embedding(types, old.embedding_dim, device=old.weight.device)
+    draw(made, std)
+    made.weight[: old.num_embeddings] = old.weight
+    network.vle.token_type_embeddings = made
+    return True
+
+
+def spread(stated: Mapping[str, Any]) -> float:
+    """The standard deviation of fresh weights of a network with that ``config.json``."""
+    return float(stated.get("initializer_range", 0.02))
 
 
 def _shapes(head: nn.Module | None) -> Any:

@@ -1,4 +1,4 @@
-"""VLE's tasks: ``vle-vqa``, ``vle-itm``, ``vle-pbc``. One noun per module:
+"""VLE's tasks: ``vle-vqa``, ``vle-itm``, ``vle-pbc``, ``vle-vcr``. One noun per module:
 
 =============  ==========================================================================
 ``options``    the sections of a configuration
@@ -9,5 +9,6 @@
 ``vqa``        questions and answers
 ``matching``   is this text about this picture?
 ``grounding``  which patches is this text about?
+``vcr``        four answers about objects, and four reasons
 =============  ==========================================================================
 """

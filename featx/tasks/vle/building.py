@@ -17,11 +17,11 @@ from featx.tasks.vle.options import ModelOptions
 from featx.tasks.whiten import whiten
 from featx.text.wordpiece import Tokens
 from featx.towered import SWITCHES
-from featx.vle.consumer import MAX_LENGTH, check_fits, stated_answers
+from featx.vle.consumer import check_fits, stated_answers, usual_length
 from featx.vle.heads import VQA
 from featx.vle.network import Vle
 from featx.vle.sizes import Sizes
-from featx.vle.weights import Loaded, give_answers, give_heads, load_network, new_network
+from featx.vle.weights import Loaded, give_answers, give_heads, give_types, load_network, new_network, spread
 from featx.vocabulary import load_tokens
 from featx.wants import Wants, wants_of
 
@@ -62,14 +62,14 @@ class Built:
 
 
 def build(
-    options: ModelOptions, start: Start | None, store: Any, head: str, texts: Sequence[str],
+    options: ModelOptions, start: Start | None, store: Any, heads: Sequence[str], texts: Sequence[str],
     answers: AnswerSpace | None = None,
 ) -> Built:  # fmt: skip
-    """A network with that ``head`` and no other, fresh or from weights. texts: those of training."""
-    tokens, classes, notes = vocabulary(options, start, texts), len(answers or ()), []
+    """A network with these ``heads`` and no other, fresh or from weights. texts: those of training."""
+    tokens, classes, notes = vocabulary(options, start, texts, heads), len(answers or ()), []
     config: Mapping[str, Any]
     if start is None:
-        network, config = new_network(fresh_sizes(options, tokens, store), [head], classes)
+        network, config = new_network(fresh_sizes(options, tokens, store), heads, classes)
         if options.whiten is not None:
             whitened(network, store, options.whiten)
         about: Mapping[str, Any] = {}
@@ -78,8 +78,11 @@ def build(
         network, config, about = start.loaded.network, start.loaded.config, start.about
         if answers is not None and start.answers is not None and start.answers != answers:
             notes.append(other_answers(network, options, start.answers, answers))
-        if give_heads(network, config, [head], classes):
-            notes.append(f"the head {head} begins anew: {options.weights} has none")
+        anew = give_heads(network, config, heads, classes)
+        notes += [f"the head {head} begins anew: {options.weights} has none" for head in anew]
+        if options.types is not None and give_types(network, options.types, spread(config)):
+            config = {**config, "num_token_types": options.types}
+            notes.append(f"token types begin anew from {start.loaded.config['num_token_types']} on")
         wants = wants_of(about, network.vle.dim)
         if start.loaded.tower is not None:
             wants = Wants(dim=network.vle.dim, weights=start.loaded.tower, switches=SWITCHES)
@@ -96,10 +99,10 @@ def other_answers(network: Vle, options: ModelOptions, old: AnswerSpace, new: An
     return f"of {len(new)} answers, {options.weights} knows {known}{others}"
 
 
-def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str]) -> Tokens:
+def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str], heads: Sequence[str]) -> Tokens:
     """The vocabulary of ``model.tokenizer``, learned from ``texts`` where it asks for that."""
     given = options.tokenizer
-    length = int(options.max_length or (start.about.get("max_length") if start else None) or MAX_LENGTH)
+    length = int(options.max_length or (start.about.get("max_length") if start else None) or usual_length(heads))
     if isinstance(given, Mapping):
         if set(given) != {"size"} or type(given["size"]) is not int or given["size"] < 10:
             raise UsageError(f"model.tokenizer is {dict(given)}", "give a folder, a hub id, or {size: N}")
@@ -123,7 +126,7 @@ def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:
     return Sizes(
         len(tokens), int(dim), hidden, options.feedforward or 4 * hidden, options.heads or max(1, hidden // 64),
         options.layers or plain.layers, options.buckets or (_BUCKETS if small else plain.buckets),
-        max(tokens.max_length, 64) if small else plain.positions, 2, options.dropout,
+        max(tokens.max_length, 64) if small else plain.positions, options.types or plain.types, options.dropout,
         options.init_std or plain.init_std,
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class VleTask(Task):
-    """A network with one head; examples are dataclasses with ``picture`` and ``text``."""
+    """A network with one head, or more; examples are dataclasses with ``picture`` and ``text``."""
 
     head: ClassVar[str]
     model: Vle
@@ -38,8 +38,8 @@ class VleTask(Task):
         answers: AnswerSpace | None = None,
     ) -> None:  # fmt: skip
         self.settings, self._examples, self.answers = options, examples, answers
-        texts = list(dict.fromkeys(one.text for one in examples["train"]))
-        self.built: Built = build(options.model, start, options.store, self.head, texts, answers)
+        texts = list(dict.fromkeys(text for one in examples["train"] for text in self.texts(one)))
+        self.built: Built = build(options.model, start, options.store, self.heads, texts, answers)
         self.model, self.tokens, self.notes = self.built.network, self.built.tokens, self.built.notes
 
     def wants(self) -> Wants:
@@ -49,14 +49,27 @@ class VleTask(Task):
         found = self._examples[split]
         return corpus.with_other_pictures(found) if split == "val" and self.settings.shuffle_pictures else found
 
+    @property
+    def heads(self) -> Sequence[str]:
+        """The heads that are trained."""
+        return [self.head]
+
+    def texts(self, example: Any) -> list[str]:
+        """What is read of an example."""
+        return [example.text]
+
     def inputs(self, texts: Sequence[str], records: RecordBatch | None) -> dict[str, torch.Tensor]:
         """Texts and grids as tensors."""
+        return {**words(self.tokens, texts), **self.seen(records)}
+
+    def seen(self, records: RecordBatch | None) -> dict[str, torch.Tensor]:
+        """Grids as tensors."""
         if records is None:
             raise UsageError("VLE reads a store", "name one in the configuration")
         seen = grid(records)
         if self.settings.zero_features:
             seen["features"] = torch.zeros_like(seen["features"])
-        return {**words(self.tokens, texts), **seen}
+        return seen
 
     def states(self, batch: Batch) -> States:
         """Both streams of a batch behind the last layer."""
@@ -66,10 +79,14 @@ class VleTask(Task):
     def groups(self) -> list[Group]:
         return groups_of(self.model, self.settings.rates, self.settings.decay)
 
+    def said(self) -> Mapping[str, Any]:
+        """What an exported model says of itself besides."""
+        return {}
+
     def export(self, folder: Path, trained_on: Mapping[str, Any]) -> None:
         """The folder that ``featx ask``, ``match`` or ``ground`` reads, see :mod:`featx.vle.consumer`."""
         said = about(
             self.name, self.built.wants, trained_on, start=self.built.about, extractor=self.settings.extractor,
-            max_length=self.tokens.max_length,
+            max_length=self.tokens.max_length, **self.said(),
         )  # fmt: skip
         save(folder, self.model, self.built.config, self.tokens, said, self.answers, self.settings.save_dtype)

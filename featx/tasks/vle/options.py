@@ -24,7 +24,8 @@ class ModelOptions:
     four times hidden), heads (default one per 64), layers [text, fusion], buckets (distances between words), dim of the
     features (default: what the store holds), init_std, whiten (how many directions of the features count alike at
     first, see :mod:`featx.tasks.whiten`). max_length: tokens of a text with both ends; what is longer loses its end. By
-    default what the weights were trained with, or 50.
+    default what the weights were trained with, or 50, and 80 of VCR. types: token types, two and one for each object
+    that a text of VCR names; weights with fewer get new ones behind their own.
     """
 
     weights: str | None = None
@@ -40,6 +41,7 @@ class ModelOptions:
     whiten: Count | None = None
     dropout: PartShare = 0.1
     max_length: Length | None = None
+    types: Count | None = None
 
     def __post_init__(self) -> None:
         fresh = ("hidden", "feedforward", "heads", "layers", "buckets", "dim", "init_std", "whiten")
@@ -102,6 +104,18 @@ class MatchingOptions(TaskOptions):
     """``vle-itm``. swap: how often a caption is replaced by one of another picture."""
 
     swap: Share = 0.5
+
+
+@dataclass(frozen=True)
+class VcrOptions(TaskOptions):
+    """``vle-vcr``. learns: ``answers`` (Q->A), ``rationales`` (QA->R, by the right answer), each a model of its own as
+    published, or ``both`` by one network. upstream_geometry: the patches of an object are those that its box would
+    touch if the picture had been stretched to a square, as the original has it though it crops; by default those whose
+    cells in the record the box overlaps.
+    """
+
+    learns: Literal["both", "answers", "rationales"] = "both"
+    upstream_geometry: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from featx.data.answers import settled_answer
 from featx.errors import UsageError
 from featx.grids import blind, grid, words
 from featx.metrics import accuracy
-from featx.metrics.report import Tally
+from featx.metrics.report import Tally, percent
 from featx.settings import read
 from featx.task import Batch, Group, Split, Task
 from featx.tasks import building as lxmert_building
@@ -98,11 +98,11 @@ class ClipBertVqa(Task):
         ``exact``: answers equal to the one that the annotators settled on, as the published figure counts, where all
         that are not in the list are one class; ``exact, known``: of questions whose answer is in the list.
         """
-        tally, exact, known = Tally("language"), [], []
+        tally, exact, known = Tally("language"), list[float](), list[float]()
         for question, answer in zip(examples, predictions, strict=True):
             tally.add(accuracy(question, answer), question.language)
             wanted = self._class(question)
-            exact.append(wanted == self.answers.index(answer))
+            exact.append(float(wanted == self.answers.index(answer)))
             if wanted not in (IGNORED, self._unknown):
                 known.append(exact[-1])
         report = tally.report()
@@ -110,7 +110,7 @@ class ClipBertVqa(Task):
         return {
             "accuracy": report["overall"],
             **report["per language"],
-            **{name: 100 * sum(hits) / len(hits) for name, hits in shares.items() if hits},
+            **{name: percent(hits) for name, hits in shares.items() if hits},
         }
 
     def groups(self) -> list[Group]:

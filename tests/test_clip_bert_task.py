@@ -31,19 +31,19 @@ from tests.test_lxmert_training import curve, start, trained
 from tests.toy_task import events
 
 ROOT = Path(__file__).resolve().parent.parent
+COUNT = 12  # pictures
 TRAIN: dict[str, Any] = {"epochs": 2, "batch": 24, "lr": 2e-3, "clip": 1.0, "log_every": 1, "workers": 1, "seed": 5}
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip-bert")
-    vle_toys.make_store(folder / "store")
-    toys.write_data(folder)
+    vle_toys.make_store(folder / "store", COUNT)
     return folder
 
 
 def options(home: Path, **changes: Any) -> dict[str, Any]:
-    specs = toys.write_data(home)
+    specs = toys.write_data(home, COUNT)
     base = {"model": toys.MODEL, "data": {"train": specs, "val": specs, "answers": {"least": 1}}}
     return {**base, "store": str(home / "store"), **changes}
 
@@ -66,7 +66,7 @@ def test_it_is_found_by_its_name_and_knows_the_questions_of_all_languages(home: 
     made = build(home)
     texts = [q.text for q in made.examples("train")]
     assert {q.language for q in made.examples("train")} == {"en", "fr"}
-    assert len(texts) == 2 * 24 * 4
+    assert len(texts) == 2 * COUNT * 4
     unknown = made.tokens.backend.token_to_id("[UNK]")
     assert not (made.tokens.encode(texts).ids == unknown).any()
     assert (made.tokens.encode(["warum nicht"]).ids == unknown).any()
@@ -82,7 +82,7 @@ def test_it_learns_in_each_language_what_only_the_picture_tells(home: Path, loss
         batch = batch_of(made, home, examples)
         optimiser = torch.optim.AdamW(made.model.parameters(), lr=4e-3)
         made.model.train()
-        for _ in range(120):
+        for _ in range(60):
             optimiser.zero_grad()
             made.loss(batch)["loss"].backward()
             optimiser.step()
@@ -217,7 +217,7 @@ def test_two_processes_learn_what_one_learns(home: Path) -> None:
     one = trained(write_recipe(home, "one", {}))
     two = trained(write_recipe(home, "two", {}), processes=2)
     alone, shared = [e["loss"] for e in curve(one)], [e["loss"] for e in curve(two)]
-    assert len(alone) == len(shared) == 16
+    assert len(alone) == len(shared) == 8
     assert shared == pytest.approx(alone, rel=1e-3)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from featx.cli.output import add_json, check_png, deliver, print_json, table
 from featx.cli.panel import Panel, pieces, read_panel
 from featx.cli.pictures import find_picture
+from featx.cli.speaker import PRINT, Speaker, add_sentence, read_speaker
 from featx.cli.subject import Subject, read_subject
 from featx.errors import UsageError
 
@@ -44,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--translator", metavar="IN[,OUT]",
                         help="MarianMT models to English and back (folder, hub id) or a dictionary .json")  # fmt: skip
+    add_sentence(parser)
     parser.add_argument("--device", default="cpu", help="of the answering model: cpu (default), cuda, ...")
     parser.add_argument("--allow-mismatch", action="store_true", help="accept features of another extractor")
     add_json(parser)
@@ -52,15 +54,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Reply:
-    """One question, as typed and in English, and each model's answers in the language of the question."""
+    """One question, as typed and in English, and each model's answers in the language of the question.
+
+    candidates: the first model's answers in English. prompt, sentence: of a language model, where one is asked.
+    """
 
     question: str
     english: str
     answers: dict[str, list[Answer]]
+    candidates: list[Answer]
+    prompt: str | None = None
+    sentence: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"question": self.question, "english": self.english, "answers": self.answers}
+        more = {"prompt": self.prompt, "sentence": self.sentence} if self.prompt else {}
+        return {"question": self.question, "english": self.english, "answers": self.answers, **more}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -74,12 +83,17 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError("--draw shows one question", "ask one at a time")
         if subject.store and not options.images:
             raise UsageError("--draw needs the picture, which is not in the store", "say where with --images")
+    speaker = read_speaker(options)
     panel = read_panel(options, subject.store)
     translator = panel.translator(options.language) if options.language != _ENGLISH else None
     replies = [ask(panel, subject.picture, q, translator, options) for q in subject.words]
     for note in panel.notes():
         print(f"featx: allowed: {note}", file=sys.stderr)
-    if options.json:
+    if speaker is not None:
+        replies = spoken(speaker, subject, replies, translator, options)
+    if options.llm == PRINT and not options.json:
+        print("\n".join(reply.prompt or "" for reply in replies), end="", flush=True)
+    elif options.json:
         print_json({"picture": subject.picture, "replies": [reply.to_dict() for reply in replies]})
     else:
         print("\n\n".join(map(text, replies)), flush=True)
@@ -92,15 +106,31 @@ def ask(panel: Panel, picture: str, question: str, translator: Translator | None
     language = options.language
     english = translator.translate([question], language, _ENGLISH)[0] if translator else question
     found: dict[str, list[Answer]] = {}
+    candidates: list[Answer] = []
     for name, predictor in panel.predictors.items():
         if predictor.is_longer(english):
             print(f"featx: the question is longer than {pieces(predictor.model)}: its end is cut", file=sys.stderr)
         answers = predictor(panel.record(name, picture), english, options.top_k)
+        candidates = candidates or answers
         if translator:
             words = translator.translate([a["answer"] for a in answers], _ENGLISH, language)
             answers = [{**a, "answer": word} for a, word in zip(answers, words, strict=True)]
         found[name] = answers
-    return Reply(question, english, found)
+    return Reply(question, english, found, candidates)
+
+
+def spoken(
+    speaker: Speaker, subject: Subject, replies: list[Reply], translator: Translator | None, options: argparse.Namespace
+) -> list[Reply]:
+    """The same replies with the prompt of each, and what a language model makes of it in the language asked in."""
+    caption = speaker.caption_of(subject, options)
+    found = []
+    for reply in replies:
+        prompt, sentence = speaker.say(caption, reply.english, reply.candidates)
+        if translator and sentence is not None:
+            (sentence,) = translator.translate([sentence], _ENGLISH, options.language)
+        found.append(replace(reply, prompt=prompt, sentence=sentence))
+    return found
 
 
 def text(reply: Reply) -> str:
@@ -112,7 +142,8 @@ def text(reply: Reply) -> str:
         columns.append([name, *column] if len(reply.answers) > 1 else column)
     longest = max(map(len, columns))
     rows = [[column[i] if i < len(column) else "" for column in columns] for i in range(longest)]
-    return "\n".join([title, *(f"  {line}" for line in table(rows).splitlines())])
+    sentence = [] if reply.sentence is None else [f"  {reply.sentence}"]
+    return "\n".join([title, *sentence, *(f"  {line}" for line in table(rows).splitlines())])
 
 
 def draw(panel: Panel, subject: Subject, reply: Reply, options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -58,26 +58,31 @@ def merge(
     if len(paths) < 2 or len(set(map(os.path.realpath, paths))) < len(paths):
         raise UsageError("a merge takes two or more different stores, and a new one", "featx merge OUT A B ...")
     check_outside(out, *paths)
+    with _opened(paths) as readers:
+        dropped, twice = _dropped(paths, readers, prefer)
+        without = _refused_in_vain(readers)
+        pictures = sum(len(reader) + len(list(reader.failures())) for reader in readers)
+        pictures -= sum(map(len, dropped)) + sum(map(len, without))
+        manifest, parts = readers[0].manifest, sum(reader.manifest.parts for reader in readers)
+        lists = {"pictures": pictures, "merged": _origin(readers, prefer)}
+        made = facts(manifest, backend_name=backend or manifest.backend, sources=lists)
+        begin_store(Path(out), made, parts)
+        begin(sum(map(volume, readers)))
+        work = _Work(Path(out), made["backend_name"], parts, link, tick)
+        for path, reader, keys, refused in zip(paths, readers, dropped, without, strict=True):
+            work.take_all(path, reader, keys, refused)
+    return Merged(Path(out), Manifest.load(Path(out)), work.copied, twice)
+
+
+@contextmanager
+def _opened(paths: Sequence[Path]) -> Iterator[list[StoreReader]]:
+    """Readers of the stores, which are complete and of one make."""
     with ExitStack() as stack:
         readers = [stack.enter_context(open_store(path, partial=True)) for path in paths]
         for path, reader in zip(paths, readers, strict=True):
             check_complete(str(path), reader)
         check_alike({str(path): reader.manifest for path, reader in zip(paths, readers, strict=True)})
-        dropped, twice = _dropped(paths, readers, prefer)
-        without = _refused_in_vain(readers)
-        manifest, name = readers[0].manifest, backend or readers[0].manifest.backend
-        pictures = sum(map(len, readers)) + sum(len(list(reader.failures())) for reader in readers)
-        pictures -= sum(map(len, dropped)) + sum(map(len, without))
-        parts = sum(reader.manifest.parts for reader in readers)
-        lists = {"pictures": pictures, "merged": _origin(readers, prefer)}
-        begin_store(Path(out), facts(manifest, backend_name=name, sources=lists), parts)
-        begin(sum(map(volume, readers)))
-        work = _Work(Path(out), name, parts, link, tick)
-        copied = 0
-        for path, reader, keys, refused in zip(paths, readers, dropped, without, strict=True):
-            for number in range(reader.manifest.parts):
-                copied += work.take(part_folder(path, number, reader.manifest.parts), reader, keys, refused)
-    return Merged(Path(out), Manifest.load(Path(out)), copied, twice)
+        yield readers
 
 
 def _origin(readers: Sequence[StoreReader], prefer: Prefer | None) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def _origin(readers: Sequence[StoreReader], prefer: Prefer | None) -> dict[str, 
 
 @dataclass
 class _Work:
-    """Fills the parts of the new store one after the other."""
+    """Fills the parts of the new store one after the other. copied: those whose files could be."""
 
     out: Path
     backend: str
@@ -96,9 +101,14 @@ class _Work:
     link: bool
     tick: Tick
     number: int = 0
+    copied: int = 0
 
-    def take(self, folder: Path, reader: StoreReader, dropped: set[str], refused: set[str]) -> bool:
-        """Make the part in ``folder`` the next one; whether its files could be copied."""
+    def take_all(self, store: Path, reader: StoreReader, dropped: set[str], refused: set[str]) -> None:
+        """Make the parts of ``store`` the next ones, without some of its records and refusals."""
+        for part in range(reader.manifest.parts):
+            self._take(part_folder(store, part, reader.manifest.parts), reader, dropped, refused)
+
+    def _take(self, folder: Path, reader: StoreReader, dropped: set[str], refused: set[str]) -> None:
         number, self.number = self.number, self.number + 1
         with Part(folder, reader.manifest.backend, reader.schema) as part:
             whole = reader.manifest.backend == self.backend and not any(key in part for key in dropped)
@@ -112,7 +122,7 @@ class _Work:
                 elif not whole:
                     self.tick(part.size)
                 writer.finish()
-        return whole
+        self.copied += whole
 
 
 def _dropped(

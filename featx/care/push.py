@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,76 +42,120 @@ def push(
         check_outside(remote.folder, store)
     manifest = Manifest.load(store)
     said = {part: _local_part(store, manifest, part) for part in chosen(manifest, parts, finished(store, manifest))}
-    sizes = {part: sum(facts.files.values()) for part, facts in said.items()}
-    begin(sum(sizes.values()))
-    _claim_remote(remote, manifest)
-    moved = Moved(tick)
-    waiting = []
-    for part in said:
-        if _same_part(remote, store, manifest, part):
-            moved.passed(sizes[part])
-        else:
-            waiting.append(part)
-    tasks = [(part, name) for part in waiting for name in said[part].files]
-    parallel(jobs, moved, [_sending(remote, store, manifest, said[part], name, check, moved) for part, name in tasks])
+    begin(sum(map(_size, said.values())))
+    copy = _Copy(store, manifest, remote, check, Moved(tick))
+    copy.claim()
+    waiting = [part for part, facts in said.items() if not copy.holds(part, facts)]
+    tasks = [copy.sending(said[part], name) for part in waiting for name in said[part].files]
+    parallel(jobs, copy.moved, tasks)
     for part in waiting:
-        _put(
-            remote,
-            f"{folder_name(part, manifest)}/part.json",
-            (part_folder(store, part, manifest.parts) / "part.json").read_bytes(),
-        )
-    there = [
-        part
-        for part in range(manifest.parts)
-        if part in said or remote.size(f"{folder_name(part, manifest)}/part.json")
-    ]
+        copy.finish(part)
+    there = [part for part in range(manifest.parts) if part in said or copy.is_finished(part)]
     complete = manifest.complete and len(there) == manifest.parts
-    with TemporaryDirectory(prefix="featx-push-") as staging:
-        (manifest if complete else replace(manifest, totals=None)).save(Path(staging))
-        _put(remote, "manifest.json", (Path(staging) / "manifest.json").read_bytes())
-    remote.remove(PUSHING)
-    return Transfer(there, moved.bytes, complete, manifest.parts)
+    copy.publish(complete=complete)
+    return Transfer(there, copy.moved.bytes, complete, manifest.parts)
 
 
-def _sending(
-    remote: Remote, store: Path, manifest: Manifest, part: PartManifest, name: str, check: bool, moved: Moved
-) -> Callable[[], None]:
-    """A task: one file of a part to the target."""
-    source = part_folder(store, part.part, manifest.parts) / name
-    target, size, expected = f"{folder_name(part.part, manifest)}/{name}", part.files[name], part.hashes[name]
+@dataclass(frozen=True)
+class _Copy:
+    """A store on its way to ``remote``."""
 
-    told = 0
+    store: Path
+    manifest: Manifest
+    remote: Remote
+    check: bool
+    moved: Moved
 
-    def content() -> Iterator[bytes]:
-        """The file. Its last block comes when its hash is known to be right: what is there in full length is whole."""
-        nonlocal told
-        moved.undone(told)  # of a try that failed
-        state, told, last = Hashing(expected), 0, b""
-        for block in blocks_of(source):
-            if last:
-                yield last
-                told += len(last)
-                moved.travelled(len(last))
-            last = block
-            state.update(block)
-        if state.hexdigest() != expected:
-            raise StoreDamaged(
-                f"{source} is damaged: its bytes are not those of its part.json",
-                "run `featx verify --repair` on the store first",
-            )
-        yield last
-        told += len(last)
-        moved.travelled(len(last))
+    def claim(self) -> None:
+        """Make ``remote`` the place of the copy. Raises UsageError when another store, a push of one, or something else
+        is there."""
+        url = self.remote.url
+        mine = {"store": identity(self.manifest), "totals": self.manifest.to_dict()["totals"]}
+        data, mark = self.remote.read("manifest.json"), self.remote.read(PUSHING)
+        if data is not None:
+            there = _read(data)
+            if identity(there) != mine["store"] or (there.complete and there.totals != self.manifest.totals):
+                raise UsageError(f"there is a different store at {url}", "push to another place")
+        elif mark is not None:
+            if json.loads(mark)["store"] != mine["store"]:
+                raise UsageError(f"a push of a different store to {url} was interrupted", "push to another place")
+        elif not self.remote.is_empty():
+            raise UsageError(f"{url} is not empty, and no copy of a store", "push to another place")
+        if mark is None and data is None:
+            self._put(PUSHING, json.dumps(mine).encode())
 
-    def task() -> None:
-        if remote.size(target) == size and (not check or remote.hash(target, size, expected) == expected):
-            moved.passed(size)
-            return
-        remote.write(target, content, size)
-        if check and remote.hash(target, size, expected) != expected:
-            raise StoreError(f"{remote.url}/{target} came back with other bytes", "run the same command again")
+    def holds(self, part: int, facts: PartManifest) -> bool:
+        """Whether the part is whole at the target. Raises UsageError when another one is."""
+        data = self.remote.read(self._facts_name(part))
+        if data is None:
+            return False
+        if data != self._facts_of(part):
+            url = self.remote.url
+            raise UsageError(f"{url} has another part {part}", "push to another place, or remove that part there")
+        self.moved.passed(_size(facts))
+        return True
 
-    return task
+    def sending(self, part: PartManifest, name: str) -> Callable[[], None]:
+        """A task: one file of a part to the target."""
+        remote, moved = self.remote, self.moved
+        source = part_folder(self.store, part.part, self.manifest.parts) / name
+        target, size, expected = f"{folder_name(part.part, self.manifest)}/{name}", part.files[name], part.hashes[name]
+        told = 0
+
+        def content() -> Iterator[bytes]:
+            """The file, its last block once its hash is known to be right: what is there in full length is whole."""
+            nonlocal told
+            moved.undone(told)  # of a try that failed
+            state, told, last = Hashing(expected), 0, b""
+            for block in blocks_of(source):
+                if last:
+                    yield last
+                    told += len(last)
+                    moved.travelled(len(last))
+                last = block
+                state.update(block)
+            if state.hexdigest() != expected:
+                raise StoreDamaged(
+                    f"{source} is damaged: its bytes are not those of its part.json",
+                    "run `featx verify --repair` on the store first",
+                )
+            yield last
+            told += len(last)
+            moved.travelled(len(last))
+
+        def task() -> None:
+            if remote.size(target) == size and (not self.check or remote.hash(target, size, expected) == expected):
+                moved.passed(size)
+                return
+            remote.write(target, content, size)
+            if self.check and remote.hash(target, size, expected) != expected:
+                raise StoreError(f"{remote.url}/{target} came back with other bytes", "run the same command again")
+
+        return task
+
+    def finish(self, part: int) -> None:
+        """Say that all files of the part are there."""
+        self._put(self._facts_name(part), self._facts_of(part))
+
+    def is_finished(self, part: int) -> bool:
+        """Whether the target has the part, by this push or another."""
+        return bool(self.remote.size(self._facts_name(part)))
+
+    def publish(self, *, complete: bool) -> None:
+        """The manifest, which makes the copy a store."""
+        with TemporaryDirectory(prefix="featx-push-") as staging:
+            (self.manifest if complete else replace(self.manifest, totals=None)).save(Path(staging))
+            self._put("manifest.json", (Path(staging) / "manifest.json").read_bytes())
+        self.remote.remove(PUSHING)
+
+    def _facts_name(self, part: int) -> str:
+        return f"{folder_name(part, self.manifest)}/part.json"
+
+    def _facts_of(self, part: int) -> bytes:
+        return (part_folder(self.store, part, self.manifest.parts) / "part.json").read_bytes()
+
+    def _put(self, name: str, data: bytes) -> None:
+        self.remote.write(name, lambda: iter([data]), len(data))
 
 
 def _local_part(store: Path, manifest: Manifest, part: int) -> PartManifest:
@@ -123,35 +167,11 @@ def _local_part(store: Path, manifest: Manifest, part: int) -> PartManifest:
     return facts
 
 
-def _claim_remote(remote: Remote, manifest: Manifest) -> None:
-    """Make ``remote`` the place of a copy. Raises UsageError when another store, a push of one, or something else is
-    there."""
-    mine = json.dumps({"store": identity(manifest), "totals": manifest.to_dict()["totals"]}).encode()
-    data, mark = remote.read("manifest.json"), remote.read(PUSHING)
-    if data is not None:
-        with TemporaryDirectory(prefix="featx-push-") as staging:
-            (Path(staging) / "manifest.json").write_bytes(data)
-            there = Manifest.load(Path(staging))
-        if identity(there) != identity(manifest) or (there.complete and there.totals != manifest.totals):
-            raise UsageError(f"there is a different store at {remote.url}", "push to another place")
-    elif mark is not None:
-        if json.loads(mark)["store"] != json.loads(mine)["store"]:
-            raise UsageError(f"a push of a different store to {remote.url} was interrupted", "push to another place")
-    elif not remote.is_empty():
-        raise UsageError(f"{remote.url} is not empty, and no copy of a store", "push to another place")
-    if mark is None and data is None:
-        _put(remote, PUSHING, mine)
+def _size(part: PartManifest) -> int:
+    return sum(part.files.values())
 
 
-def _same_part(remote: Remote, store: Path, manifest: Manifest, part: int) -> bool:
-    """Whether the part is whole at the target. Raises UsageError when another one is."""
-    data = remote.read(f"{folder_name(part, manifest)}/part.json")
-    if data is None:
-        return False
-    if data != (part_folder(store, part, manifest.parts) / "part.json").read_bytes():
-        raise UsageError(f"{remote.url} has another part {part}", "push to another place, or remove that part there")
-    return True
-
-
-def _put(remote: Remote, name: str, data: bytes) -> None:
-    remote.write(name, lambda: iter([data]), len(data))
+def _read(data: bytes) -> Manifest:
+    with TemporaryDirectory(prefix="featx-push-") as staging:
+        (Path(staging) / "manifest.json").write_bytes(data)
+        return Manifest.load(Path(staging))

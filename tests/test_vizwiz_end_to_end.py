@@ -46,7 +46,7 @@ def test_from_the_cache_is_the_same_as_from_pixels_and_words(home: Path) -> None
     from featx import Predictor
 
     cached = Predictor(home / "run/best", home / "val.featx", texts=home / "texts.featx", score="logit")
-    live = Predictor(home / "run/best", extractor={"dtype": "float32"}, score="logit")
+    live = Predictor(home / "run/best", score="logit")
     rows = json.loads((home / "scenes/vizwiz/val.json").read_text())[:4]
     for row in rows:
         stored, key = home / "scenes/vizwiz/val" / row["image"], row["image"].removesuffix(".jpg")

@@ -35,19 +35,20 @@ def about(
             "dim": wants.dim,
             "profile": profile or wants.profile,
             "weights": weights or wants.weights,
-            "extractor": recipe(provenance, start.get("wants") or {}, extractor),
+            "extractor": recipe(trained_on, start.get("wants") or {}, extractor),
         },
         "figures": trained_on.get("figures", {}),
         "trained_on": {k: v for k, v in trained_on.items() if k != "figures"},
     }
 
 
-def recipe(provenance: Mapping[str, Any], start: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any] | None:
+def recipe(trained_on: Mapping[str, Any], start: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any] | None:
     """Name and options of the extractor that makes such features again: ``{"name": ..., "options": {...}}``.
 
-    What the store states, and what a model trained before on the same weights (``start``: its ``wants``) knows of its
-    extractor besides, such as where these weights are; ``more`` wins over both.
+    What the store states (``trained_on``), and what a model trained before on the same weights (``start``: its
+    ``wants``) knows of its extractor besides, such as where these weights are; ``more`` wins over both.
     """
+    provenance = trained_on.get("provenance") or {}
     name = provenance.get("extractor")
     if not isinstance(name, str):
         return None
@@ -55,8 +56,8 @@ def recipe(provenance: Mapping[str, Any], start: Mapping[str, Any], more: Mappin
     profile, weights = provenance.get("profile"), provenance.get("weights")
     if isinstance(profile, Mapping):
         options["profile"] = {k: v for k, v in profile.items() if k != "hash"}
-    if provenance.get("precision"):
-        options["precision"] = provenance["precision"]
+    if provenance.get("precision"):  # an extractor that says how exactly it computes can be told how to store that
+        options |= {"precision": provenance["precision"], "dtype": trained_on.get("dtype") or "float32"}
     former = start.get("extractor") or {}
     same = former.get("name") == name and start.get("weights") == hashes(provenance)[1] is not None
     known = (former.get("options") or {}) if same else {}

@@ -106,14 +106,15 @@ class Supply:
         return dict(json.loads(json.dumps(facts, default=str)))
 
     def provenance(self) -> dict[str, Any]:
-        """What an export may say of the data: provenance, labels and dimension of the training store."""
+        """What an export may say of the data: provenance, labels, dimension and dtype of the training store."""
         if (store := self.stores.get("train")) is None:
-            return {"provenance": {}, "labels": {}, "dim": None, "store": None}
+            return {"provenance": {}, "labels": {}, "dim": None, "dtype": None, "store": None}
         manifest = store.manifest
         return {
             "provenance": dict(manifest.provenance),
             "labels": dict(manifest.labels),
             "dim": store.schema.dim,
+            "dtype": store.schema.fields[0].dtype,
             "store": fingerprint(store),
         }
 

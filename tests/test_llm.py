@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 
+from featx.captioner import Captioner
+from featx.clip_mbart.consumer import save
 from featx.errors import UsageError
 from featx.llm import KEY, Endpoint
 from featx.prompt import answer, build_prompt
+from tests import mbart_toys, vle_toys
 from tests.test_predictor import TEXTS
 from tests.test_predictor_cli import place, run, template
+from tests.test_vle_consumer import write
 
 __all__ = ["place", "template"]  # fixtures
 
@@ -263,3 +267,18 @@ def test_a_question_in_another_language_is_told_in_english(
     assert f"Question: {TEXTS[0]}\n" in told
     assert told.isascii()
     assert out.splitlines()[1] == "  빨강"
+
+
+def test_the_caption_may_be_that_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both models read the same store."""
+    store, writer = vle_toys.make_store(tmp_path / "store"), tmp_path / "writer"
+    model = write(tmp_path / "model")
+    words = mbart_toys.vocabulary()
+    writer.mkdir()
+    wants = {"dim": mbart_toys.DIM, "profile": "profile-1", "weights": "weights-1"}
+    save(writer, *mbart_toys.network(len(words)), words, {"languages": ["en"], "max_length": 24, "wants": wants})
+    out, _ = run("ask", str(store), "p1", "what is in the first corner?", "--model", str(model), "--caption-model",
+                 str(writer), "--llm", "print", capsys=capsys)  # fmt: skip
+    caption = Captioner(writer, store)("p1", "en")
+    assert f"Caption of the picture: {' '.join(caption.split())}\nQuestion: what is in the first corner?\n" in out
+    assert out.count("\n- ") == 3  # this model knows three answers

@@ -11,7 +11,8 @@ from featx.data import captions, vqa
 from featx.data.document import Document, load_document
 from featx.data.predictions import check_answered, read_predictions
 from featx.data.question import Question
-from featx.data.read import parse_questions, recognise
+from featx.data.read import parse_questions, read_questions, recognise
+from featx.data.tsv import SUFFIXES
 from featx.errors import UsageError
 from featx.metrics.captions import caption_scores
 from featx.metrics.score import METRICS, score
@@ -23,8 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "questions",
         nargs="+",
-        help="of the split: VQAv2 questions and annotations, GQA, VizWiz or LXMERT JSON; COCO captions for captions",
+        help="of the split: VQAv2 questions and annotations, GQA, VizWiz or LXMERT JSON, or a table (.tsv); "
+        "COCO captions for captions",
     )
+    parser.add_argument("--vocabulary", help="of a table of questions (.tsv): the answers its classes are counted in")
     parser.add_argument("--metric", choices=tuple(METRICS), help="default: that of the questions' format")
     parser.add_argument("--partial", action="store_true", help="score the questions that have a prediction")
     add_json(parser)
@@ -33,11 +36,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read, pair, score, print."""
+    if any(path.endswith(SUFFIXES) for path in options.questions):
+        show_answers(options, *table_split(options))
+        return
+    if options.vocabulary:
+        raise UsageError("--vocabulary is for a table of questions", "leave it out")
     files = [load_document(path) for path in options.questions]
     if all(captions.fits(file.content) for file in files):
         show_captions(options, files)
         return
-    metric, questions = split(files, options.metric)
+    show_answers(options, *split(files, options.metric))
+
+
+def show_answers(options: argparse.Namespace, metric: str, questions: list[Question]) -> None:
+    """The accuracy of a prediction file."""
     predictions = read_predictions(options.predictions, "answerability" if metric == "answerability" else None)
     asked = len(questions)
     if options.partial:
@@ -98,6 +110,17 @@ def split(files: Sequence[Document], metric: str | None) -> tuple[str, list[Ques
             if questions.setdefault(q.id, q) is not q:
                 file.refuse(f"question {q.id!r} is in another file as well", "give files with different questions")
     return metric or choose(questions.values()), list(questions.values())
+
+
+def table_split(options: argparse.Namespace) -> tuple[str, list[Question]]:
+    """The metric, and the questions of a table, which counts them from 0: so there is one."""
+    if len(options.questions) > 1 or not options.vocabulary:
+        raise UsageError(
+            f"{len(options.questions)} files, with a table among them, and {options.vocabulary or 'no'} vocabulary",
+            "give one table, and --vocabulary FILE",
+        )
+    questions = read_questions({"questions": options.questions[0], "vocabulary": options.vocabulary})
+    return options.metric or choose(questions), questions
 
 
 def choose(questions: Iterable[Question]) -> str:

@@ -28,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("model", help="folder, weights file or hub id; `default` is the one that comes with featx")
     parser.add_argument("store", help="folder of the store with the pictures' features")
-    parser.add_argument("questions", nargs="+", help="files of questions: VQAv2, GQA, Visual Genome, VizWiz, LXMERT")
+    parser.add_argument("questions", nargs="+", help="files of questions: VQAv2, GQA, Visual Genome, VizWiz, LXMERT, "
+                        "or a table (.tsv)")  # fmt: skip
     parser.add_argument("-o", "--out", required=True, help="file of answers to write (EvalAI)")
     parser.add_argument("--form", choices=("vqa", "gqa", "vizwiz", "answerability"),
                         help="form of the file (default: by the questions)")  # fmt: skip
@@ -87,11 +88,16 @@ def run(options: argparse.Namespace) -> None:
 def read(options: argparse.Namespace) -> tuple[list[Question], str]:
     """The questions of all files, and the layout of the first. Raises UsageError."""
     from featx.data.document import load_document
-    from featx.data.read import FORMATS, parse_questions, recognise
+    from featx.data.read import FORMATS, parse_questions, read_questions, recognise
+    from featx.data.tsv import SUFFIXES
 
     found: list[Question] = []
     layouts = []
     for path in options.questions:
+        if path.endswith(SUFFIXES):  # a table of multilingual VQA; its answers are not asked for
+            layouts.append("tsv")
+            found += read_questions({"questions": path, "image_name": options.image_name})
+            continue
         file = load_document(path)
         layout = options.format or recognise(file)
         if layout not in FORMATS:

@@ -26,8 +26,8 @@ from featx.store import (
     PartManifest,
     Totals,
     create_store,
+    hdf5_appendix,
     hdf5_sealed,
-    hdf5_tail,
     lmdb_file,
     lmdb_pages,
     log_group,
@@ -107,7 +107,7 @@ def make_hdf5(folder: Path, count: int) -> tuple[Path, str]:
         "count": np.ones(count, "<u4"), "size": np.ones((count, 2), "<u4"), "ordinal": np.arange(count, dtype="<u8"),
         "checksum": np.zeros(count, "<u8"),
     }  # fmt: skip
-    front, behind = hdf5_tail.tail(columns, SCHEMA, end)
+    front, behind = hdf5_appendix.appendix(columns, SCHEMA, end)
     with path.open("wb") as file:
         file.write(front)
         file.seek(end)

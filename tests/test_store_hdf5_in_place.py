@@ -21,11 +21,11 @@ from featx.codec import layout, store_key
 from featx.errors import FeatxError, StoreDamaged, UsageError
 from featx.schema import Field, Schema, region_schema
 from featx.store import create_store, disk, hdf5_store, open_part, open_store, verify
+from featx.store.hdf5_appendix import appendix
 from featx.store.hdf5_arrays import write_arrays
 from featx.store.hdf5_columns import COLUMNS, stays_in_place
 from featx.store.hdf5_sealed import ArraysShard, PlacedShard, open_file
 from featx.store.hdf5_structure import problems
-from featx.store.hdf5_tail import tail
 from tests.disk_double import Failing
 from tests.store_oracle import FIXED, PROVENANCE, make_store, names, record_of, write_missing
 from tests.test_store_damage import fill
@@ -377,7 +377,7 @@ def test_sealing_needs_little_more_memory_than_what_it_writes() -> None:
     columns = {name: np.zeros((count, 2) if name == "size" else count, dtype) for name, dtype in COLUMNS.items()}
     columns["keys"] = np.zeros(count, "S8")
     tracemalloc.start()
-    _, behind = tail(columns, schema, 1 << 30)
+    _, behind = appendix(columns, schema, 1 << 30)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2.5 * sum(map(len, behind))

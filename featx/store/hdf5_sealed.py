@@ -1,6 +1,6 @@
 """A sealed HDF5 file, for reading. HDF5 is asked for the place of each column once; then the file is mapped.
 
-Columns are sorted by key. A record lies whole at the place that the column ``offset`` says (``hdf5_tail``), or has
+Columns are sorted by key. A record lies whole at the place that the column ``offset`` says (``hdf5_appendix``), or has
 been taken apart into contiguous arrays, and is put together again (``hdf5_arrays``).
 """
 

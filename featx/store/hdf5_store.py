@@ -2,7 +2,7 @@
 
 HDF5 promises nothing to a writer that is killed. So an open part is a log (``log``), which is sealed into
 ``records-00000.h5`` when the part is finished or the log has grown large. Records that are all as long as each other
-stay where they are, and what HDF5 needs is added behind them (``hdf5_tail``); others are copied, under a temporary
+stay where they are, and what HDF5 needs is added behind them (``hdf5_appendix``); others are copied, under a temporary
 name, into arrays (``hdf5_arrays``), and the log is removed. Where both hold a record the sealed file counts, so a
 crash between any two steps is harmless.
 """
@@ -17,11 +17,11 @@ from pathlib import Path
 from featx.schema import Schema
 from featx.store import disk, log
 from featx.store.base import Bytes, Log, Sealed, Shard
+from featx.store.hdf5_appendix import appendix, columns_of
 from featx.store.hdf5_arrays import write_arrays
 from featx.store.hdf5_columns import stays_in_place
 from featx.store.hdf5_sealed import Hdf5Shard, PlacedShard, damaged, open_file
 from featx.store.hdf5_structure import problems
-from featx.store.hdf5_tail import columns_of, tail
 from featx.store.lmdb_file import read_meta
 from featx.store.log import RecordLog
 from featx.store.log_shard import LogShard
@@ -112,7 +112,7 @@ class Hdf5Log(Log):
             raise damaged(path, "it has come here since, and another was to get its name")
         if stays_in_place(self.schema):
             columns = columns_of(opened.path, opened.index.places, self.schema)
-            front, behind = tail(columns, self.schema, opened.size)
+            front, behind = appendix(columns, self.schema, opened.size)
             self._hashes[path.name] = opened.seal(path, front, behind)
         else:
             write_arrays(disk.temporary(path), opened.path, self.schema)

@@ -1,6 +1,6 @@
 """``records.log``: an open part, whatever its backend. Groups of records, appended and never changed.
 
-The file is laid out as the pages of an LMDB file, so that sealing one (``lmdb_pages``, ``hdf5_tail``) adds what its
+The file is laid out as the pages of an LMDB file, so that sealing one (``lmdb_pages``, ``hdf5_appendix``) adds what its
 readers need and moves nothing. One write and one sync make a commit. Only the last group can be torn, because a group
 is not begun before the one before is durable.
 """

@@ -1,4 +1,4 @@
-"""The end of a sealed HDF5 file whose records lie where the log has them: columns, chunk indices, headers.
+"""What is written behind a log to make it an HDF5 file, its records where they lie: columns, chunk indices, headers.
 
 A field is a dataset of one chunk per record, which is that field's array within the record; the columns are contiguous.
 Records are counted by ascending key, wherever they lie.
@@ -30,7 +30,7 @@ _README = readme(
 )
 
 
-class _Tail:
+class _Appendix:
     """Bytes behind byte ``end`` of a file."""
 
     def __init__(self, end: int) -> None:
@@ -49,9 +49,9 @@ class _Tail:
         return self.end - len(data)
 
 
-def tail(columns: Mapping[str, Array], schema: Schema, end: int) -> tuple[bytes, list[bytes]]:
-    """What makes an HDF5 file of a log whose groups end at byte ``end``: its first pages, and what goes behind them."""
-    made = _Tail(end)
+def appendix(columns: Mapping[str, Array], schema: Schema, end: int) -> tuple[bytes, list[bytes]]:
+    """What makes an HDF5 file of a log whose groups end at byte ``end``: its first pages, and its appendix."""
+    made = _Appendix(end)
     texts = _Texts(made, schema)
     members = [(name, made.add(_column(made, column, text=name == "keys"))) for name, column in columns.items()]
     slots = slots_of(schema)
@@ -94,7 +94,7 @@ def columns_of(log: Path, places: Mapping[bytes, int], schema: Schema) -> dict[s
 class _Texts:
     """The attributes of the file and of its fields. Their texts lie in one heap."""
 
-    def __init__(self, made: _Tail, schema: Schema) -> None:
+    def __init__(self, made: _Appendix, schema: Schema) -> None:
         kinds = {text: None for slot in slots_of(schema) for text in slot_attributes(slot).values()}
         self._texts = ["featx", _README, json.dumps(schema.to_dict()), *kinds]
         self._heap = made.add(pages.heap([text.encode() for text in self._texts]))
@@ -111,7 +111,7 @@ class _Texts:
         return pages.attribute(name, pages.free_text(), pages.heap_reference(self._heap, place, len(text.encode())))
 
 
-def _column(made: _Tail, column: Array, *, text: bool) -> bytes:
+def _column(made: _Appendix, column: Array, *, text: bool) -> bytes:
     """Header of a column, which goes before it."""
     address = made.add(column.tobytes(), _ALIGN)
     datatype = pages.text(column.itemsize) if text else pages.number(column.dtype)

@@ -199,6 +199,27 @@ def test_a_reader_that_opens_while_a_segment_is_sealed_misses_nothing(
             assert list(reader) == ["a", "b", "c"]
 
 
+def test_the_files_of_an_open_part_are_let_go_of_when_its_log_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = begun(tmp_path / "s", "hdf5")
+    monkeypatch.setattr(hdf5_store, "SEGMENT_BYTES", 1)
+    with open_part(store) as writer:
+        for number, key in enumerate("abc"):
+            writer.put(key, record_of(key), number)
+            writer.commit()
+    first, second = sorted(store.rglob("*.h5"))
+    log = first.parent / "records.log"
+    log.unlink()
+    log.mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        hdf5_store.open_shards(first.parent, SCHEMA, sealed=False)
+    maps = Path("/proc/self/maps").read_text()
+    assert str(first) not in maps
+    assert str(second) not in maps
+    assert error.tb is not None  # which keeps alive all that was not closed
+
+
 def test_a_writer_whose_last_commit_fails_lets_go_of_the_part(
     tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

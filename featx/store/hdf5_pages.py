@@ -112,7 +112,8 @@ def dataset(
 
 def dataspace(shape: Sequence[int] | None) -> bytes:
     """IV.A.2.b The Dataspace Message, version 2; None: a scalar."""
-    return struct.pack(f"<BBBB{len(shape or ())}Q", 2, len(shape or ()), 0, shape is not None and 1, *(shape or ()))
+    kind, extents = (0, ()) if shape is None else (1, tuple(shape))
+    return struct.pack(f"<BBBB{len(extents)}Q", 2, len(extents), 0, kind, *extents)
 
 
 def number(dtype: np.dtype[Any]) -> bytes:

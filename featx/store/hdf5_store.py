@@ -10,7 +10,7 @@ crash between any two steps is harmless.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -32,17 +32,28 @@ SEGMENT_BYTES = 4 << 30  # a log is sealed when it reaches this length
 
 def open_shards(folder: Path, schema: Schema, *, sealed: bool) -> list[Shard]:
     """The sealed files of the part, and the log while there is one that they do not hold yet."""
-    shards: list[Shard] = [open_file(path, schema) for path in _segments(folder)]
-    if sealed:
-        return shards
+    while True:
+        with ExitStack() as stack:
+            shards = [stack.enter_context(closing(open_file(path, schema))) for path in _segments(folder)]
+            more = [] if sealed else _unsealed(folder, schema, shards, stack)
+            if more is not None:
+                stack.pop_all()  # from here on they are the caller's to close
+                return [*shards, *more]
+
+
+def _unsealed(folder: Path, schema: Schema, sealed: Sequence[Shard], stack: ExitStack) -> list[Shard] | None:
+    """What was committed behind the sealed files, closed by ``stack``; None when there are more of these by now."""
     opened: LogShard | None = None
     with suppress(FileNotFoundError):
-        opened = LogShard(folder / log.FILE, schema)
-    if len(_segments(folder)) > len(shards):  # a writer has just sealed its log, and may have begun another
-        return open_shards(folder, schema, sealed=sealed)
+        opened = stack.enter_context(closing(LogShard(folder / log.FILE, schema)))
+    if len(_segments(folder)) > len(sealed):  # a writer has just sealed its log, and may have begun another
+        return None
     if opened is None:
-        return [*shards, *_journal(folder, len(shards), schema)]
-    return shards if _is_sealed(opened, shards) else [*shards, opened]
+        return _journal(folder, len(sealed), schema)
+    if _is_sealed(opened, sealed):
+        opened.close()
+        return []
+    return [opened]
 
 
 def _journal(folder: Path, number: int, schema: Schema) -> list[Shard]:

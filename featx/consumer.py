@@ -133,7 +133,14 @@ class Grounds(Consumer):
 
 
 class Chooses(Consumer):
-    """A model that chooses among four answers to a question about the objects of a picture, and four reasons (VCR)."""
+    """A model that chooses among four answers to a question about the objects of a picture, or four reasons (VCR).
+
+    chooses: which of both it was made for, ``answer``, ``rationale``.
+    """
+
+    @property
+    @abstractmethod
+    def chooses(self) -> frozenset[str]: ...
 
     @abstractmethod
     def choose(self, records: RecordBatch, items: Sequence[VcrItem]) -> torch.Tensor:

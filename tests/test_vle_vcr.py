@@ -14,6 +14,7 @@ import torch
 
 import featx
 from featx.checkpoint.place import locate
+from featx.cli import main
 from featx.consumer import Answers, Chooses
 from featx.data.vcr import VcrItem, item_from, leaderboard, read_vcr
 from featx.errors import UsageError
@@ -364,3 +365,29 @@ def test_what_a_model_can_choose_is_said_by_its_heads(tmp_path: Path, exported: 
     with pytest.raises(UsageError, match="answer is 4"):
         list(chooser.choices([made()], "rationale", 4))
     assert chooser.model.tokens.max_length == 80  # type: ignore[attr-defined]
+
+
+def test_the_command_scores_what_is_labelled_and_writes_the_file(
+    exported: Path, spec: dict[str, Any], store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [vcr_toys.item(i) for i in range(6)]
+    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    words = ["choose", str(tmp_path / "some.jsonl"), "--pictures", spec["pictures"], "--store", str(store)]
+    words += ["--model", str(exported)]
+    out = tmp_path / "out.csv"
+    assert main([*words, "--json", "--out", str(out)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    items = read_vcr({**spec, "vcr": str(tmp_path / "some.jsonl")})
+    chooser = featx.Chooser(exported, store)
+    right = [one["pred"] == item.answer for one, item in zip(chooser.choices(items), items, strict=True)]
+    assert said["items"] == 6
+    assert set(said) == {"items", "Q->A", "QA->R", "Q->AR"}
+    assert said["Q->A"] == round(100 * sum(right) / 6, 2)
+    assert out.read_text() == chooser.leaderboard(items)
+    bare = [{k: v for k, v in line.items() if not k.endswith("_label")} for line in lines]
+    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, bare)))
+    assert main(words) == 2
+    assert "has no labels" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "bare.csv")]) == 0
+    assert capsys.readouterr().out == "6 items\n"
+    assert (tmp_path / "bare.csv").read_text() == out.read_text()

@@ -130,6 +130,10 @@ class VleGrounds(VleConsumer, Grounds):
 class VleChoices(VleConsumer, Chooses):
     """With the heads ``vcr_q2a_logit`` and ``vcr_qa2r_logit``, or one of them, as they were published."""
 
+    @property
+    def chooses(self) -> frozenset[str]:
+        return frozenset(what for head, what in ((Q2A, "answer"), (QA2R, "rationale")) if head in self.network.heads)
+
     def choose(self, records: RecordBatch, items: Sequence[VcrItem]) -> torch.Tensor:
         reading = self.reading(Q2A)
         return self._chosen(Q2A, records, items, [reading.answers(one) for one in items])

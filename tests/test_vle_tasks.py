@@ -12,8 +12,11 @@ import yaml
 
 from featx.data import AnswerSpace, Caption, Question
 from featx.errors import UsageError, WeightsError
+from featx.record import Record
 from featx.registry import load
+from featx.schema import Field, Schema
 from featx.store import open_store
+from featx.store.batch import collate
 from featx.tasks.vle.answers import first_seen, scores
 from featx.tasks.vle.common import VleTask
 from featx.tasks.vle.groups import groups_of
@@ -187,6 +190,17 @@ def test_a_patch_belongs_to_a_text_when_it_overlaps_one_of_its_boxes() -> None:
     assert patch_labels(both[:1], real[:1], [[box]], 0.5).tolist() == [[-100, 1, 0, 0, 0]]
     edge = patch_labels(both[:1], real[:1], [[(0.0, 0.0, 10.0, 10.0)]])
     assert edge.tolist() == [[-100, 1, 0, 0, 0]]  # to touch is not to overlap
+    bare = patch_labels(both[:1, 1:], real[:1, 1:], [[(0.0, 0.0, 10.0, 10.0)]])
+    assert bare.tolist() == [[1, 0, 0, 0]]  # a grid without a class token
+
+
+def test_a_picture_in_one_row_has_no_cells_and_is_refused_by_its_name(data: dict[str, Any]) -> None:
+    made = build("vle-pbc", data)
+    whole = Record(np.ones((1, toys.DIM), np.float32), toys.BOXES[:1], (20, 20), 1, {})
+    fields = (Field("features", "float32", (toys.DIM,)), Field("boxes", "float32", (4,)))
+    records = collate(["p0", "p0"], [whole, whole], Schema(fields))
+    with pytest.raises(UsageError, match="p0 has no cells"):
+        made.prepare(made.examples("train")[:2], records, None)
 
 
 def test_the_loss_of_patches_is_the_mean_over_the_patches_of_each_picture() -> None:

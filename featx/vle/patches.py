@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from featx.draw.views import are_cells
 from featx.vle.losses import IGNORED
 
 Box = Sequence[float]
@@ -27,16 +28,25 @@ def patch_labels(
     cells: torch.Tensor, real: torch.Tensor, boxes: Sequence[Sequence[Box]], share: float = 0.0
 ) -> torch.Tensor:
     """Labels int64 ``[B, N]`` of the rows of B pictures: 1 for a cell of which more than ``share`` lies in one of the
-    picture's boxes, 0 for another; -100 for the class token, which is row 0, and for padding.
+    picture's boxes, 0 for another; -100 for padding and for a class token, whose box is the whole view.
+
+    A picture with a single row has no cells: that is the whole view, too.
 
     cells: ``[B, N, 4]`` as records have them, so that resizing and cropping are undone already; real: bool ``[B, N]``.
     With ``share`` 0 a cell is about the text when it overlaps a box at all.
     """
     labels = torch.full(real.shape, IGNORED, dtype=torch.int64)
     for row, (own, wanted) in enumerate(zip(cells, boxes, strict=True)):
-        labels[row] = torch.where(real[row], (covered(own, wanted) > share).long(), IGNORED)
-    labels[:, 0] = IGNORED
+        labels[row] = torch.where(_cells(own, real[row]), (covered(own, wanted) > share).long(), IGNORED)
     return labels
+
+
+def _cells(boxes: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """bool ``[N]``: which of the rows of a picture are cells of it."""
+    found = torch.zeros_like(real)
+    if real.sum() > 1:
+        found[real] = torch.from_numpy(are_cells(boxes[real].float().numpy()))
+    return found
 
 
 def patches_of(box: Box, width: float, height: float, image_size: int, patch_size: int) -> list[int]:

@@ -17,7 +17,7 @@ from featx.tasks.vle.building import Start
 from featx.tasks.vle.common import VleTask
 from featx.tasks.vle.options import GroundingOptions
 from featx.vle.heads import PBC
-from featx.vle.losses import patch_loss
+from featx.vle.losses import IGNORED, patch_loss
 from featx.vle.patches import patch_labels
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class VlePbc(VleTask):
         if records is None or not records.features.shape[1]:
             raise UsageError("patches are chosen from a grid, and these records have no rows", "extract a grid")
         labels = patch_labels(records.boxes, records.mask, [one.boxes for one in examples], self.options.share)
+        if bool((labels == IGNORED).all()):
+            raise UsageError(
+                f"the record {examples[0].picture} has no cells: its one row is the whole view",
+                "extract a grid, with tensor: last_hidden_state and cls: true",
+            )
         return {**given, "labels": labels}
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""``featx choose ITEMS.jsonl --pictures DIR --model DIR``: answers and rationales of VCR, and its leaderboard's file."""
+"""``featx choose ITEMS.jsonl --pictures DIR --model DIR``: VCR's answers and rationales, and its leaderboard file."""
 
 from __future__ import annotations
 

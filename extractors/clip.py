@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from featx import settings
-from featx.errors import UsageError, WeightsError
+from featx.errors import UsageError
 from featx.extractor import Extractor, Picture
 from featx.record import Record
 from featx.schema import Array, Field, Schema
@@ -79,12 +79,7 @@ class CLIP(Extractor):
                 "give --weights FOLDER of a CLIP; --weights seeded-clip-tiny runs an untrained network",
             )
         tower = load_tower(self.options.weights)
-        expected = self.options.expect_sha256
-        if expected is not None and tower.origin.sha256 != expected.lower():
-            raise WeightsError(
-                f"the tower of {self.options.weights} has the hash {tower.origin.sha256}, expected {expected}",
-                "get the weights that were meant, or leave out expect_sha256",
-            )
+        tower.origin.check(self.options.expect_sha256)
         self.how = self._how(tower)
         self.tower: Tower = tower.on(self.options.device, self.options.precision)
         self.main, *self.others = self._choices()

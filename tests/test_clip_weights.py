@@ -255,3 +255,14 @@ def test_an_import_refuses_what_it_would_spoil(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "t").exists()
     import_tower(str(tmp_path / "clip"), tmp_path / "t")
     import_tower(str(tmp_path / "clip"), tmp_path / "t", overwrite=True)
+
+
+@pytest.mark.parametrize("source", ["clip", "clip/model.safetensors"])
+def test_a_checkpoint_is_not_written_over_by_its_own_tower(tmp_path: Path, source: str) -> None:
+    save_clip(tmp_path / "clip")
+    before = (tmp_path / "clip/model.safetensors").read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "clip")
+    for out in ("clip", "link"):
+        with pytest.raises(UsageError, match="the checkpoint itself"):
+            import_tower(str(tmp_path / source), tmp_path / out, overwrite=True)
+    assert (tmp_path / "clip/model.safetensors").read_bytes() == before

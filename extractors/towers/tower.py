@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from featx.device import usable_device
-from featx.errors import UsageError
+from featx.errors import UsageError, WeightsError
 from featx_extractors.towers.choice import Choice, choice
 from featx_extractors.towers.family import Family
 from featx_extractors.towers.resizing import Resizing
@@ -24,6 +24,14 @@ class Origin:
     trained: bool = True
     projection: str | None = None
     notes: tuple[str, ...] = ()
+
+    def check(self, expected: str | None) -> None:
+        """Raise WeightsError unless the tower has the ``expected`` hash, if one is given."""
+        if expected is not None and self.sha256 != expected.lower():
+            raise WeightsError(
+                f"the tower of {self.source} has the hash {self.sha256}, expected {expected}",
+                "get the weights that were meant, or leave out the expected hash",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +112,12 @@ class Tower:
         state = network.embeddings(pixels.to(place), interpolate_pos_encoding=True)
         if hasattr(network, "pre_layrnorm"):  # the published spelling
             state = network.pre_layrnorm(state)
-        kept = {0: state}
-        for i, block in enumerate(network.encoder.layers[: max(one.blocks for one in wanted)]):
+        depths = {one.blocks for one in wanted}
+        kept = {0: state} if 0 in depths else {}
+        for depth, block in enumerate(network.encoder.layers[: max(depths)], 1):
             state = block(state, None)
-            kept[i + 1] = state
+            if depth in depths:
+                kept[depth] = state
         return {one.name: self._of(one, kept[one.blocks]).float() for one in wanted}
 
     def _of(self, wanted: Choice, state: torch.Tensor) -> torch.Tensor:

@@ -66,12 +66,13 @@ def import_tower(location: str, out: str | Path, *, expect_sha256: str | None = 
         raise UsageError(f"{out} is the name of a file, and a vision tower becomes a folder", "name a folder")
     if out.exists() and not overwrite:
         raise WeightsError(f"{out} exists", "choose another name, or allow overwriting (--overwrite)")
-    tower = load_tower(location)
-    if expect_sha256 is not None and tower.origin.sha256 != expect_sha256.lower():
-        raise WeightsError(
-            f"the tower of {location} has the hash {tower.origin.sha256}, expected {expect_sha256}",
-            "get the weights that were meant",
+    if _is_source(location, out):
+        raise UsageError(
+            f"{out} is the folder of the checkpoint itself, of which only the tower would be left",
+            "name another folder",
         )
+    tower = load_tower(location)
+    tower.origin.check(expect_sha256)
     tensors = {f"vision_model.{name}": tensor for name, tensor in tower.network.state_dict().items()}
     if tower.projection is not None:
         tensors["visual_projection.weight"] = tower.projection
@@ -80,6 +81,13 @@ def import_tower(location: str, out: str | Path, *, expect_sha256: str | None = 
         write_tensors(draft / "model.safetensors", tensors)
         write_json(draft / "preprocessor_config.json", _preprocessor(tower))
     return {**_report(load_tower(out)), "taken_from": tower.origin.source, "notes": list(tower.origin.notes)}
+
+
+def _is_source(location: str, out: Path) -> bool:
+    """Whether ``out`` is the folder that the checkpoint is read from."""
+    path = Path(location).expanduser()
+    folder = path if path.is_dir() else path.parent
+    return path.exists() and out.resolve() == folder.resolve()
 
 
 def _config(tower: Tower) -> dict[str, Any]:

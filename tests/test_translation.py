@@ -15,7 +15,7 @@ import pytest
 
 from featx.cli import main
 from featx.data import read_captions, read_questions
-from featx.errors import StoreError, UsageError
+from featx.errors import StoreError, UsageError, WeightsError
 from featx.translation import Done, Job, translate
 from tests.test_predictor_marian import make_marian
 
@@ -207,9 +207,20 @@ def test_translations_of_another_model_and_damaged_ones_are_refused(questions: s
     journal.write_text(f'{begin}\n[["a", 5]]\n')
     with pytest.raises(UsageError, match="line 2 is damaged: it is no list of pairs"):
         make(job)
-    journal.write_text("nonsense\n")
+    journal.write_text('nonsense\n[["a", "b"]]\n')
     with pytest.raises(UsageError, match="line 1 is damaged"):
         make(job)
+
+
+def test_a_model_that_has_translated_nothing_may_be_replaced_by_another(questions: str, tmp_path: Path) -> None:
+    class Absent(Shouting):
+        def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
+            raise WeightsError("the model cannot be loaded")
+
+    job = Job([questions], tmp_path / "out", ["fr"])
+    with pytest.raises(WeightsError):
+        make(job, Absent(name="absent"))
+    assert make(job).translated == 3
 
 
 def test_two_at_once_do_not_mix(questions: str, tmp_path: Path) -> None:

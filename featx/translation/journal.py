@@ -57,9 +57,9 @@ class Journal:
         if len(whole) < len(data):
             disk.resize(self.path, len(whole))
             disk.sync(self.path)
-        lines = whole.splitlines()
-        if not lines:
-            disk.append(self.path, _line(self._by))
+        lines = whole.split(b"\n")[:-1]
+        if len(lines) < 2:  # nothing was translated yet, so whoever was to do it does not matter
+            disk.publish(self.path, _line(self._by))
             return []
         self._check(lines[0])
         return [pair for number, line in enumerate(lines[1:], 2) for pair in self._pairs(line, number)]

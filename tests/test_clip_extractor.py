@@ -202,3 +202,23 @@ def test_parts_of_one_store_may_have_their_weights_in_different_places_but_not_d
     with open_store(tmp_path / "s") as store:
         assert len(store) == 2
         assert store.manifest.provenance["weights"]["source"] == str(tmp_path / "here/model.safetensors")
+
+
+SCENES = [
+    "featx scenes data/scenes --train 6000 --val 400 --seed 1",
+    "featx train configs/clip_scenes.yaml --out runs/clip",
+    "for s in train val; do featx extract data/scenes/$s data/scenes/$s.clip.featx"
+    " --config configs/clip_scenes_grid.yaml; done",
+]
+
+
+@pytest.mark.parametrize("name", ["clip_bert", "clip_mbart", "vle_vqa", "vle_itm", "vle_pbc"])
+def test_every_recipe_for_grids_of_scenes_begins_with_the_commands_that_make_its_stores(name: str) -> None:
+    text = (Path(__file__).resolve().parent.parent / f"configs/{name}_scenes.yaml").read_text()
+    assert "".join(f"# {line}\n" for line in SCENES) in text
+
+
+def test_the_recipe_of_clip_vision_bert_extracts_with_the_tower_it_begins_from() -> None:
+    path = Path(__file__).resolve().parent.parent / "configs/clip_vision_bert_vqa.yaml"
+    begins = yaml.safe_load(path.read_text())["model"]["weights"]
+    assert f"--weights {begins} " in path.read_text()

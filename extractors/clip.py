@@ -103,6 +103,7 @@ class CLIP(Extractor):
             how = Resizing.of(asked.profile)
         else:
             how = chosen(tower.stated, tower.native, asked.resize, asked.size, asked.area, asked.resample)
+        how.check(tower.patch, asked.size is not None, asked.area is not None)
         if asked.rotations and (how.fixed is None or how.fixed[0] != how.fixed[1]):
             raise UsageError("rotations need inputs that are squares", "use resize: checkpoint or squash")
         return how

@@ -27,6 +27,16 @@ def extractor(**options: Any) -> CLIP:
     return CLIP.from_options({"weights": "seeded-clip-tiny", "dtype": "float32", **options})
 
 
+def stated(**changes: Any) -> dict[str, Any]:
+    """A profile as a store keeps it, but for the changes."""
+    cut = {"resize": "crop", "short": 32, "size": None, "crop": [32, 32], "area": None, "resample": "pil"}
+    return {**cut, "filter": "bicubic", "scale": 1 / 255, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], **changes}
+
+
+def test_a_profile_as_a_store_keeps_it_is_accepted() -> None:
+    assert extractor(profile=stated()).how.switches() == stated()
+
+
 def picture(seed: int = 0, height: int = 60, width: int = 100, key: str = "p") -> Picture:
     return Picture(key, np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
@@ -102,6 +112,17 @@ def test_a_stores_own_profile_makes_the_same_extractor_again() -> None:
         ({"boxes": 36}, "boxes is not a setting"),
         ({"precision": "int4"}, "precision 'int4'"),
         ({"profile": {"tensor": "pooled"}}, "the profile has no"),
+        ({"size": 4}, "a patch of this tower has 8 x 8 pixels"),
+        ({"resize": "aspect", "size": 7}, "a patch of this tower"),
+        ({"resize": "aspect", "area": 63}, "a patch of this tower"),
+        ({"size": 99999}, "size makes inputs of 99999 x 99999 pixels"),
+        ({"resize": "aspect", "area": 1 << 40}, "that are possible"),
+        ({"profile": stated(resample="foo")}, "the profile has resample 'foo'"),
+        ({"profile": stated(filter="bob")}, "the profile has filter 'bob'"),
+        ({"profile": stated(crop=32)}, "the profile has crop 32"),
+        ({"profile": stated(std=[1, 0, 1])}, "the profile has std [1, 0, 1]"),
+        ({"profile": stated(scale=None)}, "the profile has scale None"),
+        ({"profile": stated(resize="squash")}, "not to which size"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_picture(options: dict[str, Any], said: str) -> None:

@@ -228,6 +228,10 @@ def second_tower(folder: Path) -> None:
         (write_steps({"size": {"longest_edge": 8}}), "longest_edge"),
         (write_steps({"image_std": [1, 2]}), r"\[1, 2\]"),
         (write_steps({"resample": 9}), "filter 9"),
+        (write_steps({"image_mean": ["a", "b", "c"]}), r"\['a', 'b', 'c'\]"),
+        (write_steps({"image_std": [1, 0, 1]}), "deviations"),
+        (write_steps({"rescale_factor": None}), "rescale_factor None"),
+        (write_steps({"size": {"height": 0, "width": 8}}), "resizes to"),
         (write_steps({"size": {"height": 9, "width": 9}, "crop_size": 8, "do_center_crop": True}), "cuts 8"),
     ],
 )

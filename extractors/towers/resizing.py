@@ -8,9 +8,9 @@ whole numbers of patches, so that inputs differ in size.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from featx.errors import PictureRefused, UsageError, WeightsError
 from featx_extractors.towers.family import Family
@@ -53,7 +53,44 @@ class Resizing:
         if absent := [name for name in names if name not in switches]:
             raise UsageError(f"the profile has no {absent[0]!r}", "give the profile of a store of this extractor whole")
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in switches.items() if n in names}
-        return cls(**given)
+        for name, fits in _FITS.items():
+            if not fits(given[name]):
+                raise UsageError(
+                    f"the profile has {name} {switches[name]!r}", "give the profile of a store of this extractor whole"
+                )
+        found = cls(**given)
+        needed = {"squash": found.size, "crop": found.crop or found.short, "aspect": found.short or found.area}
+        if not needed[found.resize]:
+            raise UsageError(
+                f"the profile says resize: {found.resize}, and not to which size", "give the profile of a store whole"
+            )
+        return found
+
+    def check(self, patch: int, size: bool, area: bool) -> None:
+        """Raise UsageError for inputs without a whole patch, or larger than memory. size, area: what was asked for."""
+        asked = " and ".join(name for name, given in (("size", size), ("area", area)) if given) or "the preprocessing"
+        shortest = min(self.fixed) if self.fixed else self.short if self.resize == "aspect" else None
+        if (shortest is not None and shortest < patch) or (self.area is not None and self.area < patch**2):
+            raise UsageError(
+                f"{asked} makes inputs of {self._told()}, and a patch of this tower has {patch} x {patch} pixels",
+                f"give a size of at least {patch}, or an area of at least {patch**2}",
+            )
+        largest = max(math.prod(self.fixed or (1,)), (self.short or 1) ** 2, self.area or 1)
+        if largest > _MOST:
+            raise UsageError(
+                f"{asked} makes inputs of {self._told()}, more than the {_MOST:,} pixels that are possible",
+                "give a smaller size, or area",
+            )
+
+    def _told(self) -> str:
+        if self.fixed:
+            return f"{self.fixed[1]} x {self.fixed[0]} pixels"
+        return " and ".join(
+            [
+                *([f"a short side of {self.short}"] if self.short else []),
+                *([f"{self.area:,} pixels"] if self.area else []),
+            ]
+        )
 
     @property
     def fixed(self) -> tuple[int, int] | None:
@@ -105,6 +142,36 @@ class Resizing:
         return rows * patch, columns * patch
 
 
+def _side(value: Any) -> bool:
+    return value is None or (type(value) is int and value > 0)
+
+
+def _sides(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, tuple) and len(value) == 2 and all(type(v) is int and v > 0 for v in value)
+    )
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(map(_number, value))
+
+
+def _divisors(value: Any) -> bool:
+    return _numbers(value) and all(part > 0 for part in value)
+
+
+# switch -> what its value may be
+_FITS: Mapping[str, Callable[[Any], bool]] = {
+    "resize": get_args(Resize).__contains__, "short": _side, "size": _sides, "crop": _sides, "area": _side,
+    "resample": get_args(Resample).__contains__, "filter": FILTERS.__contains__,
+    "scale": lambda value: _number(value) and value > 0, "mean": _numbers, "std": _divisors,
+}  # fmt: skip
+
+
 def published(config: Mapping[str, Any], family: Family, native: int, where: str) -> Resizing:
     """What ``preprocessor_config.json`` says, and what it leaves out as the family has it.
 
@@ -125,17 +192,17 @@ def published(config: Mapping[str, Any], family: Family, native: int, where: str
         raise WeightsError(f"{where} resizes to {whole} and cuts {config['crop_size']}", "expected one of the two")
     return Resizing(
         "squash" if whole else "crop", short, whole, crop, None, "pil", _filter(config.get("resample", 3), where),
-        float(config.get("rescale_factor", _SCALE)), _three(config.get("image_mean", family.mean), where),
-        _three(config.get("image_std", family.std), where),
+        _scale(config.get("rescale_factor", _SCALE), where), _three(config.get("image_mean", family.mean), where),
+        _deviations(config.get("image_std", family.std), where),
     )  # fmt: skip
 
 
 def _short_or_whole(size: Any, square: bool, where: str) -> tuple[int | None, tuple[int, int] | None]:
     if isinstance(size, Mapping):
-        if type(size.get("shortest_edge")) is int and not size.get("longest_edge"):
+        if type(size.get("shortest_edge")) is int and size["shortest_edge"] > 0 and not size.get("longest_edge"):
             return size["shortest_edge"], None
-        if type(size.get("height")) is int and type(size.get("width")) is int:
-            return None, (size["height"], size["width"])
+        if _sides(whole := (size.get("height"), size.get("width"))):
+            return None, whole
         raise WeightsError(f"{where} resizes to {dict(size)}", "expected shortest_edge, or height and width")
     side = _pair(size, where)
     return (None, side) if square or not isinstance(size, int) else (size, None)
@@ -151,9 +218,24 @@ def _pair(size: Any, where: str) -> tuple[int, int]:
 
 
 def _three(values: Any, where: str) -> tuple[float, ...]:
-    if not isinstance(values, list | tuple) or len(values) != 3:
+    if not isinstance(values, list | tuple) or not _numbers(tuple(values)):
         raise WeightsError(f"{where} has {values!r} for mean or deviation", "expected three numbers, red green blue")
     return tuple(float(value) for value in values)
+
+
+def _deviations(values: Any, where: str) -> tuple[float, ...]:
+    found = _three(values, where)
+    if min(found) <= 0:
+        raise WeightsError(
+            f"{where} has the deviations {values!r}", "expected numbers above 0: inputs are divided by them"
+        )
+    return found
+
+
+def _scale(value: Any, where: str) -> float:
+    if not _number(value) or value <= 0:
+        raise WeightsError(f"{where} has the rescale_factor {value!r}", "expected a number above 0, such as 1/255")
+    return float(value)
 
 
 def _filter(number: Any, where: str) -> str:

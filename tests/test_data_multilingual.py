@@ -11,6 +11,7 @@ import pytest
 from featx.data import AnswerSpace, Question, read_questions
 from featx.errors import UsageError
 from featx.metrics import score
+from featx.tasks import corpus
 
 ANSWERS = "<unk>\nno\nred\nyes\n"
 TABLE = (
@@ -56,6 +57,24 @@ def test_a_vocabulary_is_a_line_for_each_answer_in_the_order_of_the_classes(voca
         AnswerSpace.read(tmp_path / "twice.txt")
     with pytest.raises(UsageError, match=r"nowhere\.txt cannot be read"):
         AnswerSpace.read(tmp_path / "nowhere.txt")
+
+
+def test_blank_lines_end_a_vocabulary_and_are_no_answers_within_it(tmp_path: Path) -> None:
+    path = tmp_path / "answers.txt"
+    path.write_text("yes\nno\n\n \n")
+    assert list(AnswerSpace.read(path)) == ["yes", "no"]
+    path.write_text("yes\n\nno\n")
+    with pytest.raises(UsageError, match=r"answers\.txt is blank in line 2"):
+        AnswerSpace.read(path)
+
+
+def test_a_table_that_is_learned_from_needs_its_vocabulary(tmp_path: Path, vocabulary: str) -> None:
+    (tmp_path / "q.tsv").write_text("image_file\tquestion\tanswer_label\na.jpg\tWhy?\t0\n")
+    spec = {"questions": str(tmp_path / "q.tsv")}
+    with pytest.raises(UsageError, match="not annotated") as caught:
+        corpus.answered(corpus.questions(spec, "train"), "train")
+    assert "vocabulary" in str(caught.value.hint)
+    assert corpus.answered(corpus.questions({**spec, "vocabulary": vocabulary}, "train"), "train")
 
 
 def test_answers_are_scored_by_equality_in_each_language(tmp_path: Path, vocabulary: str) -> None:

@@ -127,7 +127,14 @@ def _lines(path: str | Path) -> list[str]:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the list of answers {path} cannot be read: {error}", "give a UTF-8 text file") from None
-    return [line.strip() for line in lines]
+    answers = [line.strip() for line in lines]
+    while answers and not answers[-1]:  # blank lines at the end are no answers
+        answers.pop()
+    if "" in answers:
+        raise UsageError(
+            f"the list of answers {path} is blank in line {answers.index('') + 1}", "expected an answer in each line"
+        )
+    return answers
 
 
 def _ordered(file: Document, content: Any) -> list[str]:

@@ -77,9 +77,11 @@ def answered(found: Sequence[Question], split: str) -> Sequence[Question]:
     """The same questions. Raises UsageError when one of them has no answers to learn from or to be scored with."""
     bare = [q for q in found if q.scores is None]
     if bare:
+        table = bare[0].metric == "labels"  # a table has its answers in it, as numbers
+        where = "vocabulary, the answers that the classes of the table are counted in," if table else "annotations"
         raise UsageError(
             f"{len(bare)} of {len(found)} {split} questions are not annotated, the first is {bare[0].id!r}",
-            f"give their annotations in data.{split}; `featx predict` answers questions without any",
+            f"give their {where} in data.{split}; `featx predict` answers questions without any",
         )
     return found
 

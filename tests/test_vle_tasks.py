@@ -85,11 +85,17 @@ def test_it_learns_what_only_the_picture_tells(
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_parameter_is_in_one_group(data: dict[str, Any], name: str) -> None:
-    made = build(name, data, rates={"vqa_classifier": 50, "cross_modal": 5}, decay="published")
+    made = build(name, data, rates={"text_model": 50, "cross_modal": 5}, decay="published")
     groups = made.groups()
     names = [n for group in groups for n in group.names]
     assert sorted(names) == sorted(n for n, _ in made.model.named_parameters())
     assert [id(p) for g in groups for p in g.parameters] == [id(dict(made.model.named_parameters())[n]) for n in names]
+
+
+def test_a_part_that_is_in_no_name_is_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="rates names vqa_clasifier") as caught:
+        build("vle-vqa", data, rates={"vqa_clasifier": 50, "cross_modal": 5}).groups()
+    assert "vqa_classifier" in str(caught.value.hint)
 
 
 def test_rates_and_decay_are_the_published_ones(data: dict[str, Any]) -> None:

@@ -62,6 +62,13 @@ def test_attributes_and_names_of_pictures_may_be_chosen(tmp_path: Path) -> None:
         ({"annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 0, 4]}]}, {}, "bbox"),
         ({"annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": "all"}]}, {}, "bbox"),
         ({"annotations": 3}, {}, "annotations is 3"),
+        ({}, {"attributes": [["red"]]}, "attributes is"),
+        (
+            {"annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "attribute_ids": [[1]]}]},
+            {},
+            "attribute_ids",
+        ),
+        ({"images": [{"id": 7, "file_name": "/"}]}, {}, "file_name"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(

@@ -52,7 +52,7 @@ def _keys(captions: Document, image_name: str | None) -> dict[int | str, str]:
         captions.refuse("it has no 'images' and 'annotations'", "expected a captions file of the COCO layout")
     names = PictureNames(image_name) if image_name else None
     rows = captions.rows(captions.content["images"], "images")
-    return {number: names.key(number) if names else _stem(row) for row in rows for number in [row.identifier("id")]}
+    return {number: names.key(number) if names else stem(row) for row in rows for number in [row.identifier("id")]}
 
 
 def read_table(path: str, image_name: str | None = None, language: str = "en") -> Iterator[Caption]:
@@ -68,7 +68,8 @@ def read_table(path: str, image_name: str | None = None, language: str = "en") -
         yield Caption(number, line.picture("image_file", names), line.text("caption"), sys.intern(spoken))
 
 
-def _stem(image: Row) -> str:
+def stem(image: Row) -> str:
+    """The ``file_name`` of a picture without suffix: its key, where no template says another. Raises UsageError."""
     path = PurePosixPath(image.text("file_name"))
     if not path.name or path.name.startswith("."):
         image.refuse("file_name", "expected the name of a picture's file, such as 000000000042.jpg")

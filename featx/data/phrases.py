@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
+from featx.data.captions import stem
 from featx.data.document import Document, Row, load_document
 from featx.data.names import PictureNames
 from featx.errors import UsageError
@@ -56,7 +56,7 @@ def _phrases(file: Document, attributes: Any, image_name: str | None) -> Iterato
     adjectives = _chosen(file, _names(file, "attCategories"), attributes)
     template = PictureNames(image_name) if image_name else None
     pictures = {
-        row.identifier("id"): template.key(row.identifier("id")) if template else _stem(row)
+        row.identifier("id"): template.key(row.identifier("id")) if template else stem(row)
         for row in file.rows(file.content["images"], "images")
     }
     found: dict[Any, dict[str, list[Box]]] = {}
@@ -81,7 +81,7 @@ def _chosen(file: Document, known: Mapping[Any, str], wanted: Any) -> dict[Any, 
     """The attributes to speak of."""
     if wanted is None:
         return dict(known)
-    if not isinstance(wanted, list | tuple) or set(wanted) - set(known.values()):
+    if not isinstance(wanted, list | tuple) or not all(name in known.values() for name in wanted):
         file.refuse(
             f"attributes is {wanted!r}", f"give a list of some of {', '.join(list(known.values())[:20]) or 'none'}"
         )
@@ -98,7 +98,7 @@ def _named(row: Row, names: Mapping[Any, str]) -> str:
 def _said(row: Row, adjectives: Mapping[Any, str]) -> Iterable[str]:
     """The attributes of a thing, each once."""
     numbers = row.fields.get("attribute_ids") or []
-    if not isinstance(numbers, list):
+    if not isinstance(numbers, list) or not all(type(number) in (int, str) for number in numbers):
         row.refuse("attribute_ids", "expected a list of ids of 'attCategories'")
     return dict.fromkeys(adjectives[number] for number in numbers if number in adjectives)
 
@@ -112,7 +112,3 @@ def _box(row: Row) -> Box:
     if not (width > 0 and height > 0):
         row.refuse("bbox", "expected a width and a height above 0")
     return x, y, x + width, y + height
-
-
-def _stem(image: Row) -> str:
-    return str(PurePosixPath(image.text("file_name")).with_suffix(""))

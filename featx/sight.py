@@ -20,7 +20,7 @@ from featx.record import Record, RecordBatch
 from featx.schema import Array, Field, Schema
 from featx.store import StoreReader, open_store
 from featx.store.batch import collate
-from featx.text_sources import text_key
+from featx.text_sources import check_embeddings, text_key
 from featx.wants import FIELDS, Wants, mismatches
 
 Stored = str | os.PathLike[str] | StoreReader
@@ -35,7 +35,8 @@ class Sight:
     not hold is embedded by the extractor. location: what messages call the model. allow_mismatch: accept features of
     another profile or weights than those it was trained on, and keep the differences in ``notes``.
 
-    Raises UsageError, naming every difference, for a store or extractor of another profile, weights or dimension.
+    Raises UsageError, naming every difference, for a store or extractor of another profile, weights or dimension, and
+    for texts that are no embeddings of texts, or given to a model that reads words.
     """
 
     def __init__(
@@ -59,6 +60,11 @@ class Sight:
         if self.store is not None:
             self.check(self.store.schema, self.store.manifest.provenance, "the store")
         if self.texts is not None:  # of the checkpoint whose vision tower made the features
+            if not isinstance(model, TextEmbeddings):
+                raise UsageError(
+                    f"the model {location} reads texts as words, not as embeddings of a store", "leave texts out"
+                )
+            check_embeddings("the store of texts", self.texts)
             same = Wants(("features",), weights=self.wants.weights)
             self.check(self.texts.schema, self.texts.manifest.provenance, "the store of texts", same)
         self._extractor = extractor

@@ -15,6 +15,7 @@ from featx.data.tsv import SUFFIXES, read_tsv
 from featx.errors import UsageError
 from featx.images import Listing, Source
 from featx.images.source import Blob
+from featx.store import StoreReader
 
 _BREAKS = ("Cc", "Cs", "Zl", "Zp")  # what no key may hold: control characters, line breaks, halves of characters
 
@@ -34,6 +35,16 @@ def text_key(text: str) -> str:
     """The key of a text: itself in NFC, without white space around it, with spaces for tabs and line breaks."""
     plain = unicodedata.normalize("NFC", text)
     return "".join(" " if unicodedata.category(c) in _BREAKS else c for c in plain).strip()
+
+
+def check_embeddings(name: str, store: StoreReader) -> None:
+    """Raise UsageError, calling the store ``name``, when it holds something else than one embedding of each text."""
+    stated = store.manifest.provenance.get("profile") or {}
+    if store.schema.rows != 1 or stated.get("tensor", "text") != "text":
+        raise UsageError(
+            f"{name} holds {stated.get('tensor', 'several rows a record')}, not embeddings of texts",
+            "texts is a store that the extractor clip-text made of the questions",
+        )
 
 
 def list_texts(spec: str | Sequence[str], *, stdin: Iterable[str] | None = None) -> Listing:

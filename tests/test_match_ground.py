@@ -314,7 +314,7 @@ def test_photos_and_questions_are_embedded_by_one_extractor() -> None:
 @pytest.mark.usefixtures("place")
 def test_embeddings_of_a_store_of_texts_come_before_those_of_the_extractor(tmp_path: Path) -> None:
     make_model(Path("reader"), W, "toy-reader", WEIGHTS)
-    schema = Schema(region_schema(DIM, "float32", attributes=False).fields[:2], "grid", "grid")
+    schema = Schema(region_schema(DIM, "float32", attributes=False).fields[:2], "grid", "grid", rows=1)
     for name, sha in (("texts", "weights-1"), ("others", "weights-2")):
         create_store(tmp_path / name, "lmdb", schema, {"weights": {"sha256": sha}})
         with open_part(tmp_path / name) as writer:
@@ -327,5 +327,9 @@ def test_embeddings_of_a_store_of_texts_come_before_those_of_the_extractor(tmp_p
     assert [one[0]["score"] for one in found] == pytest.approx([100.0, 10.0, 100.0])
     with pytest.raises(UsageError, match="the store of texts does not fit the model reader:\n  weights"):
         Predictor("reader", "store", texts="others")
+    with pytest.raises(UsageError, match="the store of texts holds several rows a record"):
+        Predictor("reader", "store", texts="store")
+    with pytest.raises(UsageError, match="the model model reads texts as words"):
+        Predictor("model", "store", texts="texts")
     with pytest.raises(UsageError, match="the extractor fake reads pictures only"):
         fake.Fake().texts(["how?"])

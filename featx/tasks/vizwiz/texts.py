@@ -10,7 +10,7 @@ import torch
 from featx.errors import UsageError
 from featx.store import StoreReader, is_location, open_store
 from featx.task import Split
-from featx.text_sources import text_key
+from featx.text_sources import check_embeddings, text_key
 from featx.wants import Wants, hashes, mismatches
 
 _SHOWN = 3
@@ -32,12 +32,7 @@ class Texts:
             self._check(name, store, Wants(("features",), self.dim, profile, self.weights))
 
     def _check(self, name: str, store: StoreReader, wants: Wants) -> None:
-        stated = store.manifest.provenance.get("profile") or {}
-        if store.schema.rows != 1 or stated.get("tensor", "text") != "text":
-            raise UsageError(
-                f"{name} holds {stated.get('tensor', 'several rows a record')}, not embeddings of texts",
-                "texts is a store that the extractor clip-text made of the questions",
-            )
+        check_embeddings(name, store)
         if amiss := [str(one) for one in mismatches(wants, store.schema, store.manifest.provenance)]:
             raise UsageError("\n  ".join([f"{name} is not as the other store of texts:", *amiss]), "make both alike")
 

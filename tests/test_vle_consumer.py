@@ -280,6 +280,15 @@ def test_training_begins_with_a_published_checkpoint_and_features_of_its_tower(
     )  # fmt: skip
     assert made.model.heads == (PBC,)
     assert torch.equal(made.model.state_dict()["pbc_classifier.3.weight"], tensors["pbc_classifier.3.weight"])
+    (tmp_path / "m").mkdir()
+    made.export(tmp_path / "m", {"provenance": {"profile": {"hash": "p", "tensor": "last_hidden_state"}}})
+    further = build("vle-pbc", data, model={"weights": str(tmp_path / "m"), "max_length": 20})
+    assert further.wants().switches == {"tensor": "last_hidden_state", "cls": True}
+    made.export(tmp_path / "m", {"provenance": {"profile": {"hash": "p", "tensor": "pooled", "cls": False}}})
+    assert json.loads((tmp_path / "m/featx.json").read_text())["wants"]["switches"] == {
+        "tensor": "pooled",
+        "cls": False,
+    }
 
 
 def test_answers_that_the_weights_know_keep_their_rows_in_another_list(checkpoint: Path, tmp_path: Path) -> None:

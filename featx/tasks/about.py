@@ -26,6 +26,7 @@ def about(
     """
     provenance = trained_on.get("provenance") or {}
     profile, weights = hashes(provenance)
+    switches = {name: _stated(provenance, name, value) for name, value in wants.switches.items()}
     return {
         "featx": __version__,
         "task": task,
@@ -36,10 +37,17 @@ def about(
             "profile": profile or wants.profile,
             "weights": weights or wants.weights,
             "extractor": recipe(trained_on, start.get("wants") or {}, extractor),
+            **({"switches": switches} if switches else {}),
         },
         "figures": trained_on.get("figures", {}),
         "trained_on": {k: v for k, v in trained_on.items() if k != "figures"},
     }
+
+
+def _stated(provenance: Mapping[str, Any], name: str, otherwise: Any) -> Any:
+    """An entry of the profile of what a model was trained on."""
+    profile = provenance.get("profile")
+    return profile.get(name, otherwise) if isinstance(profile, Mapping) else otherwise
 
 
 def recipe(trained_on: Mapping[str, Any], start: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any] | None:

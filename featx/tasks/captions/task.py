@@ -23,8 +23,8 @@ from featx.tasks.captions.examples import Described, captions, described
 from featx.tasks.captions.options import CaptionOptions
 from featx.tasks.captions.scores import bleu_of
 from featx.tasks.decay import decay_groups
-from featx.towered import SWITCHES
-from featx.wants import Wants, wants_of
+from featx.towered import SWITCHES, wants_of_grid
+from featx.wants import Wants
 
 _SAMPLE = 20_000  # captions whose length is looked at before the first step
 
@@ -55,7 +55,7 @@ class ClipMbartCaptions(Task):
             self.tokens.code(language)
         self.notes = self._cut_short()
         self._about = start.about if start else {}
-        self._wants = wants_of(self._about, self.model.model.visual_projection.in_features)
+        self._wants = wants_of_grid(self._about, self.model.model.visual_projection.in_features)
         if loaded.tower is not None:
             self._wants = Wants(dim=self._wants.dim, weights=loaded.tower, switches=SWITCHES)
 

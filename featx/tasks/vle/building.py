@@ -16,14 +16,14 @@ from featx.tasks.stores import manifests, sampled
 from featx.tasks.vle.options import ModelOptions
 from featx.tasks.whiten import whiten
 from featx.text.wordpiece import Tokens
-from featx.towered import SWITCHES
+from featx.towered import SWITCHES, wants_of_grid
 from featx.vle.consumer import check_fits, stated_answers, usual_length
 from featx.vle.heads import VQA
 from featx.vle.network import Vle
 from featx.vle.sizes import Sizes
 from featx.vle.weights import Loaded, give_answers, give_heads, give_types, load_network, new_network, spread
 from featx.vocabulary import load_tokens
-from featx.wants import Wants, wants_of
+from featx.wants import Wants
 
 _BUCKETS = 32  # of a small fresh network
 _SAMPLE = 20_000  # texts whose length is looked at before the first step
@@ -83,7 +83,7 @@ def build(
         if options.types is not None and give_types(network, options.types, spread(config)):
             config = {**config, "num_token_types": options.types}
             notes.append(f"token types begin anew from {start.loaded.config['num_token_types']} on")
-        wants = wants_of(about, network.vle.dim)
+        wants = wants_of_grid(about, network.vle.dim)
         if start.loaded.tower is not None:
             wants = Wants(dim=network.vle.dim, weights=start.loaded.tower, switches=SWITCHES)
     check_fits(network, tokens, answers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,9 +68,9 @@ class Reading:
         """By a vocabulary and a network. more: the other fields."""
         backend = tokens.backend
 
+        @lru_cache(maxsize=1 << 16)  # words come again and again
         def cut(text: str) -> Sequence[int]:
-            ids: Sequence[int] = backend.encode(text, add_special_tokens=False).ids
-            return ids
+            return tuple(backend.encode(text, add_special_tokens=False).ids)
 
         first, sep = (int(backend.token_to_id(one)) for one in ("[CLS]", "[SEP]"))
         types = network.vle.token_type_embeddings.num_embeddings

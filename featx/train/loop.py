@@ -69,23 +69,12 @@ def train(
         run = Run(Path(out), config.keep)
         loop = _Loop(supply, run, resume_hint, clock)  # what cannot be built fails before a former run is deleted
         stack.callback(loop.learner.close)
-
-        def take() -> None:
-            stack.enter_context(run.lock())
-            run.prepare(fresh=fresh)
-
-        world.by_first(take)
+        world.by_first(lambda: _take(stack, run, fresh=fresh))
         notes = [*task.notes, *checked.notes, *run.enter(begin_with, world)]
         if run.finished:
             return _ended(run, Display(0, json=json_lines, quiet=quiet or not world.first), world)
         notes += loop.restore(begin_with)
-
-        def speak() -> None:
-            for text in notes:
-                on_note(text)
-            loop.teller = stack.enter_context(_teller(loop, json_lines=json_lines, quiet=quiet))
-
-        world.by_first(speak)
+        world.by_first(lambda: _speak(stack, loop, notes, on_note, json_lines=json_lines, quiet=quiet))
         loop.greet(notes)
         with Stop() as stop:
             return loop.go(stop)
@@ -251,9 +240,19 @@ def _ended(run: Run, display: Display, world: World) -> Outcome:
     return Outcome.of(event, str(run.folder))
 
 
-def _teller(loop: _Loop, *, json_lines: bool, quiet: bool) -> Teller:
-    """The log, cut to where the state is, and the display."""
+def _take(stack: ExitStack, run: Run, *, fresh: bool) -> None:
+    """Hold the folder of the run, made ready, until ``stack`` ends."""
+    stack.enter_context(run.lock())
+    run.prepare(fresh=fresh)
+
+
+def _speak(
+    stack: ExitStack, loop: _Loop, notes: Sequence[str], on_note: Note, *, json_lines: bool, quiet: bool
+) -> None:
+    """Say ``notes``; until ``stack`` ends there are a display and the log, cut to where the state is."""
+    for text in notes:
+        on_note(text)
     run, state = loop.run, loop.state
     board = run.tensorboard if loop.config.tensorboard else None
     display = Display(loop.steps, state.step, json=json_lines, quiet=quiet)
-    return Teller(Journal(run.log, state.log, board, state.step), display)
+    loop.teller = stack.enter_context(Teller(Journal(run.log, state.log, board, state.step), display))

@@ -143,6 +143,7 @@ def test_options_of_pictures_are_refused_for_texts(tmp_path: Path, questions: st
         ("no words", "has no tokenizer"),
         ("torn words", "cannot be read"),
         ("a tensor too many", "text_model.surplus"),
+        ("words without number", "vocab_size 'x'"),
     ],
 )
 def test_a_checkpoint_without_texts_is_refused_with_its_reason(tmp_path: Path, spoil: str, said: str) -> None:
@@ -152,6 +153,10 @@ def test_a_checkpoint_without_texts_is_refused_with_its_reason(tmp_path: Path, s
         model.vision_model.save_pretrained(folder)
     elif spoil == "a tensor too many":
         spoil_tensors(folder, "text_model.surplus")
+    elif spoil == "words without number":
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"]["vocab_size"] = "x"
+        (folder / "config.json").write_text(json.dumps(config))
     else:
         for path in folder.glob("*"):
             if path.name.startswith(("tokenizer", "vocab", "merges")):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from featx.errors import WeightsError
 
 
@@ -49,6 +51,10 @@ _SECTIONS = ("vision_config", "clip_vision_config")
 _SIZES = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "image_size",
     "patch_size", "hidden_act", "layer_norm_eps", "vision_use_head",
+)  # fmt: skip
+_COUNTED = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "vocab_size",
+    "max_position_embeddings",
 )  # fmt: skip
 
 
@@ -96,4 +102,36 @@ def sizes(section: Mapping[str, Any], where: str) -> dict[str, Any]:
             found[name] = value = value[0]
         if value is not None and (type(value) is not int or value < 1):
             raise WeightsError(f"{where} states {name} {value!r}", "expected one whole number, the side of a square")
+    check_numbers(found, where)
     return found
+
+
+def check_numbers(settings: Mapping[str, Any], where: str) -> None:
+    """Raise WeightsError for a size that is no whole number above 0, or heads that do not divide the width."""
+    for name in _COUNTED:
+        value = settings.get(name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise WeightsError(f"{where} states {name} {value!r}", "expected one whole number above 0")
+    width, heads = settings.get("hidden_size"), settings.get("num_attention_heads")
+    if width is not None and heads is not None and width % heads:
+        raise WeightsError(f"{where} states hidden_size {width} and {heads} heads", "the heads divide the width")
+
+
+def constructed(library: Any, model: str, settings: Mapping[str, Any], where: str) -> Any:
+    """A model of transformers by its class and the settings of its configuration, on the device meta.
+
+    Raises WeightsError for settings that the library refuses.
+    """
+    try:
+        with torch.device("meta"):
+            return getattr(library, model)(getattr(library, configuration(model))(**settings))
+    except Exception as error:  # of transformers, huggingface_hub or torch, of any class
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsError(
+            f"the settings of {where} make no {model}: {reason}", "get an unaltered config.json"
+        ) from None
+
+
+def configuration(model: str) -> str:
+    """Name of the configuration of a class of transformers."""
+    return model.removesuffix("Model") + "Config"

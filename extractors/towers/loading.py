@@ -16,7 +16,7 @@ from featx.checkpoint.tensors import read_tensors
 from featx.checkpoint.tower import tower_hash, tower_of
 from featx.errors import WeightsError
 from featx.text.library import transformers
-from featx_extractors.towers.family import family_of, sizes, vision_section
+from featx_extractors.towers.family import constructed, family_of, sizes, vision_section
 from featx_extractors.towers.resizing import published
 from featx_extractors.towers.seeded import seeded_location, seeded_tensors
 from featx_extractors.towers.tower import Origin, Tower
@@ -75,8 +75,7 @@ def build(
     if not found:
         raise WeightsError(f"there is no vision tower in {source}", "give a checkpoint of CLIP, or of a model with one")
     library, settings = transformers(), sizes(section, source)
-    with torch.device("meta"):
-        network = getattr(library, family.vision)(getattr(library, configuration(family.vision))(**settings))
+    network = constructed(library, family.vision, settings, source)
     fill(network, found, source)
     count_positions(network)
     projection = next((tensors[name] for name in _PROJECTIONS if name in tensors), None)
@@ -85,11 +84,6 @@ def build(
     digest = None if projection is None else tensor_hash(projection)
     origin = Origin(source, tower_hash(found), trained, digest, notes)
     return Tower(family, network.eval(), projection, stated, origin, {**settings, "model_type": section["model_type"]})
-
-
-def configuration(model: str) -> str:
-    """Name of the configuration of a class of transformers."""
-    return model.removesuffix("Model") + "Config"
 
 
 def count_positions(network: torch.nn.Module) -> None:

@@ -69,7 +69,7 @@ class Resizing:
     def check(self, patch: int, size: bool, area: bool) -> None:
         """Raise UsageError for inputs without a whole patch, or larger than memory. size, area: what was asked for."""
         asked = " and ".join(name for name, given in (("size", size), ("area", area)) if given) or "the preprocessing"
-        shortest = min(self.fixed) if self.fixed else self.short if self.resize == "aspect" else None
+        shortest = min(self.fixed) if self.fixed else self.short
         if (shortest is not None and shortest < patch) or (self.area is not None and self.area < patch**2):
             raise UsageError(
                 f"{asked} makes inputs of {self._told()}, and a patch of this tower has {patch} x {patch} pixels",
@@ -201,8 +201,8 @@ def _short_or_whole(size: Any, square: bool, where: str) -> tuple[int | None, tu
     if isinstance(size, Mapping):
         if type(size.get("shortest_edge")) is int and size["shortest_edge"] > 0 and not size.get("longest_edge"):
             return size["shortest_edge"], None
-        if _sides(whole := (size.get("height"), size.get("width"))):
-            return None, whole
+        if _sides((size.get("height"), size.get("width"))):
+            return None, (size["height"], size["width"])
         raise WeightsError(f"{where} resizes to {dict(size)}", "expected shortest_edge, or height and width")
     side = _pair(size, where)
     return (None, side) if square or not isinstance(size, int) else (size, None)

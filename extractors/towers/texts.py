@@ -17,8 +17,8 @@ from featx.checkpoint.tower import tower_hash, tower_of
 from featx.device import usable_device
 from featx.errors import WeightsError
 from featx.text.library import transformers
-from featx_extractors.towers.family import Family, family_of, sizes, vision_section
-from featx_extractors.towers.loading import configuration, count_positions, read_checkpoint
+from featx_extractors.towers.family import Family, check_numbers, constructed, family_of, sizes, vision_section
+from featx_extractors.towers.loading import count_positions, read_checkpoint
 from featx_extractors.towers.seeded import byte_tokenizer, seeded_location, seeded_tensors
 
 # What decides the network in a ``text_config``.
@@ -80,6 +80,8 @@ def load_texts(location: str | Path, device: str = "cpu") -> TextTower:
         return _build(config, tensors, byte_tokenizer(), str(location), device, trained=False)
     place = locate(location)
     config, tensors = read_checkpoint(place, str(location))
+    if isinstance(config.get("text_config"), Mapping):  # the tokenizer reads them, too, and says less
+        check_numbers(config["text_config"], str(place.folder))
     tokenizer = _tokenizer(place.folder)
     return _build(config, tensors, tokenizer, place.hub_id or str(place.weights), device, trained=True)
 
@@ -117,8 +119,7 @@ def text_network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor],
     }
     if "text_projection.weight" in tensors:
         settings["projection_dim"] = int(tensors["text_projection.weight"].shape[0])
-    with torch.device("meta"):
-        model = getattr(library, family.whole)(getattr(library, configuration(family.whole))(**settings))
+    model = constructed(library, family.whole, settings, source)
     fill(model, {name: tensor for name, tensor in tensors.items() if not name.endswith(_COUNTS)}, source)
     count_positions(model)
     model.vision_model = None

@@ -30,7 +30,8 @@ class Toy:
 
     train: settings with which it learns a few examples in seconds, among them the epochs. left: what part of the loss
     may then be left.
-    large: a dim with which a record has about a hundred kilobytes.
+    large: a dim with which a record has about a hundred kilobytes. tower: what the names of the vision tower begin with
+    in a published checkpoint.
     """
 
     make: Make
@@ -38,6 +39,7 @@ class Toy:
     train: Mapping[str, Any] = field(default_factory=dict)
     left: float = 0.1
     large: int | None = None
+    tower: str | None = None
 
 
 def grids(path: Path, pictures: int, dim: int, record: Callable[[int], Record], dtype: str) -> Path:
@@ -132,18 +134,20 @@ def pretraining(folder: Path, pictures: int, dim: int) -> dict[str, Any]:
 BERT_ADAM = {"optimiser": "bertadam", "lr": 2e-3, "clip": 5.0}
 MATCHING = {"batch": 8, "epochs": 150, "lr": 2e-3}
 GRID = 1 << 13
+BERT_TOWER = "model.embeddings.clip_vision_module.vision_model."
+VLE_TOWER = "vle.vision_model.vision_model."
 # What is hidden and swapped is drawn anew in every epoch, so that only a part of these losses can be learned by heart.
 TOYS: dict[str, Toy] = {
     "lxmert-vqa": Toy(lxmert, lxmert_toys.DIM, BERT_ADAM),
     "lxmert-gqa": Toy(lxmert, lxmert_toys.DIM, BERT_ADAM),
     "lxmert-pretrain": Toy(pretraining, lxmert_toys.DIM, BERT_ADAM, left=0.6),
     "clip-linear-vizwiz": Toy(vizwiz, linear_toys.IMAGE, large=5 * GRID // 2),
-    "clip-mbart-captions": Toy(captions, mbart_toys.DIM, large=GRID),
-    "clip-bert-vqa": Toy(bert, vle_toys.DIM, large=GRID),
-    "vle-vqa": Toy(vle(written("vle-vqa"), answers={"least": 1}), vle_toys.DIM, large=GRID),
-    "vle-itm": Toy(vle(written("vle-itm")), vle_toys.DIM, MATCHING, left=0.5, large=GRID),
-    "vle-pbc": Toy(vle(written("vle-pbc")), vle_toys.DIM, large=GRID),
-    "vle-vcr": Toy(vle(vcr_toys.write), vle_toys.DIM, large=GRID),
+    "clip-mbart-captions": Toy(captions, mbart_toys.DIM, large=GRID, tower="model.encoder.vision_model."),
+    "clip-bert-vqa": Toy(bert, vle_toys.DIM, large=GRID, tower=BERT_TOWER),
+    "vle-vqa": Toy(vle(written("vle-vqa"), answers={"least": 1}), vle_toys.DIM, large=GRID, tower=VLE_TOWER),
+    "vle-itm": Toy(vle(written("vle-itm")), vle_toys.DIM, MATCHING, left=0.5, large=GRID, tower=VLE_TOWER),
+    "vle-pbc": Toy(vle(written("vle-pbc")), vle_toys.DIM, large=GRID, tower=VLE_TOWER),
+    "vle-vcr": Toy(vle(vcr_toys.write), vle_toys.DIM, large=GRID, tower=VLE_TOWER),
 }
 LOOK_AT_PICTURES = {"detector", "clip-tower"}  # read no store
 

@@ -49,7 +49,8 @@ def check(task: Task, stores: Stores, examples: Examples, *, allow: bool = False
             amiss += [(split, mismatch) for mismatch in here]
             wants = _alike(wants, stores[split])
     lines = [f"{split}: {mismatch}" for split, mismatch in amiss]
-    readable = all(mismatch.allowable for _, mismatch in amiss) and all(map(len, usable.values()))
+    left = all(len(usable[split]) for split, found in examples.items() if len(found))
+    readable = left and all(mismatch.allowable for _, mismatch in amiss)
     if lines and not (allow and readable):
         advice = "extract the store again as expected"
         raise UsageError(

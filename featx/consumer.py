@@ -111,6 +111,11 @@ class Captions(Consumer):
 
     languages: Sequence[str]
 
+    @property
+    def room(self) -> int | None:
+        """The most tokens that a caption may have; None: any number."""
+        return None
+
     @abstractmethod
     def caption(self, records: RecordBatch, language: str, beams: int = 4, max_length: int = 64) -> list[str]:
         """A sentence for each record."""

@@ -116,6 +116,8 @@ def test_the_pipeline_takes_one_or_several_and_either_name_of_a_language(folder:
         assert captioner(reader["p3"], "fr", 1, 10) == single
     assert dict(captioner.split(["p5", "p3", "p1"], "fr", 1, 10))["p3"] == single
     assert list(captioner.languages) == ["fr", "en"]
+    assert captioner({"image": "p3"}, "fr", 1, 10) == single
+    assert captioner([{"image": "p3"}], "fr", 1, 10) == [single]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,8 @@ def test_the_pipeline_takes_one_or_several_and_either_name_of_a_language(folder:
         ({"language": "de"}, "does not write 'de'"),
         ({"num_beams": 0}, "num_beams is 0"),
         ({"max_length": 2}, "max_length is 2"),
+        ({"max_length": 5000}, r"max_length is 5000, the model .* has room for \d+"),
+        ({"language": None}, "does not write None"),
     ],
 )
 def test_what_cannot_be_written_is_said(folder: Path, store: Path, given: dict[str, Any], message: str) -> None:

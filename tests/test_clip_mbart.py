@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,17 @@ def test_records_of_a_store_are_captioned_in_the_language_that_is_asked_for(fold
         model.caption(records, "de")
     with pytest.raises(UsageError, match="no language 'xx'"):
         model.caption(records, "xx")
+    with pytest.raises(UsageError, match=r"max_length is 5000, the model has room for \d+"):
+        model.caption(records, "fr", max_length=5000)
+
+
+def test_a_batch_of_pictures_without_rows_is_described_as_one_blind_row(folder: Path, tmp_path: Path) -> None:
+    model = ClipVisionMbart.load(locate(folder))
+    with open_store(toys.make_store(tmp_path / "s")) as store:
+        records = store.get_batch(["p0", "p4"])
+    bare = replace(records, features=records.features[:, :0], boxes=records.boxes[:, :0], mask=records.mask[:, :0])
+    one = replace(bare, features=torch.zeros(2, 1, toys.DIM), boxes=torch.zeros(2, 1, 4), mask=torch.ones(2, 1).bool())
+    assert model.caption(bare, "fr", beams=1, max_length=9) == model.caption(one, "fr", beams=1, max_length=9)
 
 
 def test_another_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:

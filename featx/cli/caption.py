@@ -27,7 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="a store and a key, or a photo (path or URL); with --all a store")  # fmt: skip
     parser.add_argument("--language", default="en", metavar="LANG[,LANG]", help="en, fr, de, es, ... (default en)")
     parser.add_argument("--beams", type=int, default=4, help="beams of the search; 1 is greedy (default 4)")
-    parser.add_argument("--max-length", type=int, default=64, help="tokens of a caption (default 64)")
+    parser.add_argument("--max-length", type=int, metavar="N",
+                        help="tokens of a caption (default 64, or the fewer that the model has room for)")  # fmt: skip
     parser.add_argument("--all", action="store_true", help="describe every picture of the store, or of --captions")
     parser.add_argument("-o", "--out", metavar="JSON", help="with --all: file of results to write, as COCO takes it")
     parser.add_argument("--captions", metavar="JSON",

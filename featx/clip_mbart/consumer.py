@@ -20,7 +20,8 @@ from featx.clip_mbart.languages import PUBLISHED
 from featx.clip_mbart.network import TIED, Loaded, encoded, load_network
 from featx.clip_mbart.vocabulary import MAX_LENGTH, Vocabulary
 from featx.consumer import Captions, Card
-from featx.errors import WeightsError
+from featx.errors import UsageError, WeightsError
+from featx.grids import grid
 from featx.text.library import tokenizers, transformers
 from featx.towered import of_checkpoint, wants_of_grid
 from featx.wants import Wants
@@ -84,9 +85,14 @@ class ClipVisionMbart(Captions):
     def wants(self) -> Wants:
         return wants_of_grid(self.about, self.dim)
 
-    def caption(self, records: RecordBatch, language: str, beams: int = 4, max_length: int = 64) -> list[str]:
-        """A sentence for each record. max_length: tokens with the one it starts from, language code and end."""
-        return self.search(records, language, Search(beams, min(max_length, self.room), start=self.start))
+    def caption(self, records: RecordBatch, language: str, beams: int = 4, max_length: int | None = None) -> list[str]:
+        """A sentence for each record. max_length: tokens with the one it starts from, language code and end, by
+        default 64, or the fewer that there is room for. Raises UsageError for more of them than :attr:`room`.
+        """
+        max_length = min(64, self.room) if max_length is None else max_length
+        if max_length > self.room:
+            raise UsageError(f"max_length is {max_length}, the model has room for {self.room}", f"{self.room} or fewer")
+        return self.search(records, language, Search(beams, max_length, start=self.start))
 
     @property
     def room(self) -> int:
@@ -98,8 +104,9 @@ class ClipVisionMbart(Captions):
         """:meth:`caption` with every setting of the search. Raises UsageError for a language it does not write."""
         code = self.tokens.code(language)
         device = next(self.network.parameters()).device
-        seen = encoded(self.network, records.features.to(device))
-        return self.tokens.decode(write(self.network, seen, records.mask.to(device), code, how).ids.tolist())
+        looked = grid(records)
+        seen, mask = encoded(self.network, looked["features"].to(device)), looked["image_mask"].to(device)
+        return self.tokens.decode(write(self.network, seen, mask, code, how).ids.tolist())
 
 
 def load_vocabulary(place: Place | None, given: str | Path | None, max_length: int) -> Vocabulary:

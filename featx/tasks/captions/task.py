@@ -53,6 +53,7 @@ class ClipMbartCaptions(Task):
         self.languages = list(dict.fromkeys([*(one.language for one in found), *(one.language for one in self._val)]))
         for language in self.languages:
             self.tokens.code(language)
+        self.search = self._search()
         self.notes = self._cut_short()
         self._about = start.about if start else {}
         self._wants = wants_of_grid(self._about, self.model.model.visual_projection.in_features)
@@ -104,12 +105,16 @@ class ClipMbartCaptions(Task):
                 found[row] = text
         return found
 
-    @property
-    def search(self) -> Search:
+    def _search(self) -> Search:
         """How captions are written; with the token they start from they are one longer than labels."""
         how = self.options.search
-        room = min(how.max_length or self.tokens.max_length + 1, self.model.config.max_position_embeddings)
-        return Search(how.beams, room, how.length_penalty, how.early_stopping, self.options.start)
+        room = int(self.model.config.max_position_embeddings)
+        if how.max_length is not None and how.max_length > room:
+            raise UsageError(
+                f"search.max_length is {how.max_length}, the model has room for {room}", f"{room} or fewer"
+            )
+        length = how.max_length or min(self.tokens.max_length + 1, room)
+        return Search(how.beams, length, how.length_penalty, how.early_stopping, self.options.start)
 
     def metric(self, examples: Sequence[Described], predictions: Sequence[Any]) -> dict[str, float]:
         """See :func:`featx.tasks.captions.scores.bleu_of`."""

@@ -1,4 +1,7 @@
-"""The vocabulary of a text model on disk: BERT's or DeBERTa's, or word pieces that were learned from texts."""
+"""The vocabulary of a text model on disk: BERT's or DeBERTa's, or word pieces that were learned from texts.
+
+And that of what it says: the list of its answers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate
+from featx.data import AnswerSpace
 from featx.errors import MissingDependency, WeightsError
 from featx.text.library import tokenizers, transformers
 from featx.text.wordpiece import SPECIAL, Tokens
@@ -41,6 +46,17 @@ def tokens_in(folder: Path, max_length: int) -> Tokens:
     except Exception as error:  # what tokenizers and sentencepiece raise has no class of its own
         raise WeightsError(f"the vocabulary in {folder} cannot be read: {error}", "get a complete copy") from None
     return Tokens(read._tokenizer, max_length)
+
+
+def stated_answers(place: Place, given: str | Path | None = None) -> AnswerSpace | None:
+    """The answers of weights: those of the file ``given``, beside them, or in their ``config.json``; None without."""
+    path = given or place.beside("answers.json")
+    if path is not None:
+        return AnswerSpace.read(path)
+    names: Any = read_config(place.beside("config.json")).get("id2label") or {}
+    if not names or (isinstance(names, dict) and all(str(name).startswith("LABEL_") for name in names.values())):
+        return None  # transformers' way to say nothing
+    return AnswerSpace.read(place.folder / "config.json")
 
 
 def save_tokens(tokens: Tokens, folder: Path) -> None:

@@ -214,6 +214,20 @@ def test_answers_and_vocabulary_must_fit_the_network(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({n: v for n, v in stated.items() if n != "id2label"}))
     with pytest.raises(UsageError, match="does not say which answers"):
         ClipVisionBert.load(locate(folder))
+    labels = {str(i): f"LABEL_{i}" for i in range(4)}
+    (folder / "config.json").write_text(json.dumps({**stated, "id2label": labels}))
+    with pytest.raises(UsageError, match="does not say which answers"):
+        ClipVisionBert.load(locate(folder))
+
+
+@pytest.mark.parametrize(("name", "value"), [("hidden_size", "x"), ("num_attention_heads", 5)])
+def test_a_configuration_that_makes_no_network_is_told_with_its_file(tmp_path: Path, name: str, value: Any) -> None:
+    folder = write(tmp_path / "m")
+    stated = json.loads((folder / "config.json").read_text())
+    stated["bert_config"][name] = value
+    (folder / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(WeightsError, match=r"the config\.json of .*model\.safetensors makes no network"):
+        ClipVisionBert.load(locate(folder))
 
 
 @torch.no_grad()

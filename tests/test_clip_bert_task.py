@@ -179,7 +179,14 @@ def test_weights_go_on_with_their_own_answers_or_begin_anew_with_others(home: Pa
     assert kept.notes == []
     other = build(home, model=model)
     assert len(other.answers) == 3
-    assert "the last layer begins anew" in other.notes[0]
+    known = [answer for answer in other.answers if answer in ANSWERS]
+    assert f"of 3 answers, {tmp_path / 'start'} knows {len(known)}" in other.notes[0]
+    for end in ("weight", "bias"):
+        was, now = own[f"classifier.{end}"], other.model.state_dict()[f"classifier.{end}"]
+        for place, answer in enumerate(other.answers):
+            row = list(ANSWERS).index(answer) if answer in known else None
+            assert torch.equal(now[place], torch.zeros_like(now[place]) if row is None else was[row])
+    assert known
     trunk = {n: t for n, t in other.model.state_dict().items() if n.startswith("model.")}
     assert all(torch.equal(own[name], t) for name, t in trunk.items())
     with pytest.raises(UsageError, match=r"model\.weights and model\.layers are both given"):

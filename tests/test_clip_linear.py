@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -143,6 +144,10 @@ def test_lists_that_do_not_fit_and_files_that_lack_something_are_told(tmp_path: 
         ClipLinear.load(locate_model(tmp_path))
     ANSWERS.write(tmp_path / "mine.json")
     assert ClipLinear.load(locate_model(tmp_path), answers=str(tmp_path / "mine.json")).answers == ANSWERS
+    stated = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**stated, "type_names": 5}))
+    with pytest.raises(WeightsError, match=r"type_names in config\.json is 5"):
+        ClipLinear.load(locate_model(tmp_path), answers=str(tmp_path / "mine.json"))
     (tmp_path / "config.json").write_text('{"model_type": "clip-linear", "text": 5}')
     with pytest.raises(WeightsError, match=r"does not state image, answers, types"):
         ClipLinear.load(locate_model(tmp_path), answers=str(tmp_path / "mine.json"))

@@ -129,6 +129,18 @@ def test_answers_and_vocabulary_must_fit_the_network(tmp_path: Path) -> None:
     (folder / "answers.json").unlink()
     with pytest.raises(WeightsError, match="does not say which answers"):
         VleAll.load(locate(folder))
+    labels = {str(i): f"LABEL_{i}" for i in range(3)}
+    (folder / "config.json").write_text(json.dumps({**stated, "id2label": labels}))
+    with pytest.raises(WeightsError, match="does not say which answers"):
+        VleAll.load(locate(folder))
+    (folder / "config.json").write_text(json.dumps({**stated, "vision_config": {}}))
+    with pytest.raises(WeightsError, match=r"the config\.json of .* lacks 'hidden_size'"):
+        VleAll.load(locate(folder))
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(WeightsError, match="'bert' and lacks text_config, vision_config, hidden_size"):
+        VleAll.load(locate(folder))
+    with pytest.raises(UsageError, match="has no head that answers"):
+        VleAll.load(locate(write(tmp_path / "itm", (ITM,))), answers=tmp_path / "two.json")
 
 
 def test_logits_do_not_depend_on_what_else_is_in_a_batch(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from featx.grids import blind, grid, words
 from featx.text.library import tokenizers, transformers
 from featx.text.wordpiece import Tokens
 from featx.towered import of_checkpoint, wants_of_grid
-from featx.vocabulary import load_tokens, save_tokens
+from featx.vocabulary import load_tokens, save_tokens, stated_answers
 from featx.wants import Wants
 
 if TYPE_CHECKING:
@@ -107,17 +107,6 @@ class ClipVisionBert(Answers):
         seen = blind(len(questions), self.network.dim) if records is None else grid(records)
         device = next(self.network.parameters()).device
         return {name: tensor.to(device) for name, tensor in {**words(self.tokens, questions), **seen}.items()}
-
-
-def stated_answers(place: Place, given: str | Path | None = None) -> AnswerSpace | None:
-    """The answers of weights: those of the file ``given``, beside them, or in their ``config.json``; None without."""
-    path = given or place.beside("answers.json")
-    if path is not None:
-        return AnswerSpace.read(path)
-    names: Mapping[str, str] = read_config(place.beside("config.json")).get("id2label") or {}
-    if not names or all(name.startswith("LABEL_") for name in names.values()):  # transformers' way to say nothing
-        return None
-    return AnswerSpace.read(place.folder / "config.json")
 
 
 def check_fits(network: ClipBert, tokens: Tokens, answers: AnswerSpace) -> None:

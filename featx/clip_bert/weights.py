@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from featx.checkpoint.blank import blank
 from featx.checkpoint.config import read_config
 from featx.checkpoint.fill import fill
 from featx.checkpoint.place import Place
+from featx.checkpoint.rows import with_rows
 from featx.checkpoint.tensors import read_tensors
 from featx.checkpoint.tower import tower_hash, tower_of, without_tower
 from featx.clip_bert.network import WORDS, ClipBert
@@ -59,9 +61,9 @@ def network_of(
             f"{where} is no CLIP-Vision-BERT: it has no {WORDS}, its tensors are {some}, ...",
             "give weights of that model",
         )
-    config = bert_config(stated, where, dropout)
     classes = tensors.get(_CLASSES)
-    with torch.device("meta"):  # neither time nor random numbers for weights that are replaced at once
+    with blank(where):
+        config = bert_config(stated, where, dropout)
         network = ClipBert(config, None if classes is None else len(classes))
     fill(network, tensors, where, {_DECODER: WORDS})
     return network.eval()
@@ -85,6 +87,11 @@ def draw(module: nn.Module, std: float) -> None:
             part.weight.fill_(1.0)
         if isinstance(part, nn.Linear | nn.LayerNorm) and part.bias is not None:
             part.bias.zero_()
+
+
+def give_answers(network: ClipBert, rows: Sequence[int]) -> None:
+    """Let the network choose from other answers: ``rows[i]`` is what answer i was before; -1: a new one, of zeros."""
+    network.classifier, network.answers = with_rows(network.classifier, rows), len(rows)
 
 
 def with_answers(network: ClipBert, answers: int) -> ClipBert:

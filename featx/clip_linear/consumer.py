@@ -59,6 +59,8 @@ class ClipLinear(Answers, JudgesAnswerable, TextEmbeddings):
         network = LinearClip(Sizes.of(config, where))
         fill(network, read_tensors(place.weights), str(place.weights))
         types = config.get("type_names") or [str(i) for i in range(network.sizes.types)]
+        if not isinstance(types, list) or not all(isinstance(name, str) for name in types):
+            raise WeightsError(f"{where}: type_names in config.json is {types!r}", "expected a list of names")
         return cls(network, AnswerSpace.read(found), types, read_config(place.beside("featx.json")))
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from featx.checkpoint.blank import blank
 from featx.checkpoint.config import read_config
 from featx.checkpoint.fill import fill
 from featx.checkpoint.place import Place
@@ -144,7 +145,7 @@ def network_of(
             "give weights of that model",
         )
     settings = dict(stated) if dropout is None else {**stated, "dropout": dropout}
-    with torch.device("meta"):  # neither time nor random numbers for weights that are replaced at once
+    with blank(where):
         network = build(settings, int(tensors[PROJECTION].shape[1]))
     fill(network, tensors, where, TIED)
     return network.eval()

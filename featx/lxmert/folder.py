@@ -19,10 +19,11 @@ from featx.checkpoint.place import Place, locate, locate_model
 from featx.checkpoint.save import SaveDtype, write_json, write_tensors
 from featx.data import AnswerSpace
 from featx.errors import UsageError, WeightsError
-from featx.lxmert.network import load_network, stated_answers
+from featx.lxmert.network import load_network
 from featx.lxmert.place import named
 from featx.lxmert.weights import TIED
 from featx.text.wordpiece import MAX_LENGTH, Tokens
+from featx.vocabulary import stated_answers
 
 
 @dataclass(frozen=True)

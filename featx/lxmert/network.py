@@ -177,14 +177,3 @@ def attended(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     words = batch["attention_mask"][:, :, None].to(each.dtype)
     weights = (each * words).amax(dim=1)
     return found.question_answering_score, weights / weights.sum(dim=1, keepdim=True)
-
-
-def stated_answers(place: Place, given: str | None = None) -> AnswerSpace | None:
-    """The answers of weights: those of the file ``given``, ``answers.json`` or ``config.json`` beside them, or None."""
-    path = given or place.beside("answers.json")
-    if path is not None:
-        return AnswerSpace.read(path)
-    names: Mapping[str, str] = read_config(place.beside("config.json")).get("id2label") or {}
-    if not names or all(name.startswith("LABEL_") for name in names.values()):  # transformers' way to say nothing
-        return None
-    return AnswerSpace.read(place.folder / "config.json")

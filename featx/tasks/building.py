@@ -14,13 +14,14 @@ from featx.data import AnswerSpace
 from featx.errors import UsageError, WeightsError
 from featx.lxmert.folder import check_fits, load_tokens
 from featx.lxmert.heads import REGIONS
-from featx.lxmert.network import Sizes, load_network, new_answering, new_pretraining, stated_answers, with_answers
+from featx.lxmert.network import Sizes, load_network, new_answering, new_pretraining, with_answers
 from featx.lxmert.place import named
 from featx.store import Manifest
 from featx.tasks.options import AnsweringOptions, ModelOptions, PretrainOptions
 from featx.tasks.stores import manifests, sampled
 from featx.tasks.whiten import whiten
 from featx.text.wordpiece import MAX_LENGTH, Tokens
+from featx.vocabulary import stated_answers
 
 # objective about names -> (whether there is a head, how many there are), fields of LxmertConfig
 _NAMES = {

@@ -30,7 +30,7 @@ from featx.vle.network import States, Vle
 from featx.vle.vcr import Reading, choice_logits
 from featx.vle.vcr_text import Pieces
 from featx.vle.weights import Loaded, load_network
-from featx.vocabulary import load_tokens, save_tokens
+from featx.vocabulary import load_tokens, save_tokens, stated_answers
 from featx.wants import Wants
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class VleConsumer(Consumer):
         loaded = load_network(place)
         heads = loaded.network.heads
         tokens = load_tokens(place, tokenizer, int(about.get("max_length") or usual_length(heads)))
-        known = stated_answers(place, loaded, answers) if VQA in heads else None
+        known = own_answers(place, loaded, answers)
         model = kind_of(heads)(loaded, tokens, about or of_checkpoint(place, loaded.tower), known)
         model.upstream_geometry = bool(
             about.get("upstream_geometry") if upstream_geometry is None else upstream_geometry
@@ -208,17 +208,25 @@ def usual_length(heads: Sequence[str]) -> int:
     return MAX_LENGTH_VCR if {Q2A, QA2R} & set(heads) and VQA not in heads else MAX_LENGTH
 
 
-def stated_answers(place: Place, loaded: Loaded, given: str | Path | None = None) -> AnswerSpace | None:
-    """The answers of a checkpoint: those ``given``, or beside it, or its ``id2label``. Raises WeightsError for none."""
-    path = given or place.beside("answers.json")
-    if path is not None:
-        return AnswerSpace.read(path)
-    if "id2label" in loaded.config:
-        return AnswerSpace.read(Path(place.folder / "config.json"))
-    raise WeightsError(
-        f"{place.folder} does not say which answers it chooses from",
-        "give them: answers=FILE, or id2label in its config.json",
-    )
+def own_answers(place: Place, loaded: Loaded, given: str | Path | None = None) -> AnswerSpace | None:
+    """The answers of a checkpoint, None without a head for them; see :func:`featx.vocabulary.stated_answers`.
+
+    Raises WeightsError for a head whose answers nobody says, UsageError for answers without a head.
+    """
+    if VQA not in loaded.network.heads:
+        if given is not None:
+            raise UsageError(
+                f"{place.folder} has no head that answers, and answers are given",
+                f"leave them out: it has {', '.join(loaded.network.heads) or 'no heads'}",
+            )
+        return None
+    found = stated_answers(place, given)
+    if found is None:
+        raise WeightsError(
+            f"{place.folder} does not say which answers it chooses from",
+            "give them: answers=FILE, or id2label in its config.json",
+        )
+    return found
 
 
 def check_fits(network: Vle, tokens: Tokens, answers: AnswerSpace | None) -> None:

@@ -64,10 +64,12 @@ class Sizes:
 
 def checked(stated: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A ``config.json`` with what it leaves out. Raises WeightsError when it is not VLE's."""
-    parts = [name for name in ("text_config", "vision_config") if not isinstance(stated.get(name), Mapping)]
-    if parts or not isinstance(stated.get("hidden_size"), int):
+    lacks = [name for name in ("text_config", "vision_config") if not isinstance(stated.get(name), Mapping)]
+    lacks += [] if isinstance(stated.get("hidden_size"), int) else ["hidden_size"]
+    if lacks:
+        kind = stated.get("model_type")
         raise WeightsError(
-            f"{where} has no config.json of VLE: it lacks {', '.join([*parts, 'hidden_size'][:1])}",
+            f"{where} has no config.json of VLE: {f'it is of {kind!r} and' if kind else 'it'} lacks {', '.join(lacks)}",
             "expected text_config, vision_config and the sizes of the fusion, as hfl/vle-base has them",
         )
     return {**_DEFAULTS, **stated}

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from featx.checkpoint.blank import blank
 from featx.checkpoint.config import read_config
 from featx.checkpoint.fill import fill
 from featx.checkpoint.place import Place
+from featx.checkpoint.rows import with_rows
 from featx.checkpoint.tensors import read_tensors
 from featx.errors import WeightsError
 from featx.vle.heads import VQA
@@ -45,7 +47,7 @@ def load_network(place: Place, dropout: float | None = None) -> Loaded:
 def network_of(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, Any], where: str) -> Vle:
     """:func:`load_network` of tensors under our names, without a tower."""
     last = tensors.get(f"{VQA}.3.weight")
-    with torch.device("meta"):  # neither time nor random numbers for weights that are replaced at once
+    with blank(where):
         network = Vle(stated, heads_in(tensors), 0 if last is None else len(last))
     fill(network, tensors, where, TIED)
     embeddings = network.vle.text_model.embeddings  # a buffer that no file holds
@@ -93,16 +95,10 @@ def give_heads(network: Vle, stated: Mapping[str, Any], heads: Iterable[str], cl
     return anew
 
 
-@torch.no_grad()
 def give_answers(network: Vle, rows: Sequence[int]) -> None:
     """Let the network choose from other answers: ``rows[i]`` is what answer i was before; -1: a new one, of zeros."""
     head: Any = network.get_submodule(VQA)
-    last = head[3]
-    known = torch.as_tensor(rows, device=last.weight.device)
-    made = nn.Linear(last.in_features, len(rows), device=last.weight.device)
-    made.weight.copy_(torch.where((known >= 0)[:, None], last.weight[known.clamp(min=0)], 0.0))
-    made.bias.copy_(torch.where(known >= 0, last.bias[known.clamp(min=0)], 0.0))
-    head[3] = made
+    head[3] = with_rows(head[3], rows)
 
 
 @torch.no_grad()

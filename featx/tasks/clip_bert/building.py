@@ -10,17 +10,18 @@ import torch
 
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate_model
-from featx.clip_bert.consumer import MAX_LENGTH, check_fits, stated_answers
+from featx.clip_bert.consumer import MAX_LENGTH, check_fits
 from featx.clip_bert.sizes import Sizes
-from featx.clip_bert.weights import Loaded, load_network, new_network, with_answers
+from featx.clip_bert.weights import Loaded, give_answers, load_network, new_network, with_answers
 from featx.data import AnswerSpace
 from featx.errors import UsageError
 from featx.tasks.clip_bert.options import ModelOptions
+from featx.tasks.kept import kept
 from featx.tasks.stores import manifests, sampled
 from featx.tasks.whiten import whiten
 from featx.text.wordpiece import Tokens
 from featx.towered import of_checkpoint, wants_of_grid
-from featx.vocabulary import load_tokens
+from featx.vocabulary import load_tokens, stated_answers
 from featx.wants import Wants
 
 
@@ -85,7 +86,11 @@ def build(options: ModelOptions, start: Start | None, store: Any, tokens: Tokens
         loaded, wants = Loaded(network, config, None), Wants(dim=network.dim)
     else:
         loaded, wants = start.loaded, wants_of_grid(start.about, start.loaded.network.dim)
-        if start.own_answers != answers:
+        if start.own_answers is not None and start.own_answers != answers:
+            rows, note = kept(answers, start.own_answers, options.weights)
+            give_answers(loaded.network, rows)
+            notes.append(note)
+        elif start.own_answers is None:
             loaded = Loaded(with_answers(loaded.network, len(answers)), loaded.config, loaded.tower)
             notes.append(f"the answers are others than those of {options.weights}: the last layer begins anew")
     check_fits(loaded.network, tokens, answers)

@@ -12,13 +12,13 @@ from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate_model
 from featx.data import AnswerSpace
 from featx.errors import UsageError
+from featx.tasks.kept import kept
 from featx.tasks.stores import manifests, sampled
 from featx.tasks.vle.options import ModelOptions
 from featx.tasks.whiten import whiten
 from featx.text.wordpiece import Tokens
 from featx.towered import SWITCHES, wants_of_grid
-from featx.vle.consumer import check_fits, stated_answers, usual_length
-from featx.vle.heads import VQA
+from featx.vle.consumer import check_fits, own_answers, usual_length
 from featx.vle.network import Vle
 from featx.vle.sizes import Sizes
 from featx.vle.weights import Loaded, give_answers, give_heads, give_types, load_network, new_network, spread
@@ -45,7 +45,7 @@ class Start:
             return None
         place = locate_model(options.weights)
         loaded = load_network(place, options.dropout)
-        known = stated_answers(place, loaded, options.answers) if VQA in loaded.network.heads else None
+        known = own_answers(place, loaded, options.answers)
         return cls(place, loaded, read_config(place.beside("featx.json")), known)
 
 
@@ -77,7 +77,9 @@ def build(
     else:
         network, config, about = start.loaded.network, start.loaded.config, start.about
         if answers is not None and start.answers is not None and start.answers != answers:
-            notes.append(other_answers(network, options, start.answers, answers))
+            rows, note = kept(answers, start.answers, options.weights)
+            give_answers(network, rows)
+            notes.append(note)
         anew = give_heads(network, config, heads, classes)
         notes += [f"the head {head} begins anew: {options.weights} has none" for head in anew]
         if options.types is not None and give_types(network, options.types, spread(config)):
@@ -88,15 +90,6 @@ def build(
             wants = Wants(dim=network.vle.dim, weights=start.loaded.tower, switches=SWITCHES)
     check_fits(network, tokens, answers)
     return Built(network, config, tokens, wants, about, [*notes, *cut_short(tokens, texts)])
-
-
-def other_answers(network: Vle, options: ModelOptions, old: AnswerSpace, new: AnswerSpace) -> str:
-    """Give the network another list of answers; what became of the old one, in words."""
-    rows = new.remap(old, str)
-    give_answers(network, rows.tolist())
-    known = int((rows >= 0).sum())
-    others = ": the others begin at zero" if known < len(new) else ""
-    return f"of {len(new)} answers, {options.weights} knows {known}{others}"
 
 
 def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str], heads: Sequence[str]) -> Tokens:

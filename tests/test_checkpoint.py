@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from featx.checkpoint.fill import fill
+from featx.checkpoint.place import locate
 from featx.checkpoint.tensors import read_tensors
 from featx.checkpoint.tower import tower_hash, tower_of, without_tower
 from featx.errors import WeightsError
@@ -142,3 +147,69 @@ def test_a_network_takes_all_tensors_or_none() -> None:
     ):
         with pytest.raises(WeightsError, match=fault):
             fill(layer, tensors, "x")
+
+
+def sharded(folder: Path, name: str, parts: list[dict[str, torch.Tensor]]) -> Path:
+    """Files and index as transformers' save_pretrained lays them out; the index."""
+    files = {}
+    for i, part in enumerate(parts, 1):
+        stem, _, suffix = name.rpartition(".")
+        file = f"{stem}-{i:05}-of-{len(parts):05}.{suffix}"
+        save_file(part, folder / file) if suffix == "safetensors" else torch.save(part, folder / file)
+        files.update(dict.fromkeys(part, file))
+    index = folder / f"{name}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": files}))
+    return index
+
+
+PARTS = [{"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3])}, {"c": torch.tensor([4.0])}]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_in_several_files_are_one_checkpoint(tmp_path: Path, name: str) -> None:
+    index = sharded(tmp_path, name, PARTS)
+    assert locate(tmp_path).weights == locate(index).weights == index
+    assert {n: t.tolist() for n, t in read_tensors(index).items()} == {"a": [1, 2], "b": [3], "c": [4]}
+
+
+def test_an_index_without_its_files_or_tensors_is_refused(tmp_path: Path) -> None:
+    index = sharded(tmp_path, "model.safetensors", PARTS)
+    last = tmp_path / "model-00002-of-00002.safetensors"
+    for part, fault in (
+        ({"d": torch.ones(1)}, "names c"),
+        ({"a": torch.ones(1)}, "a is in"),
+        (None, "1 of the 2 files"),
+    ):
+        last.unlink() if part is None else save_file(part, last)
+        with pytest.raises(WeightsError, match=fault):
+            read_tensors(index)
+    for files in ({"a": "../secret.safetensors"}, {"a": 3}, {}, ["a"]):
+        index.write_text(json.dumps({"weight_map": files}))
+        with pytest.raises(WeightsError, match="no weight_map"):
+            read_tensors(index)
+
+
+def test_of_a_hub_id_the_index_is_fetched_and_then_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, here = tmp_path / "hub", tmp_path / "cache"
+    there.mkdir()
+    here.mkdir()
+    sharded(there, "model.safetensors", PARTS)
+    (there / "unwanted.safetensors").write_bytes(b"")
+
+    def snapshot(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
+        for name in allow_patterns:
+            if (there / name).is_file():
+                shutil.copy(there / name, here / name)
+        return str(here)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot))
+    place = locate("some/model")
+    assert place.weights is not None
+    assert sorted(read_tensors(place.weights)) == ["a", "b", "c"]
+    assert not (here / "unwanted.safetensors").exists()
+
+
+def test_a_file_of_something_else_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text("What is this?")
+    with pytest.raises(WeightsError, match=r"q\.txt is no file of weights"):
+        locate(tmp_path / "q.txt")

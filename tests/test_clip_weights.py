@@ -275,3 +275,12 @@ def test_a_checkpoint_is_not_written_over_by_its_own_tower(tmp_path: Path, sourc
         with pytest.raises(UsageError, match="the checkpoint itself"):
             import_tower(str(tmp_path / source), tmp_path / out, overwrite=True)
     assert (tmp_path / "clip/model.safetensors").read_bytes() == before
+
+
+def test_a_tower_in_several_files_is_the_same_tower(tmp_path: Path) -> None:
+    """Cut by transformers itself."""
+    model = vision("CLIP")
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    assert holds_tower(str(tmp_path))
+    assert load_tower(tmp_path).origin.sha256 == tower_hash(model.state_dict())

@@ -43,11 +43,9 @@ def load_tower(location: str | Path) -> Tower:
 def read_checkpoint(place: Place, where: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """``config.json`` and all tensors of a place. Raises WeightsError when either is absent."""
     if place.weights is None:
-        parts = sorted(place.folder.glob("*.index.json"))
-        more = f"; {parts[0].name} says that they are in several files" if parts else ""
         raise WeightsError(
-            f"there are no weights in {where}{more}",
-            "give a folder with model.safetensors, pytorch_model.bin or flax_model.msgpack, in one file",
+            f"there are no weights in {where}",
+            "give a folder with model.safetensors, pytorch_model.bin or flax_model.msgpack",
         )
     config = read_config(place.beside("config.json"))
     if vision_section(config) is None:

@@ -9,6 +9,7 @@ from typing import Any
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate
 from featx.checkpoint.save import write_json, write_tensors
+from featx.checkpoint.shards import is_index, read_index
 from featx.errors import FeatxError, UsageError, WeightsError
 from featx.formats.publish import published_folder
 from featx_extractors.towers.family import vision_section
@@ -38,6 +39,8 @@ def holds_tower(location: str) -> bool:
 
 def _named(place: Place) -> bool:
     """Whether the weights, of a place without sizes, are a tower's by their names."""
+    if place.weights is not None and is_index(place.weights):
+        return any(name.endswith(_PATCHES) for name in read_index(place.weights))
     if place.weights is None or place.weights.suffix != ".safetensors":
         return place.weights is not None and place.weights.suffix == ".msgpack"
     from safetensors import SafetensorError, safe_open

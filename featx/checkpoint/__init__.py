@@ -3,6 +3,7 @@
 ===========  ==========================================================================
 ``place``    where the files are: folder, file, hub id
 ``config``   the JSON files beside the weights
+``shards``   weights in several files, and their index
 ``tensors``  tensors of a file by name: safetensors, torch, flax
 ``flax``     ``flax_model.msgpack``, under the names and axes of torch
 ``fill``     the way into a network, which leaves no tensor behind

@@ -8,9 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from featx.checkpoint.shards import INDEX, is_index, read_index
 from featx.errors import MissingDependency, WeightsError
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin", "flax_model.msgpack")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "flax_model.msgpack")  # each may be an index of several files
 _BESIDE = (
     "config.json", "featx.json", "answers.json", "generation_config.json", "preprocessor_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -22,7 +23,8 @@ _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 @dataclass(frozen=True)
 class Place:
-    """A folder of model files on this machine; ``weights`` is None where there are none."""
+    """A folder of model files on this machine; ``weights`` is None where there are none, an index where they are in
+    several files: :mod:`featx.checkpoint.shards`."""
 
     folder: Path
     weights: Path | None
@@ -43,6 +45,10 @@ def locate(location: str | Path, *, weights: bool = True) -> Place:
     if path.is_dir():
         return Place(path, _weights_in(path))
     if path.is_file():
+        if path.suffix not in _SUFFIXES and not is_index(path):
+            raise WeightsError(
+                f"{path} is no file of weights", f"expected a folder, or a file of {', '.join(_SUFFIXES)}"
+            )
         return Place(path.parent, path)
     if isinstance(location, str) and _HUB_ID.fullmatch(location) and path.suffix not in _SUFFIXES:
         folder = _download(location, WEIGHTS if weights else ("",))
@@ -68,7 +74,7 @@ def locate_model(location: str | Path) -> Place:
 
 
 def _weights_in(folder: Path) -> Path | None:
-    for name in WEIGHTS:
+    for name in (form for whole in WEIGHTS for form in (whole, whole + INDEX)):
         if (folder / name).is_file():
             return folder / name
     found = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
@@ -88,8 +94,11 @@ def _download(hub_id: str, weights: tuple[str, ...]) -> Path:
             "pip install huggingface_hub, or give the path of a local copy",
         ) from None
     for name in weights:
-        folder = _snapshot(hub, hub_id, (*_BESIDE, name) if name else _BESIDE)
+        folder = _snapshot(hub, hub_id, (*_BESIDE, name, name + INDEX) if name else _BESIDE)
         if (folder / name).is_file():
+            break
+        if name and (index := folder / (name + INDEX)).is_file():
+            folder = _snapshot(hub, hub_id, (*_BESIDE, index.name, *read_index(index).values()))
             break
     return folder
 

@@ -10,17 +10,32 @@ from typing import Any
 import torch
 
 from featx.checkpoint.flax import read_flax
+from featx.checkpoint.shards import is_index, read_index, shards_of
 from featx.errors import WeightsError
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors``, flax (``.msgpack``) or torch file (``weights_only``).
+    """The tensors of a ``.safetensors``, flax (``.msgpack``) or torch file (``weights_only``), or of an index's files.
 
     Under the names of the file, those of flax as torch would call them; as float32 where they are floats. Raises
     WeightsError for a file that cannot be read, holds more than tensors, or holds other things.
     """
+    if is_index(path):
+        return _joined(path)
     read = {".safetensors": _safetensors, ".msgpack": read_flax}.get(path.suffix, _torch)
     return {n: t.float() if t.is_floating_point() else t for n, t in read(path).items()}
+
+
+def _joined(index: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for file in shards_of(index):
+        part = read_tensors(file)
+        if twice := found.keys() & part.keys():
+            raise WeightsError(f"{min(twice)} is in {file} and in another file of {index}", "get an unaltered copy")
+        found.update(part)
+    if absent := read_index(index).keys() - found.keys():
+        raise WeightsError(f"{index} names {min(absent)}, which is in none of its files", "get a complete copy")
+    return found
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:

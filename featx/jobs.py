@@ -29,7 +29,17 @@ from featx.runner import Runner, opened
 from featx.store import create_store, open_part, open_store
 from featx.text_sources import list_texts
 
-LIBRARIES = ("torch", "numpy", "opencv-python", "opencv-python-headless", "h5py", "lmdb", "pillow")
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "h5py",
+    "lmdb",
+    "pillow",
+    "transformers",
+    "tokenizers",
+)
 SAMPLE = 3  # pictures a dry run really extracts
 
 
@@ -88,6 +98,12 @@ def plan(
 def _listed(source: str | Sequence[str], reads: Reads, config: ExtractConfig, stdin: Iterable[str] | None) -> Listing:
     """What the extractor is to read."""
     if reads == "pictures":
+        for spec in [source] if isinstance(source, str) else source:
+            if spec.lower().endswith(".txt"):
+                raise UsageError(
+                    f"{spec} is a text file, and the extractor {config.extractor} reads pictures",
+                    "texts are read by --extractor clip-text; a list of pictures comes on stdin: featx extract - STORE",
+                )
         return list_pictures(
             source, root=config.root, key_rule=config.key_rule, stdin=stdin, image_name=config.image_name
         )
@@ -108,7 +124,8 @@ def run(
     resume_hint: str = "run the same command again to go on",
 ) -> Summary:
     """Extract what the part still lacks. Raises Interrupted when stopped, StoreError, UsageError."""
-    for sentence in job.extractor.notes():
+    told = job.extractor.notes()
+    for sentence in told:
         on_note(sentence)
     k, n = job.of
     create_store(
@@ -125,6 +142,9 @@ def run(
             ).run(job.sources, resume_hint)  # fmt: skip
         finally:
             summary = progress.close()
+    for sentence in job.extractor.notes():  # what only the run could show
+        if sentence not in told:
+            on_note(sentence)
     return summary
 
 

@@ -13,7 +13,7 @@ from featx.data.document import load_document
 from featx.data.read import parse_questions, recognise
 from featx.data.tsv import SUFFIXES, read_tsv
 from featx.errors import UsageError
-from featx.images import Listing, Source
+from featx.images import PICTURE_SUFFIXES, Listing, Source
 from featx.images.source import Blob
 from featx.store import StoreReader
 
@@ -77,6 +77,10 @@ def _texts(spec: str, stdin: Iterable[str] | None) -> Iterator[tuple[str, str]]:
         yield from ((line, f"stdin:{i}") for i, line in enumerate(lines, 1))
     elif spec.endswith(".txt"):
         yield from ((line, f"{spec}:{i}") for i, line in enumerate(_lines(spec), 1))
+    elif Path(spec).is_dir() or Path(spec).suffix.lower() in PICTURE_SUFFIXES:
+        raise UsageError(
+            f"{spec} is no file of texts, and this extractor reads texts", "pictures are read by --extractor clip"
+        )
     else:
         yield from ((text, spec) for text in _of_data(spec))
 
@@ -99,6 +103,7 @@ def _of_data(path: str) -> list[str]:
 
 def _lines(path: str) -> list[str]:
     try:
-        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+        with Path(path).open(encoding="utf-8-sig") as file:  # cut as stdin is, at line breaks of files alone
+            return list(file)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "give a text file in UTF-8, a text in each line") from None

@@ -170,3 +170,42 @@ def spoil_tensors(folder: Path, name: str) -> None:
 
     tensors: dict[str, Any] = load_file(folder / "model.safetensors")
     save_file({**tensors, name: torch.zeros(2)}, folder / "model.safetensors")
+
+
+def test_texts_and_pictures_of_the_other_extractor_are_refused_with_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "q.txt").write_text("What is this?\n")
+    (tmp_path / "photos").mkdir()
+    for source, own, other in (
+        ("q.txt", "clip", "clip-text"),
+        ("photos", "clip-text", "clip"),
+        ("a.jpg", "clip-text", "clip"),
+    ):
+        command = ["extract", str(tmp_path / source), str(tmp_path / "s"), "--extractor", own, "--weights", TINY]
+        assert main(command) == 2
+        assert f"--extractor {other}" in capsys.readouterr().err
+        assert not (tmp_path / "s").exists()
+
+
+def test_a_file_and_stdin_are_cut_into_the_same_lines(tmp_path: Path) -> None:
+    lines = ["one\u2028two\n", "three\x0bfour\n", "\n", "five"]
+    (tmp_path / "q.txt").write_text("".join(lines))
+    wanted = ["one two", "three four", "five"]
+    assert [one.key for one in list_texts(str(tmp_path / "q.txt"))] == wanted
+    assert [one.key for one in list_texts("-", stdin=lines)] == wanted
+
+
+def test_how_many_texts_were_cut_is_told_when_the_run_is_through(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The untrained tower reads 32 tokens, both ends among them, and a letter is one."""
+    (tmp_path / "q.txt").write_text("\n".join(["a" * 30, "b" * 31, "c" * 40, "d"]))
+    command = ["extract", str(tmp_path / "q.txt"), str(tmp_path / "s"), "--extractor", "clip-text", "--weights", TINY]
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("2 texts were longer than the 32 tokens") == 1
+
+
+def test_one_text_is_no_list_of_letters() -> None:
+    with pytest.raises(UsageError, match="a list of them"):
+        CLIP(weights=TINY).texts("hello")

@@ -56,6 +56,11 @@ class Consumer(ABC):
     card: ClassVar[Card]
     network: torch.nn.Module
     about: Mapping[str, Any]
+    max_length: int | None = None  # how much of a text it reads, in its own pieces of words; None: it cannot say
+
+    def is_cut(self, text: str) -> bool:
+        """Whether a question, or another text, is longer than the model reads, so that its end is lost."""
+        return False
 
     @classmethod
     def recognises(cls, place: Place) -> bool:
@@ -78,12 +83,11 @@ class Consumer(ABC):
 class Answers(Consumer):
     """A model that chooses from a list of answers.
 
-    score: what its loss made of the logits. max_length: how much of a question it reads, in its own pieces of words.
+    score: what its loss made of the logits.
     """
 
     answers: AnswerSpace
     score: Score = "softmax"
-    max_length: int | None = None
 
     @abstractmethod
     def logits(self, records: RecordBatch | None, questions: Sequence[str]) -> torch.Tensor:
@@ -92,10 +96,6 @@ class Answers(Consumer):
     def attended(self, records: RecordBatch, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Logits ``[B, C]`` and how much each region was looked at ``[B, N]`` (rows sum to 1); None: it cannot say."""
         return None
-
-    def is_cut(self, question: str) -> bool:
-        """Whether a question is longer than the model reads, so that its end is lost."""
-        return False
 
 
 class JudgesAnswerable(Consumer):

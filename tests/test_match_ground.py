@@ -27,7 +27,7 @@ from featx.schema import Schema, region_schema
 from featx.store import create_store, open_part, open_store
 from tests import fake
 from tests.test_models import entry
-from tests.toy_models import DIM, make_model
+from tests.toy_models import DIM, Toy, make_model
 
 W = torch.zeros(DIM)
 W[0] = 4.0
@@ -169,6 +169,19 @@ def test_what_was_allowed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--model", "model", "--weights", "w2", "--allow-mismatch")
     assert main(["match", "pictures/p0.png", "a light", *flags]) == 0
     assert "allowed: the extractor: weights: found w2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["match", "ground"])
+@pytest.mark.usefixtures("place")
+def test_a_text_that_is_cut_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    assert main([command, "store", "p0", "a light", "--model", "model"]) == 0
+    assert "is cut" not in capsys.readouterr().err
+    monkeypatch.setattr(Toy, "is_cut", lambda model, text: len(text) > 6)
+    monkeypatch.setattr(Toy, "max_length", 6, raising=False)
+    assert main([command, "store", "p0", "a light", "--model", "model"]) == 0
+    assert "featx: the text is longer than" in capsys.readouterr().err
 
 
 # --- ground ---------------------------------------------------------------------------------------------

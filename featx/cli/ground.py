@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.cli.output import check_png, deliver, print_json, table
 from featx.cli.pictures import find_picture
-from featx.cli.subject import Subject, add_model, look, open_pipeline, read_subject, tell_notes
+from featx.cli.subject import Subject, add_model, look, open_pipeline, read_subject, tell_cut, tell_notes
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError("--draw needs the picture, which is not in the store", "say where with --images")
     grounder: Grounder = open_pipeline(Grounder, options, subject.store)
     found = grounder.ground(look(grounder.sight, subject.picture), subject.words[0])
+    tell_cut(grounder.model, subject.words)
     tell_notes(grounder.sight)
     if options.json:
         print_json({"picture": subject.picture, "text": subject.words[0], "cells": _cells(found)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from featx.cli.output import print_json
-from featx.cli.subject import add_model, look, open_pipeline, read_subject, tell_notes
+from featx.cli.subject import add_model, look, open_pipeline, read_subject, tell_cut, tell_notes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> None:
     matcher = open_pipeline(Matcher, options, subject.store, batch=options.batch)
     record = look(matcher.sight, subject.picture)
     found = matcher(record, list(subject.words))
+    tell_cut(matcher.model, subject.words)
     tell_notes(matcher.sight)
     pairs = sorted(zip(subject.words, found, strict=True), key=lambda pair: -pair[1]["score"][1])
     if options.json:

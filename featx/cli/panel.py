@@ -15,7 +15,7 @@ import yaml
 from featx.errors import PictureRefused, UsageError
 
 if TYPE_CHECKING:
-    from featx.consumer import Answers
+    from featx.consumer import Consumer
     from featx.predictor import Predictor
     from featx.record import Record
     from featx.translate import Translator
@@ -96,8 +96,8 @@ def read_panel(options: argparse.Namespace, store: str | None) -> Panel:
     return Panel(predictors, translators, dictionary, options.device)
 
 
-def pieces(model: Answers) -> str:
-    """How much of a question a model reads, in words."""
+def pieces(model: Consumer) -> str:
+    """How much of a text a model reads, in words."""
     return "the model reads" if model.max_length is None else f"{model.max_length} word pieces"
 
 

@@ -13,6 +13,7 @@ from featx.cli.output import add_json
 from featx.errors import PictureRefused, UsageError
 
 if TYPE_CHECKING:
+    from featx.consumer import Consumer
     from featx.record import Record
     from featx.sight import Sight
 
@@ -73,6 +74,15 @@ def look(sight: Sight, picture: str) -> Record:
         return sight.record(picture)
     except PictureRefused as refusal:
         raise UsageError(refusal.message, refusal.hint) from None
+
+
+def tell_cut(model: Consumer, texts: Sequence[str]) -> None:
+    """Each text that is longer than a model reads, on stderr."""
+    from featx.cli.panel import pieces
+
+    for text in texts:
+        if model.is_cut(text):
+            print(f"featx: the text is longer than {pieces(model)}: its end is cut: {text}", file=sys.stderr)
 
 
 def tell_notes(sight: Sight) -> None:

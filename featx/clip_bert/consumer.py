@@ -93,8 +93,8 @@ class ClipVisionBert(Answers):
     def wants(self) -> Wants:
         return wants_of_grid(self.about, self.network.dim)
 
-    def is_cut(self, question: str) -> bool:
-        return self.tokens.encode([question]).truncated > 0
+    def is_cut(self, text: str) -> bool:
+        return self.tokens.encode([text]).truncated > 0
 
     def logits(self, records: RecordBatch | None, questions: Sequence[str]) -> torch.Tensor:
         return self.network.answer_logits(self.batch(records, questions))

@@ -81,8 +81,8 @@ class Lxmert(Answers):
     def attended(self, records: RecordBatch, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         return attended(self.network, self._batch(records, questions))
 
-    def is_cut(self, question: str) -> bool:
-        return self.tokens.encode([question]).truncated > 0
+    def is_cut(self, text: str) -> bool:
+        return self.tokens.encode([text]).truncated > 0
 
     def _batch(self, records: RecordBatch | None, questions: Sequence[str]) -> Batch:
         seen = blind(len(questions), self.network.config.visual_feat_dim) if records is None else regions(records)

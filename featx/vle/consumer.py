@@ -92,7 +92,6 @@ class VleConsumer(Consumer):
         return wants_of_grid(self.about, self.network.vle.dim)
 
     def is_cut(self, text: str) -> bool:
-        """Whether a text is longer than the model reads, so that its end is lost."""
         return self.tokens.encode([text]).truncated > 0
 
     def states(self, records: RecordBatch | None, texts: Sequence[str]) -> States:

@@ -165,6 +165,9 @@ def test_a_text_of_another_picture_is_in_its_language_and_not_said_about_this_on
     assert others.drawn(captions[0], 0.0, np.random.default_rng(0)) == ("one", True)
     alone = Others([captions[0]])
     assert alone.drawn(captions[0], 1.0, np.random.default_rng(0)) == ("one", True)
+    assert others.notes("train") == []
+    (told,) = Others([captions[0], captions[1], captions[4], captions[5]]).notes("train")
+    assert "the train captions in en are all of the picture a" in told
 
 
 def test_evaluation_draws_the_same_texts_every_time_and_training_by_its_generators(

@@ -40,6 +40,7 @@ class VleItm(VleTask):
         found = {"train": corpus.captions(data.train, "train"), "val": corpus.captions(data.val, "val")}
         self._others = {split: Others(captions) for split, captions in found.items()}
         super().__init__(options, found, Start.of(options.model))
+        self.notes = [*self.notes, *(note for split in found for note in self._others[split].notes(split))]
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Task:
@@ -84,6 +85,16 @@ class Others:
         for one in captions:
             self._captions.setdefault(one.language, []).append(one)
             self._said.setdefault(one.picture, set()).add(one.text)
+
+    def notes(self, split: str) -> list[str]:
+        """Of each language in which there is one picture alone, that its captions are all taken for matches."""
+        pictures = {language: {one.picture for one in found} for language, found in self._captions.items()}
+        return [
+            f"the {split} captions in {language} are all of the picture {next(iter(own))}: none is of another, "
+            "so they all match"
+            for language, own in pictures.items()
+            if len(own) < 2
+        ]
 
     def drawn(self, example: Caption, swap: float, rng: np.random.Generator) -> tuple[str, bool]:
         """A text for the picture of an example, and whether it is its own.

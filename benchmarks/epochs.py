@@ -3,8 +3,8 @@
 Both sides go through the loop's own supply and learner, turn by turn in one process: once with records out of a store,
 once with records that the extractor makes of decoded JPEG files. Multiply-adds of tower and trunk are counted in the
 same run: they bound what a cache can save, whatever the machine. ``forward`` is the loss without its gradient (of
-captions: all tokens at once). ``ONLY=text`` measures those whose names have the text, in ``TURNS`` turns; ``SMALL=1``
-tries it on tiny networks and writes nothing.
+captions: all tokens at once). ``ONLY=text`` measures those whose names have the text; ``TURNS``, ``STEPS`` and
+``BATCH`` are for machines that have less time or more; ``SMALL=1`` tries it on tiny networks and writes nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from featx.train.supply import Made, Supply
 from featx_extractors.clip import CLIP
 
 WORK = Path(__file__).resolve().parent.parent / "build" / "epochs"
-BATCH, STEPS, TURNS = 4, 2, int(os.environ.get("TURNS") or 5)
+BATCH, STEPS, TURNS = (int(os.environ.get(name) or usual) for name, usual in (("BATCH", 4), ("STEPS", 2), ("TURNS", 5)))
 COUNT = BATCH * STEPS  # pictures, with a text about each
 
 
@@ -245,6 +245,7 @@ def main() -> None:
             bench.store.close()
             del bench
             gc.collect()
+            print(table([HEAD, line(name, results[name], "training")]), flush=True)
     for kind in ("training", "forward"):
         print(f"\n{kind}, batches of {BATCH}\n")
         print(table([HEAD, *(line(name, found, kind) for name, found in results.items())]))

@@ -58,6 +58,11 @@ def test_a_store_of_another_make_is_refused_and_the_override_is_logged(
     assert [note.partition(" (")[0] for note in notes] == [f"train: {named}", f"val: {named}"]
 
 
+def test_a_difference_may_be_allowed_where_there_are_no_val_examples(store: Path, tmp_path: Path) -> None:
+    notes = allowed(Toy(val=0, wants={"weights": "other"}), store, tmp_path / "run")
+    assert any("weights" in note for note in notes)
+
+
 @pytest.mark.parametrize(("wants", "named"), [
     ({"dim": 14}, "dim: found 12, expected 14"),
     ({"fields": ("features", "attribute_ids")},

@@ -154,8 +154,8 @@ class CLIP(Extractor):
         """All that decides the features besides the weights: equal switches, equal features."""
         own = (self.tower.native, self.tower.native)
         return {
-            "name": f"{self.name} {self.main.name}",
-            "tensor": self.main.name,
+            "name": f"{self.name} {self.main.tensor}",
+            "tensor": self.main.tensor,
             "cls": self.cls,
             "also": [one.name for one in self.others],
             **self.how.switches(),

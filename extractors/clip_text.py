@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, ClassVar
 
 import torch
@@ -50,6 +51,7 @@ class CLIPText(Extractor):
             raise UsageError("no weights were given", "give --weights FOLDER of a whole CLIP, with its tokenizer")
         self.tower = load_texts(self.options.weights, self.options.device)
         features = Field("features", self.options.dtype, (self.tower.dim,))
+        self._cut, self._lock = 0, Lock()
         self.schema = Schema((features, Field("boxes", "float32", (4,))), "grid", "grid", 1)
 
     @classmethod
@@ -80,12 +82,20 @@ class CLIPText(Extractor):
         }
 
     def notes(self) -> list[str]:
-        if self.tower.trained:
-            return []
-        return ["these weights are seeded, not trained: the features mean nothing (give --weights)"]
+        notes = []
+        if not self.tower.trained:
+            notes.append("these weights are seeded, not trained: the features mean nothing (give --weights)")
+        if self._cut:
+            texts = "1 text was" if self._cut == 1 else f"{self._cut} texts were"
+            notes.append(f"{texts} longer than the {self.tower.longest} tokens that the tower reads, and cut off there")
+        return notes
 
     def prepare(self, given: Text) -> Prepared:
-        return Prepared(given.key, self.tower.ids(given.text))
+        ids = self.tower.ids(given.text)
+        if len(ids) == self.tower.longest and self.tower.is_cut(given.text):
+            with self._lock:
+                self._cut += 1
+        return Prepared(given.key, ids)
 
     def group(self, prepared: Prepared) -> Hashable:
         """Only texts of the same number of tokens share a batch, so nothing is ever padded."""

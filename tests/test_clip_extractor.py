@@ -243,3 +243,12 @@ def test_the_recipe_of_clip_vision_bert_extracts_with_the_tower_it_begins_from()
     path = Path(__file__).resolve().parent.parent / "configs/clip_vision_bert_vqa.yaml"
     begins = yaml.safe_load(path.read_text())["model"]["weights"]
     assert f"--weights {begins} " in path.read_text()
+
+
+def test_names_of_one_tensor_have_one_profile_and_fields_keep_the_name_asked_for() -> None:
+    names = ["last_hidden_state", "hidden_1", "hidden_-1"]  # of two blocks
+    profiles = [extractor(tensor=name).provenance()["profile"] for name in names]
+    assert profiles[0] == profiles[1] == profiles[2]
+    first = [extractor(tensor=name).provenance()["profile"] for name in ("hidden_0", "hidden_-2")]
+    assert first[0] == first[1] != profiles[0]
+    assert "hidden_-2" in one(extractor(also=["hidden_-2"]), picture()).names()

@@ -168,6 +168,7 @@ def test_evaluation_counts_cells_by_hand(scenes: Path, tmp_path: Path) -> None:
     [
         ({"model": {**SMALL, "patch": 13}}, "several whole patches"),
         ({"model": {**SMALL, "heads": 5}}, "divide the width"),
+        ({"model": {**SMALL, "length": 2}}, "both ends and a word"),
         ({"data": {}}, "data.train is missing"),
     ],
 )

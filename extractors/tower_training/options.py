@@ -10,6 +10,7 @@ from featx.checkpoint.save import SaveDtype
 from featx.errors import UsageError
 from featx.settings import Count, Limit, NotNegative, Share, Whole
 
+Length = Annotated[int, Limit(lambda value: value >= 3, "3 or more: both ends and a word")]
 Layers = Annotated[int, Limit(lambda value: 1 <= value <= 64, "from 1 to 64")]
 
 
@@ -34,7 +35,7 @@ class ModelOptions:
     text_layers: Layers = 2
     text_heads: Count = 4
     words: Count = 1000
-    length: Count = 40
+    length: Length = 40
     projection: Count = 128
     seed: Whole = 0
     dtype: SaveDtype = "float32"

@@ -13,11 +13,15 @@ POOLED = ("pooled", "projected")
 
 @dataclass(frozen=True)
 class Choice:
-    """name: as asked for. grid: a row for each token; else one vector a picture. blocks: how many of them must run."""
+    """name: as asked for. grid: a row for each token; else one vector a picture. blocks: how many of them must run.
+
+    tensor: the one name of what may be asked for under several, ``last_hidden_state`` for ``hidden_-1``.
+    """
 
     name: str
     grid: bool
     blocks: int
+    tensor: str
 
 
 def choice(name: str, blocks: int, projects: bool) -> Choice:
@@ -34,9 +38,9 @@ def choice(name: str, blocks: int, projects: bool) -> Choice:
             "give the whole CLIP checkpoint, or ask for pooled",
         )
     if name in POOLED or name in ("last_hidden_state", "post_layernorm"):
-        return Choice(name, name not in POOLED, blocks)
+        return Choice(name, name not in POOLED, blocks, name)
     if name == "embeddings":
-        return Choice(name, True, 0)
+        return Choice(name, True, 0, name)
     match = re.fullmatch(r"hidden_(-?\d+)", name)
     if match is None:
         raise UsageError(f"there is no tensor {name!r}", f"known are {', '.join((*GRIDS, *POOLED))}")
@@ -47,4 +51,5 @@ def choice(name: str, blocks: int, projects: bool) -> Choice:
             f"the tensor {name!r} is asked for, and the tower has {blocks} blocks",
             f"hidden_0 to hidden_{blocks - 1}, or hidden_-{blocks} to hidden_-1",
         )
-    return Choice(name, True, place + 1)
+    same = "last_hidden_state" if place + 1 == blocks else f"hidden_{place}"
+    return Choice(name, True, place + 1, same)

@@ -15,7 +15,7 @@ from featx.checkpoint.fill import fill
 from featx.checkpoint.place import locate
 from featx.checkpoint.tower import tower_hash, tower_of
 from featx.device import usable_device
-from featx.errors import WeightsError
+from featx.errors import UsageError, WeightsError
 from featx.text.library import transformers
 from featx_extractors.towers.family import Family, check_numbers, constructed, family_of, sizes, vision_section
 from featx_extractors.towers.loading import count_positions, read_checkpoint
@@ -60,6 +60,10 @@ class TextTower:
         found = self.tokenizer(text, truncation=True, max_length=self.longest, **filled)
         return tuple(found["input_ids"])
 
+    def is_cut(self, text: str) -> bool:
+        """Whether a text is longer than the tower reads."""
+        return len(self.tokenizer(text, verbose=False)["input_ids"]) > self.longest
+
     @torch.inference_mode()
     def __call__(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """Vectors ``[B, P]`` float32 on the CPU, not normalised, of texts of one length: none is padded for another."""
@@ -68,7 +72,12 @@ class TextTower:
         return torch.as_tensor(found.pooler_output).float().cpu()
 
     def embed(self, texts: Sequence[str]) -> torch.Tensor:
-        """Vectors ``[B, P]`` of texts of any lengths, each computed as if it were alone."""
+        """Vectors ``[B, P]`` of texts of any lengths, each computed as if it were alone.
+
+        Raises UsageError for a text that is no list.
+        """
+        if isinstance(texts, str):
+            raise UsageError(f"one text is given, {texts[:40]!r}, where a list of them is expected", "write [text]")
         return torch.cat([self([self.ids(text)]) for text in texts]) if texts else torch.zeros(0, self.dim)
 
 

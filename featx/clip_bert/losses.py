@@ -16,11 +16,6 @@ def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum") / len(logits)
 
 
-def soft_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Scalar: binary cross entropy of soft scores ``[B, C]``, summed over the answers, mean over the batch."""
-    return functional.binary_cross_entropy_with_logits(logits, target) * logits.shape[1]
-
-
 def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Scalar: mean cross entropy over labels ``[B, M]`` above 0; the original leaves token 0 out with the rest.
 

@@ -14,12 +14,11 @@ from featx.lxmert.folder import Model, save_model
 from featx.lxmert.inputs import blind, regions, words
 from featx.lxmert.losses import LOSSES
 from featx.lxmert.network import answer_logits
-from featx.metrics import accuracy
-from featx.metrics.report import Tally
 from featx.settings import read
 from featx.task import Batch, Group, Split, Task
 from featx.tasks import building, corpus
 from featx.tasks.about import about
+from featx.tasks.accuracy import accuracies
 from featx.tasks.decay import decay_groups
 from featx.tasks.options import AnsweringOptions
 from featx.wants import Wants, wants_of
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from featx.record import RecordBatch
-
-_MOST_KINDS = 12  # the 65 question types of VQAv2 would bury the rest
 
 
 class Answering(Task):
@@ -90,15 +87,8 @@ class Answering(Task):
         return [self.answers[i] for i in answer_logits(self.model, batch).argmax(dim=1).tolist()]
 
     def metric(self, examples: Sequence[Question], predictions: Sequence[Any]) -> dict[str, float]:
-        """Percent: ``accuracy``, by the rule of each question's data set; then of each type, where these are few."""
-        tally = Tally("question type", "answer type")
-        for question, answer in zip(examples, predictions, strict=True):
-            tally.add(accuracy(question, answer), question.question_type, question.answer_type)
-        report = tally.report()
-        kinds = [report[f"per {kind}"] for kind in tally.kinds]
-        return {"accuracy": report["overall"]} | {
-            k: v for per in kinds if len(per) <= _MOST_KINDS for k, v in per.items()
-        }
+        """See :func:`featx.tasks.accuracy.accuracies`."""
+        return accuracies(examples, predictions)
 
     def groups(self) -> list[Group]:
         return decay_groups(self.model, self.options.decay)

@@ -7,7 +7,7 @@ says how often questions of a type are in an epoch: ``{spatial: 3}``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -86,8 +86,15 @@ def answered(found: Sequence[Question], split: str) -> Sequence[Question]:
     return found
 
 
-def answer_space(given: str | Mapping[str, Any] | None, found: Iterable[Question]) -> AnswerSpace | None:
-    """The list of ``data.answers``, made of ``found`` where it is to be; None when it is not given."""
+def answer_space(
+    given: str | Mapping[str, Any] | None,
+    found: Iterable[Question],
+    make: Callable[[Iterable[Question], int], AnswerSpace] = AnswerSpace.from_questions,
+) -> AnswerSpace | None:
+    """The list of ``data.answers``, made of ``found`` where it is to be; None when it is not given.
+
+    make: how, of the answers that so many questions settled on.
+    """
     if given is None:
         return None
     if isinstance(given, str):
@@ -95,7 +102,7 @@ def answer_space(given: str | Mapping[str, Any] | None, found: Iterable[Question
     if not isinstance(given, Mapping) or set(given) != {"least"}:
         raise UsageError(f"data.answers is {given!r}", "give a file, or {least: N}")
     fit("data.answers.least", given["least"], Count)
-    return AnswerSpace.from_questions(found, given["least"])
+    return make(found, given["least"])
 
 
 def with_other_pictures(found: Sequence[Example]) -> list[Example]:

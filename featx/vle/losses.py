@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import cross_entropy
 
 IGNORED = -100  # a row or a token that is not asked about
-
-
-def answer_loss(logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy ``[B, C]`` with soft scores: the mean times the number of answers."""
-    return binary_cross_entropy_with_logits(logits, scores) * logits.shape[1]
 
 
 def match_loss(logits: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,8 @@ from featx.checkpoint.fill import fill
 from featx.checkpoint.place import locate
 from featx.checkpoint.tensors import read_tensors
 from featx.checkpoint.tower import tower_hash, tower_of
-from featx.vle.losses import answer_loss, match_loss, word_loss
+from featx.lxmert.losses import bce_soft
+from featx.vle.losses import match_loss, word_loss
 from featx.vle.network import States, Vle
 from featx.vle.patches import patches_of
 from featx.vle.weights import Loaded, load_network
@@ -149,7 +150,7 @@ def compare_answers(case: Case) -> None:
     states = compare_depths(case, inputs, wanted)
     logits = case.network.answer_logits(states)
     case.close("logits", logits, wanted)
-    case.close("loss", answer_loss(logits, inputs.tensor("vqa_target")), wanted)
+    case.close("loss", bce_soft(logits, inputs.tensor("vqa_target")), wanted)
     chances = logits.softmax(dim=1)
     case.close("probabilities", chances, wanted)
     best = chances.argsort(dim=1, descending=True)[:, :5]

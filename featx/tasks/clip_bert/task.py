@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from featx.clip_bert.consumer import save
-from featx.clip_bert.losses import IGNORED, answer_loss, soft_loss
+from featx.clip_bert.losses import IGNORED, answer_loss
 from featx.clip_bert.network import ClipBert
 from featx.data import AnswerSpace, Question
 from featx.data.answers import settled_answer
 from featx.errors import UsageError
 from featx.grids import blind, grid, words
+from featx.lxmert.losses import bce_soft
 from featx.metrics import accuracy
 from featx.metrics.report import Tally, percent
 from featx.settings import read
@@ -86,7 +87,7 @@ class ClipBertVqa(Task):
         logits = self.model.answer_logits(batch)
         if self.options.loss == "ce":
             return {"loss": answer_loss(logits, batch["labels"])}
-        return {"loss": soft_loss(logits, batch["target"])}
+        return {"loss": bce_soft(logits, batch["target"])}
 
     def predict(self, batch: Batch) -> list[str]:
         """The best answer to each question."""

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from featx.data import AnswerSpace, Question
 from featx.data.answers import settled_answer
 from featx.errors import UsageError
 from featx.metrics.normalise import strip_punctuation, strip_words
-from featx.settings import Count, fit
 
 LEAST = 9  # how many questions of VQAv2 must settle on an answer: 3129 do
 _SCORES = {1: 0.3, 2: 0.6, 3: 0.9}  # by how many of ten annotators; from four on, 1
-
-
-def answer_space(given: str | Mapping[str, Any] | None, found: Sequence[Question]) -> AnswerSpace | None:
-    """The list of ``data.answers``, made of ``found`` where it is to be; None when it is not given."""
-    if given is None:
-        return None
-    if isinstance(given, str):
-        return AnswerSpace.read(given)
-    if not isinstance(given, Mapping) or set(given) != {"least"}:
-        raise UsageError(f"data.answers is {given!r}", "give a file, or {least: N}")
-    fit("data.answers.least", given["least"], Count)
-    return first_seen(found, given["least"])
 
 
 def first_seen(found: Iterable[Question], least: int = LEAST) -> AnswerSpace:

@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from featx.data import Question
-from featx.metrics import accuracy
-from featx.metrics.report import Tally
+from featx.lxmert.losses import bce_soft
 from featx.settings import read
 from featx.task import Batch, Task
 from featx.tasks import corpus
-from featx.tasks.vle.answers import answer_space, first_seen, scores
+from featx.tasks.accuracy import accuracies
+from featx.tasks.vle.answers import first_seen, scores
 from featx.tasks.vle.building import Start
 from featx.tasks.vle.common import VleTask
 from featx.tasks.vle.options import VqaOptions
 from featx.vle.heads import VQA
-from featx.vle.losses import answer_loss
 
 if TYPE_CHECKING:
     import numpy as np
 
     from featx.record import RecordBatch
-
-_MOST_KINDS = 12  # the 65 question types of VQAv2 would bury the rest
 
 
 class VleVqa(VleTask):
@@ -45,7 +42,7 @@ class VleVqa(VleTask):
         }
         start, everything = Start.of(options.model), corpus.distinct(q for split in found.values() for q in split)
         own = start.answers if start else None
-        space = answer_space(data.answers, everything) or own or first_seen(everything)
+        space = corpus.answer_space(data.answers, everything, first_seen) or own or first_seen(everything)
         self.space, asked = space, len(found["train"])
         found["train"] = [q for q in found["train"] if scores(q, space, options.targets == "raw")]
         super().__init__(options, found, start, space)
@@ -65,19 +62,12 @@ class VleVqa(VleTask):
         return {**self.inputs([q.text for q in examples], records), "target": target}
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"loss": answer_loss(self.model.answer_logits(self.states(batch)), batch["target"])}
+        return {"loss": bce_soft(self.model.answer_logits(self.states(batch)), batch["target"])}
 
     def predict(self, batch: Batch) -> list[str]:
         """The best answer to each question."""
         return [self.space[i] for i in self.model.answer_logits(self.states(batch)).argmax(dim=1).tolist()]
 
     def metric(self, examples: Sequence[Question], predictions: Sequence[Any]) -> dict[str, float]:
-        """Percent: ``accuracy``, by the rule of each question's data set; then of each type, where these are few."""
-        tally = Tally("question type", "answer type")
-        for question, answer in zip(examples, predictions, strict=True):
-            tally.add(accuracy(question, answer), question.question_type, question.answer_type)
-        report = tally.report()
-        kinds = [report[f"per {kind}"] for kind in tally.kinds]
-        return {"accuracy": report["overall"]} | {
-            k: v for per in kinds if len(per) <= _MOST_KINDS for k, v in per.items()
-        }
+        """See :func:`featx.tasks.accuracy.accuracies`."""
+        return accuracies(examples, predictions)

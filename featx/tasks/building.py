@@ -17,6 +17,9 @@ from featx.lxmert.heads import REGIONS
 from featx.lxmert.network import Sizes, load_network, new_answering, new_pretraining, with_answers
 from featx.lxmert.place import named
 from featx.store import Manifest
+from featx.tasks import cut
+from featx.tasks import vocabulary as wanted
+from featx.tasks.dimension import dimension
 from featx.tasks.options import AnsweringOptions, ModelOptions, PretrainOptions
 from featx.tasks.stores import manifests, sampled
 from featx.tasks.whiten import whiten
@@ -28,8 +31,6 @@ _NAMES = {
     "objects": ("visual_obj_loss", "num_object_labels"),
     "attributes": ("visual_attr_loss", "num_attr_labels"),
 }
-
-CUT_SAMPLE = 20_000  # texts whose length is looked at before the first step
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,11 @@ class Start:
 
 def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str]) -> Tokens:
     """The word pieces of ``model.tokenizer``, learned from ``texts`` where it asks for that."""
-    given, length = options.tokenizer, options.max_length or (start.max_length if start else MAX_LENGTH)
-    if isinstance(given, Mapping):
-        if set(given) != {"size"} or type(given["size"]) is not int or given["size"] < 10:
-            raise UsageError(f"model.tokenizer is {dict(given)}", "give a folder, a hub id, or {size: N}")
-        if start is not None:
-            raise UsageError("model.weights with a vocabulary of their own", "leave model.tokenizer {size: N} out")
-        return Tokens.train(texts, given["size"], length)
-    if given is None and start is None:
-        raise UsageError("no vocabulary is given", "set model.tokenizer to a folder, a hub id, or {size: N}")
-    return load_tokens(start.place if start else None, given, length)
+    length, place = options.max_length or (start.max_length if start else MAX_LENGTH), start.place if start else None
+    return wanted.vocabulary(
+        options.tokenizer, start is not None,
+        lambda size: Tokens.train(texts, size, length), lambda given: load_tokens(place, given, length),
+    )  # fmt: skip
 
 
 def answering(
@@ -109,21 +105,13 @@ def _transferred(options: ModelOptions, headless: bool, old: AnswerSpace | None,
 
 
 def cut_short(tokens: Tokens, questions: Sequence[str]) -> list[str]:
-    """A note when questions are longer than the model reads; of a large data set, of an even sample."""
-    some = questions[:: -(-len(questions) // CUT_SAMPLE)] if questions else []
-    cut = tokens.encode(some).truncated
-    if not cut:
-        return []
-    return [f"{cut / len(some):.1%} of the training texts are longer than {tokens.max_length} word pieces "
-            "(model.max_length): their ends are cut"]  # fmt: skip
+    """A note when questions are longer than the model reads."""
+    return cut.cut_short(questions, lambda some: tokens.encode(some).truncated, tokens.max_length, pieces="word pieces")
 
 
 def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:
     """The sizes of fresh weights: those given, LXMERT's where none are; the features' from the store if need be."""
-    manifest = None if options.dim else next(iter(manifests(store).values()), None)
-    dim = manifest.schema.dim if manifest else options.dim
-    if dim is None:
-        raise UsageError("the dimension of the features is not known", "set model.dim, or a store that exists")
+    dim = dimension(options.dim, store)
     plain = Sizes(len(tokens), dim)
     hidden = options.hidden or plain.hidden
     return Sizes(

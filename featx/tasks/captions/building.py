@@ -14,9 +14,10 @@ from featx.clip_mbart.consumer import ClipVisionMbart, check_fits, load_vocabula
 from featx.clip_mbart.network import Loaded, Sizes, load_decoder, load_network, new_network
 from featx.clip_mbart.vocabulary import MAX_LENGTH, Vocabulary
 from featx.data import Caption
-from featx.errors import UsageError
+from featx.tasks import vocabulary as wanted
 from featx.tasks.captions.options import ModelOptions
-from featx.tasks.stores import manifests, sampled
+from featx.tasks.dimension import dimension
+from featx.tasks.stores import sampled
 from featx.tasks.whiten import whiten
 
 
@@ -43,18 +44,13 @@ class Start:
 
 def vocabulary(options: ModelOptions, start: Start | None, captions: Iterable[Caption]) -> Vocabulary:
     """The vocabulary of ``model.tokenizer``, learned from the captions where it asks for that."""
-    given = options.tokenizer
     length = int(options.max_length or (start.about.get("max_length") if start else None) or MAX_LENGTH)
-    if isinstance(given, Mapping):
-        if set(given) != {"size"} or type(given["size"]) is not int or given["size"] < 10:
-            raise UsageError(f"model.tokenizer is {dict(given)}", "give a folder, a hub id, or {size: N}")
-        if start is not None:
-            raise UsageError("model.weights with a vocabulary of their own", "leave model.tokenizer {size: N} out")
-        found = list(captions)
-        return Vocabulary.train((c.text for c in found), (c.language for c in found), given["size"], length)
-    if given is None and start is None:
-        raise UsageError("no vocabulary is given", "set model.tokenizer to a folder, a hub id, or {size: N}")
-    return load_vocabulary(start.place if start else None, given, length)
+    place, found = start.place if start else None, list(captions)
+    return wanted.vocabulary(
+        options.tokenizer, start is not None,
+        lambda size: Vocabulary.train((c.text for c in found), (c.language for c in found), size, length),
+        lambda given: load_vocabulary(place, given, length),
+    )  # fmt: skip
 
 
 def network(options: ModelOptions, start: Start | None, words: Vocabulary, store: Any) -> Loaded:
@@ -62,7 +58,7 @@ def network(options: ModelOptions, start: Start | None, words: Vocabulary, store
     if start is not None and start.whole:
         loaded = load_network(start.place, options.dropout)
     elif start is not None:
-        loaded = load_decoder(start.place, dimension(options, store), options.dropout)
+        loaded = load_decoder(start.place, dimension(options.dim, store), options.dropout)
     else:
         loaded = Loaded(*new_network(fresh_sizes(options, words, store)), None)
     if options.whiten is not None and (start is None or not start.whole):
@@ -72,18 +68,9 @@ def network(options: ModelOptions, start: Start | None, words: Vocabulary, store
     return loaded
 
 
-def dimension(options: ModelOptions, store: Any) -> int:
-    """The dimension of the features, as given or as the training store has it. Raises UsageError."""
-    manifest = None if options.dim else next(iter(manifests(store).values()), None)
-    dim = manifest.schema.dim if manifest else options.dim
-    if dim is None:
-        raise UsageError("the dimension of the features is not known", "set model.dim, or a store that exists")
-    return int(dim)
-
-
 def fresh_sizes(options: ModelOptions, words: Vocabulary, store: Any) -> Sizes:
     """The sizes of fresh weights: those given, mBART-large's where none are."""
-    plain = Sizes(len(words), dimension(options, store))
+    plain = Sizes(len(words), dimension(options.dim, store))
     hidden = options.hidden or plain.hidden
     return Sizes(
         len(words), plain.dim, hidden, options.feedforward or 4 * hidden, options.heads or max(1, hidden // 64),

@@ -12,6 +12,7 @@ from featx.clip_mbart.consumer import save
 from featx.clip_mbart.generate import Search, start_id, write
 from featx.clip_mbart.losses import caption_loss, shifted
 from featx.clip_mbart.network import caption_logits, encoded
+from featx.data import Caption
 from featx.errors import UsageError
 from featx.metrics.bleu import tokens as split_words
 from featx.settings import read
@@ -22,11 +23,10 @@ from featx.tasks.captions import building
 from featx.tasks.captions.examples import Described, captions, described
 from featx.tasks.captions.options import CaptionOptions
 from featx.tasks.captions.scores import bleu_of
+from featx.tasks.cut import cut_short
 from featx.tasks.decay import decay_groups
 from featx.towered import SWITCHES, wants_of_grid
 from featx.wants import Wants
-
-_SAMPLE = 20_000  # captions whose length is looked at before the first step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,10 +132,9 @@ class ClipMbartCaptions(Task):
         save(folder, self.model, self._config, self.tokens, said, self.options.save_dtype)
 
     def _cut_short(self) -> list[str]:
-        """A note when captions are longer than the model reads; of a large data set, of an even sample."""
-        some = self._train[:: -(-len(self._train) // _SAMPLE)] if self._train else []
-        cut = self.tokens.encode([c.text for c in some], [c.language for c in some]).truncated
-        if not cut:
-            return []
-        return [f"{cut / len(some):.1%} of the training captions are longer than {self.tokens.max_length} tokens "
-                "(model.max_length): their ends are cut"]  # fmt: skip
+        """A note when captions are longer than the model reads."""
+
+        def cut(some: Sequence[Caption]) -> int:
+            return self.tokens.encode([c.text for c in some], [c.language for c in some]).truncated
+
+        return cut_short(self._train, cut, self.tokens.max_length, "captions")

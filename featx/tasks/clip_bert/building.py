@@ -14,8 +14,9 @@ from featx.clip_bert.consumer import MAX_LENGTH, check_fits
 from featx.clip_bert.sizes import Sizes
 from featx.clip_bert.weights import Loaded, give_answers, load_network, new_network, with_answers
 from featx.data import AnswerSpace
-from featx.errors import UsageError
+from featx.tasks import vocabulary as wanted
 from featx.tasks.clip_bert.options import ModelOptions
+from featx.tasks.dimension import dimension
 from featx.tasks.kept import kept
 from featx.tasks.stores import manifests, sampled
 from featx.tasks.whiten import whiten
@@ -61,17 +62,12 @@ class Built:
 
 def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str]) -> Tokens:
     """The word pieces of ``model.tokenizer``, learned from ``texts`` where it asks for that."""
-    given = options.tokenizer
     length = int(options.max_length or (start.about.get("max_length") if start else None) or MAX_LENGTH)
-    if isinstance(given, Mapping):
-        if set(given) != {"size"} or type(given["size"]) is not int or given["size"] < 10:
-            raise UsageError(f"model.tokenizer is {dict(given)}", "give a folder, a hub id, or {size: N}")
-        if start is not None:
-            raise UsageError("model.weights with a vocabulary of their own", "leave model.tokenizer {size: N} out")
-        return Tokens.train(texts, given["size"], length)
-    if given is None and start is None:
-        raise UsageError("no vocabulary is given", "set model.tokenizer to a folder, a hub id, or {size: N}")
-    return load_tokens(start.place if start else None, given, length)
+    place = start.place if start else None
+    return wanted.vocabulary(
+        options.tokenizer, start is not None,
+        lambda size: Tokens.train(texts, size, length), lambda given: load_tokens(place, given, length),
+    )  # fmt: skip
 
 
 def build(options: ModelOptions, start: Start | None, store: Any, tokens: Tokens, answers: AnswerSpace) -> Built:
@@ -99,10 +95,8 @@ def build(options: ModelOptions, start: Start | None, store: Any, tokens: Tokens
 
 def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:
     """The sizes of fresh weights: those given, BERT's where none are; the features' from the store if need be."""
+    dim = dimension(options.dim, store)
     manifest = None if options.dim else next(iter(manifests(store).values()), None)
-    dim = manifest.schema.dim if manifest else options.dim
-    if dim is None:
-        raise UsageError("the dimension of the features is not known", "set model.dim, or a store that exists")
     rows = (manifest.schema.rows if manifest else None) or 0
     plain = Sizes(len(tokens), dim)
     hidden = options.hidden or plain.hidden

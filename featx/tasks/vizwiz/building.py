@@ -15,6 +15,7 @@ from featx.data.answer_types import TYPINGS
 from featx.data.selection import Selector
 from featx.errors import UsageError
 from featx.store import open_store
+from featx.tasks import dimension as features
 from featx.tasks.stores import locations, manifests
 from featx.tasks.vizwiz.options import VizwizOptions
 from featx.tasks.vizwiz.texts import Texts
@@ -91,14 +92,10 @@ def pictures(options: VizwizOptions, asked: Sequence[Question]) -> torch.Tensor:
 
 def dimension(options: VizwizOptions) -> int:
     """Of a picture's embedding, as given or as the training store has it. Raises UsageError for a store of grids."""
-    found = manifests(options.store)
-    for where, manifest in found.items():
+    for where, manifest in manifests(options.store).items():
         tensor = (manifest.provenance.get("profile") or {}).get("tensor", _VECTORS[0])
         if tensor not in _VECTORS:
             raise UsageError(
                 f"{where} holds {tensor}, and one vector a picture is wanted", "extract with tensor: projected"
             )
-    dim = options.model.dim or next((manifest.schema.dim for manifest in found.values()), None)
-    if dim is None:
-        raise UsageError("the dimension of the features is not known", "set model.dim, or a store that exists")
-    return int(dim)
+    return features.dimension(options.model.dim, options.store)

@@ -11,9 +11,11 @@ import torch
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate_model
 from featx.data import AnswerSpace
-from featx.errors import UsageError
+from featx.tasks import vocabulary as wanted
+from featx.tasks.cut import cut_short
+from featx.tasks.dimension import dimension
 from featx.tasks.kept import kept
-from featx.tasks.stores import manifests, sampled
+from featx.tasks.stores import sampled
 from featx.tasks.vle.options import ModelOptions
 from featx.tasks.whiten import whiten
 from featx.text.wordpiece import Tokens
@@ -26,7 +28,6 @@ from featx.vocabulary import load_tokens
 from featx.wants import Wants
 
 _BUCKETS = 32  # of a small fresh network
-_SAMPLE = 20_000  # texts whose length is looked at before the first step
 
 
 @dataclass(frozen=True)
@@ -89,35 +90,28 @@ def build(
         if start.loaded.tower is not None:
             wants = Wants(dim=network.vle.dim, weights=start.loaded.tower, switches=SWITCHES)
     check_fits(network, tokens, answers)
-    return Built(network, config, tokens, wants, about, [*notes, *cut_short(tokens, texts)])
+    cut = cut_short(texts, lambda some: tokens.encode(some).truncated, tokens.max_length)
+    return Built(network, config, tokens, wants, about, [*notes, *cut])
 
 
 def vocabulary(options: ModelOptions, start: Start | None, texts: Iterable[str], heads: Sequence[str]) -> Tokens:
     """The vocabulary of ``model.tokenizer``, learned from ``texts`` where it asks for that."""
-    given = options.tokenizer
     length = int(options.max_length or (start.about.get("max_length") if start else None) or usual_length(heads))
-    if isinstance(given, Mapping):
-        if set(given) != {"size"} or type(given["size"]) is not int or given["size"] < 10:
-            raise UsageError(f"model.tokenizer is {dict(given)}", "give a folder, a hub id, or {size: N}")
-        if start is not None:
-            raise UsageError("model.weights with a vocabulary of their own", "leave model.tokenizer {size: N} out")
-        return Tokens.train(texts, given["size"], length)
-    if given is None and start is None:
-        raise UsageError("no vocabulary is given", "set model.tokenizer to a folder, a hub id, or {size: N}")
-    return load_tokens(start.place if start else None, given, length)
+    place = start.place if start else None
+    return wanted.vocabulary(
+        options.tokenizer, start is not None,
+        lambda size: Tokens.train(texts, size, length), lambda given: load_tokens(place, given, length),
+    )  # fmt: skip
 
 
 def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:
     """The sizes of fresh weights: those given, VLE-base's where none are; the features' from the store if need be."""
-    manifest = None if options.dim else next(iter(manifests(store).values()), None)
-    dim = manifest.schema.dim if manifest else options.dim
-    if dim is None:
-        raise UsageError("the dimension of the features is not known", "set model.dim, or a store that exists")
-    plain = Sizes(len(tokens), int(dim))
+    dim = dimension(options.dim, store)
+    plain = Sizes(len(tokens), dim)
     hidden = options.hidden or plain.hidden
     small = hidden != plain.hidden
     return Sizes(
-        len(tokens), int(dim), hidden, options.feedforward or 4 * hidden, options.heads or max(1, hidden // 64),
+        len(tokens), dim, hidden, options.feedforward or 4 * hidden, options.heads or max(1, hidden // 64),
         options.layers or plain.layers, options.buckets or (_BUCKETS if small else plain.buckets),
         max(tokens.max_length, 64) if small else plain.positions, options.types or plain.types, options.dropout,
         options.init_std or plain.init_std,
@@ -129,13 +123,3 @@ def whitened(network: Vle, store: Any, directions: int) -> None:
     """Fit a fresh network to features of the training store, as its layer norm lets them through."""
     rows = network.vle.post_layernorm(torch.cat(sampled(store, "model.whiten")))
     whiten(network.vle.image_projection_layer, rows, directions)
-
-
-def cut_short(tokens: Tokens, texts: Sequence[str]) -> list[str]:
-    """A note when texts are longer than the model reads; of a large data set, of an even sample."""
-    some = texts[:: -(-len(texts) // _SAMPLE)] if texts else []
-    cut = tokens.encode(some).truncated
-    if not cut:
-        return []
-    return [f"{cut / len(some):.1%} of the training texts are longer than {tokens.max_length} tokens "
-            "(model.max_length): their ends are cut"]  # fmt: skip

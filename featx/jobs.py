@@ -134,7 +134,8 @@ def run(
     )  # fmt: skip
     with open_part(job.store, k - 1, retry_refused=job.retry_refused, about=about()) as writer:
         done = sum(source.key in writer.done for source in job.sources)
-        progress = Progress(len(job.sources), done_before=done, json=json_lines, quiet=quiet)
+        unit = job.extractor.reads
+        progress = Progress(len(job.sources), done_before=done, json=json_lines, quiet=quiet, unit=unit)
         try:
             Runner(
                 job.extractor, writer, progress,
@@ -201,7 +202,7 @@ def estimate(job: Job) -> Estimate:
         sizes.append(len(encode(record, job.extractor.schema, store_key(source.key), source.ordinal)))
     done, size, seconds = _done(job), _mean(sizes), min(times, default=0.0)  # the first picture warms up
     todo = len(job.sources) - done
-    tried = f"{len(times)} picture{'s' * (len(times) != 1)} tried"
+    tried = f"{len(times)} {job.extractor.reads[: None if len(times) != 1 else -1]} tried"
     return Estimate(
         len(job.sources), done, tried, int(size), seconds, int(size * todo), seconds * todo,
         job.listing.skipped, refused,

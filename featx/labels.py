@@ -67,10 +67,11 @@ def region_name(record: Record, row: int, labels: Mapping[str, Any] | None) -> s
 
 
 def untrained_note(manifest: Manifest) -> str:
-    """What to say next to the labels of a store whose network was never trained; empty for any other."""
+    """What to say next to the labels, or features, of a store whose network was never trained; empty for any other."""
     weights = manifest.provenance.get("weights")
     untrained = isinstance(weights, Mapping) and weights.get("trained") is False
-    return "untrained network: its labels mean nothing" if untrained else ""
+    named = any(field.name == "object_ids" for field in manifest.schema.fields)
+    return f"untrained network: its {'labels' if named else 'features'} mean nothing" if untrained else ""
 
 
 def _class_name(labels: Mapping[str, Any] | None, kind: str, number: int) -> str:

@@ -100,9 +100,14 @@ def test_the_command_extracts_texts_resumes_and_is_found_by_its_key(
     command = ["extract", questions, str(tmp_path / "s"), "--extractor", "clip-text", "--weights", TINY]
     command += ["--backend", backend, "--batch", "8", "--dtype", "float32"]
     assert main([*command, "--dry-run"]) == 0
-    assert "3 pictures, 0 of them" in capsys.readouterr().out
+    estimate = capsys.readouterr().out
+    assert "3 texts, 0 of them" in estimate
+    assert "3 texts tried" in estimate
     assert main([*command, "--part", "1/2"]) == 0
     assert main([*command, "--part", "2/2"]) == 0
+    told = capsys.readouterr()
+    assert "text" in told.err
+    assert "picture" not in told.err + estimate
     with open_store(tmp_path / "s") as store:
         texts = ["What is this?", "Is it red?", "How many cats are there?"]
         assert sorted(store.keys()) == sorted(texts)
@@ -114,9 +119,13 @@ def test_the_command_extracts_texts_resumes_and_is_found_by_its_key(
     assert "decoder" not in provenance
     capsys.readouterr()
     assert main([*command, "--part", "2/2"]) == 0
-    assert "nothing to do" in capsys.readouterr().err
+    assert "nothing to do: all 2 texts" in capsys.readouterr().err
     assert main(["get", str(tmp_path / "s"), texts[0], "--json"]) == 0
+    capsys.readouterr()
     assert main(["inspect", str(tmp_path / "s")]) == 0
+    assert "its features mean nothing" in capsys.readouterr().out
+    assert main(["draw", str(tmp_path / "s"), texts[0], "--images", ".", "-o", str(tmp_path / "x.png")]) == 2
+    assert "a store of texts, which has no pictures" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "s")]) == 0
 
 

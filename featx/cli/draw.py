@@ -35,6 +35,10 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"--top is {options.top}", "give a whole number of 1 or more")
     check_png(options.out)
     with open_store(options.store, partial=True, view=view_asked(options)) as store:
+        if store.manifest.provenance.get("key_rule") == "text":
+            raise UsageError(
+                f"{options.store} is a store of texts, which has no pictures", "draw a record of a store of pictures"
+            )
         record, labels, manifest = store[options.key], store.labels, store.manifest
     pixels = find_picture(
         options.key, manifest, options.images,

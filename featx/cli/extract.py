@@ -88,18 +88,19 @@ def extract(options: argparse.Namespace) -> int:
         retry_refused=options.retry_refused,
     )
     if options.dry_run:
-        return show_estimate(jobs.estimate(job), options)
+        return show_estimate(jobs.estimate(job), options, job.extractor.reads)
     outcome = jobs.run(
         job, quiet=options.quiet, json_lines=options.json, resume_hint=f"resume with: {command_line()}",
         on_note=lambda text: print(f"featx: {text}", file=sys.stderr),
     )  # fmt: skip
-    refused, limit = refusals(job), job.config.max_refused
+    refused, limit, reads = refusals(job), job.config.max_refused, job.extractor.reads
     if not options.quiet and not options.json:
         idle = not outcome.pictures and not outcome.refused
-        print(idle_line(len(job.sources), refused) if idle else outcome, file=sys.stderr)
+        said = idle_line(len(job.sources), refused) if idle else str(outcome)
+        print(said if reads == "pictures" else said.replace("picture", "text"), file=sys.stderr)
     if limit is not None and refused > limit:
         raise TooManyRefused(
-            f"{refused} pictures were refused, --max-refused allows {limit}",
+            f"{refused} {reads} were refused, --max-refused allows {limit}",
             f"`featx inspect {shlex.quote(options.store)} --failures` lists the reasons; --retry-refused tries again",
         )
     return 0
@@ -145,14 +146,14 @@ def command_line() -> str:
     return shlex.join(["featx", *sys.argv[1:]])
 
 
-def show_estimate(estimate: Any, options: argparse.Namespace) -> int:
+def show_estimate(estimate: Any, options: argparse.Namespace, reads: str) -> int:
     """Print what a dry run found."""
     if options.json:
         print_json(estimate.to_dict())
         return 0
-    print(f"{estimate.pictures} pictures, {estimate.done} of them already in {options.store}")
+    print(f"{estimate.pictures} {reads}, {estimate.done} of them already in {options.store}")
     print(f"size  about {human_bytes(estimate.bytes)}  ({human_bytes(estimate.bytes_per_record)} a record)")
-    each = f"{estimate.seconds_per_picture:.2f} s a picture, {estimate.tried}"
+    each = f"{estimate.seconds_per_picture:.2f} s a {reads[:-1]}, {estimate.tried}"
     print(f"time  about {human_time(estimate.seconds)}  ({each})")
     if estimate.skipped:
         print(f"skipped files: {json.dumps(estimate.skipped)}")

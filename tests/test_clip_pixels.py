@@ -18,8 +18,9 @@ from featx_extractors.clip import CLIP
 from featx_extractors.towers.family import CLIP as CLIP_FAMILY
 from featx_extractors.towers.family import FAMILIES
 from featx_extractors.towers.geometry import Frame, turned
+from featx_extractors.towers.image_processor import image_processor
 from featx_extractors.towers.pixels import to_input
-from featx_extractors.towers.resizing import Resizing, chosen, published
+from featx_extractors.towers.resizing import Resizing, chosen, published, squashed
 
 SIZES = [(224, 224), (61, 47), (30, 91), (225, 224), (7, 300), (640, 480)]
 CUTS: list[dict[str, Any]] = [
@@ -222,3 +223,13 @@ def test_positions_are_interpolated_as_the_published_formula_says(size: tuple[in
     expected = tower.network.pre_layrnorm(state)  # type: ignore[operator]
     found = tower(pixels, [tower.choice("embeddings")])["embeddings"][0]
     torch.testing.assert_close(found, expected.detach(), atol=2e-6, rtol=1e-5)
+
+
+def test_switches_written_as_settings_are_read_back_the_same() -> None:
+    cases: list[dict[str, Any]] = [*CUTS, {"do_center_crop": False}]
+    for settings in cases:
+        how = published(settings, CLIP_FAMILY, 32, "x")
+        assert published(image_processor(how), CLIP_FAMILY, 99, "x") == how
+    square = squashed(CLIP_FAMILY, 240)
+    assert (square.size, square.crop, square.mean) == ((240, 240), None, CLIP_FAMILY.mean)
+    assert published(image_processor(square), CLIP_FAMILY, 99, "x") == square

@@ -7,37 +7,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.checkpoint.save import write_json, write_tensors
+from featx.checkpoint.save import as_saved, write_json, write_tensors
 from featx.checkpoint.tower import tower_hash, tower_of
 from featx_extractors.tower_training.letters import Letters
-from featx_extractors.towers.family import CLIP
+from featx_extractors.towers.image_processor import image_processor
+from featx_extractors.towers.resizing import Resizing
 from featx_extractors.training.coco import Names
 
 WEIGHTS, CARD = "model.safetensors", "card.md"
-_BICUBIC = 3  # as Pillow numbers its filters
-
-
-def preprocessor(size: int) -> dict[str, Any]:
-    """``preprocessor_config.json``: the whole picture is squashed to ``size`` times ``size``."""
-    return {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"height": size, "width": size},
-        "resample": _BICUBIC, "do_center_crop": False, "do_rescale": True, "rescale_factor": 1 / 255,
-        "do_normalize": True, "image_mean": list(CLIP.mean), "image_std": list(CLIP.std),
-    }  # fmt: skip
 
 
 def write_tower(
-    folder: Path, clip: Any, letters: Letters, options: Mapping[str, Any], names: Names, trained_on: Mapping[str, Any]
+    folder: Path,
+    clip: Any,
+    letters: Letters,
+    how: Resizing,
+    options: Mapping[str, Any],
+    names: Names,
+    trained_on: Mapping[str, Any],
 ) -> None:
-    """Weights, configuration, preprocessing, vocabulary and card."""
+    """Weights, configuration, preprocessing (``how``), vocabulary and card."""
     tensors = dict(clip.state_dict())
     write_tensors(folder / WEIGHTS, tensors, options["model"]["dtype"])
     write_json(folder / "config.json", clip.config.to_dict() | {"architectures": [type(clip).__name__]})
-    write_json(folder / "preprocessor_config.json", preprocessor(options["model"]["size"]))
+    write_json(folder / "preprocessor_config.json", image_processor(how))
     letters.save(folder)
-    kept = (
-        {name: tensor.half() for name, tensor in tensors.items()} if options["model"]["dtype"] == "float16" else tensors
-    )
+    kept = as_saved(tensors, options["model"]["dtype"])
     (folder / CARD).write_text(card(tower_hash(tower_of(kept)), clip, options, names, trained_on), encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from featx.record import RecordBatch
 from featx.settings import read
 from featx.task import Batch, Group, Split, Task
 from featx_extractors.tower_training.cells import Cells
-from featx_extractors.tower_training.export import preprocessor, write_tower
+from featx_extractors.tower_training.export import write_tower
 from featx_extractors.tower_training.fresh import new_clip
 from featx_extractors.tower_training.letters import Letters
 from featx_extractors.tower_training.model import Taught
@@ -24,7 +24,7 @@ from featx_extractors.tower_training.options import TowerOptions
 from featx_extractors.tower_training.pairs import Pair, read_pairs
 from featx_extractors.towers.family import CLIP
 from featx_extractors.towers.pixels import to_input
-from featx_extractors.towers.resizing import published
+from featx_extractors.towers.resizing import squashed
 from featx_extractors.training.batches import brightened, flipped, read_or_blank
 from featx_extractors.training.coco import Names
 
@@ -46,7 +46,7 @@ class TowerTask(Task):
         self.cells = Cells(side, side, self.names)
         ends = (self.letters.begin, self.letters.end)
         self.model = Taught(new_clip(sizes, len(self.letters), ends), self.cells.outputs)
-        self.how = published(preprocessor(sizes.size), CLIP, sizes.size, "the configuration")
+        self.how = squashed(CLIP, sizes.size)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> TowerTask:
@@ -126,7 +126,7 @@ class TowerTask(Task):
 
     def export(self, folder: Path, trained_on: Mapping[str, Any]) -> None:
         """A folder that transformers' CLIPModel and the extractor ``clip`` read, and ``card.md``."""
-        write_tower(folder, self.model.clip, self.letters, asdict(self.options), self.names, trained_on)
+        write_tower(folder, self.model.clip, self.letters, self.how, asdict(self.options), self.names, trained_on)
 
 
 def _splits(options: TowerOptions) -> tuple[dict[Split, list[Pair]], Names]:

@@ -4,6 +4,7 @@
 ``family``      which kinds of towers there are, and how their sections are called
 ``geometry``    where cells and view of a tower's input lie in the original
 ``resizing``    the switches of preprocessing: how large an input is, and its numbers
+``image_processor``  those numbers as a file of transformers
 ``pixels``      picture -> network input
 ``choice``      names of the tensors that may be asked for
 ``tower``       the network on a device

@@ -197,6 +197,11 @@ def published(config: Mapping[str, Any], family: Family, native: int, where: str
     )  # fmt: skip
 
 
+def squashed(family: Family, side: int) -> Resizing:
+    """The whole picture brought to a square of so many pixels, in the numbers of a family."""
+    return Resizing("squash", None, (side, side), None, None, "pil", "bicubic", _SCALE, family.mean, family.std)
+
+
 def _short_or_whole(size: Any, square: bool, where: str) -> tuple[int | None, tuple[int, int] | None]:
     if isinstance(size, Mapping):
         if type(size.get("shortest_edge")) is int and size["shortest_edge"] > 0 and not size.get("longest_edge"):

@@ -13,8 +13,8 @@ from featx.checkpoint.shards import is_index, read_index
 from featx.errors import FeatxError, UsageError, WeightsError
 from featx.formats.publish import published_folder
 from featx_extractors.towers.family import vision_section
+from featx_extractors.towers.image_processor import image_processor
 from featx_extractors.towers.loading import load_tower
-from featx_extractors.towers.resizing import FILTERS, Resizing
 from featx_extractors.towers.seeded import seeded_location
 from featx_extractors.towers.tower import Tower
 
@@ -82,7 +82,7 @@ def import_tower(location: str, out: str | Path, *, expect_sha256: str | None = 
     with published_folder(out, _FILES.__contains__) as draft:
         write_json(draft / "config.json", _config(tower))
         write_tensors(draft / "model.safetensors", tensors)
-        write_json(draft / "preprocessor_config.json", _preprocessor(tower))
+        write_json(draft / "preprocessor_config.json", image_processor(tower.stated))
     return {**_report(load_tower(out)), "taken_from": tower.origin.source, "notes": list(tower.origin.notes)}
 
 
@@ -98,27 +98,6 @@ def _config(tower: Tower) -> dict[str, Any]:
     if projection is not None:
         return {"architectures": [f"{kind}WithProjection"], **tower.settings, "projection_dim": len(projection)}
     return {"architectures": [kind], **tower.settings}
-
-
-def _preprocessor(tower: Tower) -> dict[str, Any]:
-    """``preprocessor_config.json`` of transformers."""
-    how: Resizing = tower.stated
-    size = {"shortest_edge": how.short} if how.size is None else dict(zip(("height", "width"), how.size, strict=True))
-    crop = how.crop and dict(zip(("height", "width"), how.crop, strict=True))
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_convert_rgb": True,
-        "do_resize": True,
-        "size": size,
-        "resample": FILTERS.index(how.filter),
-        "do_center_crop": crop is not None,
-        **({"crop_size": crop} if crop else {}),
-        "do_rescale": True,
-        "rescale_factor": how.scale,
-        "do_normalize": True,
-        "image_mean": list(how.mean),
-        "image_std": list(how.std),
-    }
 
 
 def _report(tower: Tower) -> dict[str, Any]:

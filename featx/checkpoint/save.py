@@ -12,12 +12,17 @@ import torch
 SaveDtype = Literal["float32", "float16"]
 
 
+def as_saved(tensors: Mapping[str, torch.Tensor], dtype: SaveDtype) -> dict[str, torch.Tensor]:
+    """On the CPU, floats as ``dtype``, other numbers as they are."""
+    kind = getattr(torch, dtype)
+    return {n: t.detach().cpu().to(kind if t.is_floating_point() else t.dtype).contiguous() for n, t in tensors.items()}
+
+
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: SaveDtype = "float32") -> None:
-    """A ``.safetensors`` file; floats as ``dtype``, other numbers as they are."""
+    """A ``.safetensors`` file of :func:`as_saved`."""
     from safetensors.torch import save_file
 
-    kind = getattr(torch, dtype)
-    kept = {n: t.detach().cpu().to(kind if t.is_floating_point() else t.dtype).contiguous() for n, t in tensors.items()}
+    kept = as_saved(tensors, dtype)
     path.touch()
     mode = path.stat().st_mode  # safetensors makes files that only their owner can read
     save_file(kept, path, {"format": "pt"})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from featx.cli.output import add_json, print_json, table
-from featx.errors import UsageError
+from featx.errors import UsageError, WeightsError
 
 OF_A_DETECTOR = ("objects", "attributes", "profile", "anchors", "delta_weights")
 
@@ -47,7 +49,20 @@ def run_inspect(options: argparse.Namespace) -> None:
     if holds_tower(options.weights):
         show_tower(inspect_tower(options.weights), options)
         return
-    show(inspect_weights(options.weights), options)
+    with as_tower_or_detector():
+        report = inspect_weights(options.weights)
+    show(report, options)
+
+
+@contextmanager
+def as_tower_or_detector() -> Iterator[None]:
+    """What the reader of detectors refuses may have been meant as a vision tower."""
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(
+            error.message, f"{error.hint}; a vision tower is known by the config.json beside its weights"
+        ) from None
 
 
 def run_import(options: argparse.Namespace) -> None:
@@ -65,11 +80,12 @@ def run_import(options: argparse.Namespace) -> None:
         )
         show_tower(report, options)
         return
-    report = import_weights(
-        options.weights, options.out, objects=options.objects, attributes=options.attributes,
-        expect_sha256=options.expect_sha256, profile=options.profile, overwrite=options.overwrite,
-        anchors=options.anchors, delta_weights=tuple(options.delta_weights) if options.delta_weights else None,
-    )  # fmt: skip
+    with as_tower_or_detector():
+        report = import_weights(
+            options.weights, options.out, objects=options.objects, attributes=options.attributes,
+            expect_sha256=options.expect_sha256, profile=options.profile, overwrite=options.overwrite,
+            anchors=options.anchors, delta_weights=tuple(options.delta_weights) if options.delta_weights else None,
+        )  # fmt: skip
     show(report, options)
 
 

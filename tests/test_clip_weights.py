@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -284,3 +286,26 @@ def test_a_tower_in_several_files_is_the_same_tower(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
     assert holds_tower(str(tmp_path))
     assert load_tower(tmp_path).origin.sha256 == tower_hash(model.state_dict())
+
+
+@pytest.mark.parametrize("action", [["inspect"], ["import"]])
+def test_what_is_no_detector_may_have_been_a_tower_without_its_config(
+    tmp_path: Path, action: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(vision("CLIP").state_dict(), tmp_path / "pytorch_model.bin")
+    out = [str(tmp_path / "x.safetensors")] if action == ["import"] else []
+    for place in (tmp_path, tmp_path / "nowhere"):
+        assert main(["weights", *action, str(place), *out]) != 0
+        assert "a vision tower is known by the config.json beside" in capsys.readouterr().err
+
+
+def test_a_hub_that_cannot_be_reached_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(*_: object, **__: object) -> str:
+        raise OSError("no connection")
+
+    hub = SimpleNamespace(snapshot_download=unreachable, hf_hub_download=unreachable)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert main(["weights", "inspect", "some/model"]) != 0
+    assert "some/model cannot be reached" in capsys.readouterr().err

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,7 @@ from featx.train.recipe import read_recipe
 from tests import clip_bert_toys as toys
 from tests import vle_toys
 from tests.test_clip_bert import ANSWERS, write
-from tests.test_lxmert_training import curve, start, trained
-from tests.toy_task import events
+from tests.test_lxmert_training import curve, trained
 
 ROOT = Path(__file__).resolve().parent.parent
 COUNT = 12  # pictures
@@ -226,21 +223,3 @@ def test_two_processes_learn_what_one_learns(home: Path) -> None:
     alone, shared = [e["loss"] for e in curve(one)], [e["loss"] for e in curve(two)]
     assert len(alone) == len(shared) == 8
     assert shared == pytest.approx(alone, rel=1e-3)
-
-
-def test_a_run_that_is_killed_goes_on_exactly(home: Path) -> None:
-    settings = {"epochs": 12, "evaluate_every": 6}
-    whole = trained(write_recipe(home, "whole", settings, dropout=0.1))
-    recipe = write_recipe(home, "killed", settings, dropout=0.1)
-    out = recipe.with_suffix("")
-    process = start(recipe, out)
-    while process.poll() is None and not sum(1 for _ in (out / "checkpoints").glob("step-*-epoch-0003")):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (out / "final").exists()
-    assert trained(recipe) == out
-    assert events(out) == events(whole)
-    mine, theirs = (load_file(folder / "final/model.safetensors") for folder in (out, whole))
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

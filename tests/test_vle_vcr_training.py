@@ -1,21 +1,17 @@
-"""`featx train` on VCR: two processes learn what one learns, and a run that is killed goes on exactly."""
+"""`featx train` on VCR: two processes learn what one learns; tests/test_cached_tasks.py stops and resumes it."""
 
 from __future__ import annotations
 
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
 
 import featx
 from tests import vcr_toys
 from tests import vle_toys as toys
-from tests.test_lxmert_training import curve, start, trained
+from tests.test_lxmert_training import curve, trained
 from tests.toy_task import events
 
 TRAIN: dict[str, Any] = {"epochs": 2, "batch": 4, "lr": 2e-3, "clip": 1.0, "log_every": 1, "workers": 1, "seed": 5}
@@ -52,21 +48,3 @@ def test_two_processes_learn_what_one_learns_and_what_is_exported_chooses(home: 
     assert chooser.sight.notes == []
     (found,) = chooser(home / "data", vcr_toys.item(0))
     assert len(found["score"]) == 4
-
-
-def test_a_run_that_is_killed_goes_on_exactly(home: Path) -> None:
-    settings = {"epochs": 12, "evaluate_every": 6}
-    whole = trained(write_recipe(home, "whole", settings, dropout=0.1))
-    recipe = write_recipe(home, "killed", settings, dropout=0.1)
-    out = recipe.with_suffix("")
-    process = start(recipe, out)
-    while process.poll() is None and not sum(1 for _ in (out / "checkpoints").glob("step-*-epoch-0003")):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (out / "final").exists()
-    assert trained(recipe) == out
-    assert events(out) == events(whole)
-    mine, theirs = (load_file(folder / "final/model.safetensors") for folder in (out, whole))
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

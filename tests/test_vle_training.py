@@ -1,4 +1,4 @@
-"""`featx train` on VLE's matching: two processes learn what one does; tests/test_cached_tasks.py stops and resumes it."""
+"""`featx train` on matching: two processes learn what one learns; tests/test_cached_tasks.py stops and resumes it."""
 
 from __future__ import annotations
 

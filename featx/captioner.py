@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,34 +10,15 @@ import torch
 from featx import pairing
 from featx.consumer import Captions
 from featx.errors import UsageError
-from featx.extractor import Extractor
-from featx.sight import Sight, Stored
+from featx.pipeline import Pipeline
 
 BEAMS, MAX_LENGTH = 4, 64  # of the published inference
 
 
-class Captioner:
-    """A model that writes captions, and where records come from: see :class:`featx.sight.Sight`.
+class Captioner(Pipeline[Captions]):
+    """A model that writes captions. See :class:`featx.pipeline.Pipeline`."""
 
-    options: those of the kind of model (tokenizer, ...). batch: pictures per call of the network.
-    """
-
-    def __init__(
-        self,
-        model: str | os.PathLike[str],
-        store: Stored | None = None,
-        extractor: Extractor | Mapping[str, Any] | None = None,
-        *,
-        device: str = "cpu",
-        batch: int = 32,
-        allow_mismatch: bool = False,
-        **options: Any,
-    ) -> None:
-        self.batch = pairing.count("batch", batch)
-        self.model: Captions
-        self.model, self.sight = Sight.of(
-            os.fspath(model), Captions, store, extractor, device=device, allow_mismatch=allow_mismatch, **options
-        )
+    ability = Captions
 
     @property
     def languages(self) -> Sequence[str]:

@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from featx import pairing
 from featx.consumer import Chooses
 from featx.data.vcr import CHOICES, VcrItem, item_from, leaderboard
 from featx.errors import UsageError
-from featx.extractor import Extractor
+from featx.pipeline import Pipeline
 from featx.record import RecordBatch
-from featx.sight import Sight, Stored
 
 Choice = dict[str, Any]  # {"score": [float] * 4, "pred": int}
 What = Literal["answer", "rationale"]
 
 
-class Chooser:
-    """A model that chooses among answers and rationales, and where records come from: see
-    :class:`featx.sight.Sight`.
+class Chooser(Pipeline[Chooses]):
+    """A model that chooses among answers and rationales. See :class:`featx.pipeline.Pipeline`."""
 
-    options: those of the kind of model (tokenizer, upstream_geometry, ...). batch: items per call of the network.
-    """
-
-    def __init__(
-        self,
-        model: str | os.PathLike[str],
-        store: Stored | None = None,
-        extractor: Extractor | Mapping[str, Any] | None = None,
-        *,
-        device: str = "cpu",
-        batch: int = 8,
-        allow_mismatch: bool = False,
-        **options: Any,
-    ) -> None:
-        self.batch = pairing.count("batch", batch)
-        self.model: Chooses
-        self.model, self.sight = Sight.of(
-            os.fspath(model), Chooses, store, extractor, device=device, allow_mismatch=allow_mismatch, **options
-        )
+    ability = Chooses
+    usual_batch = 8
 
     def __call__(
         self, vcr_image_root: str | os.PathLike[str], meta_inputs: Any, what: What = "answer", answer: int | None = None

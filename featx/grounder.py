@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +12,10 @@ from featx import pairing
 from featx.consumer import Grounds
 from featx.draw.ground import darkened
 from featx.draw.views import are_cells
-from featx.extractor import Extractor
 from featx.live import pixels_of
+from featx.pipeline import Pipeline
 from featx.record import Record
 from featx.schema import Array
-from featx.sight import Sight, Stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,26 +30,10 @@ class Grounding:
     share: Array
 
 
-class Grounder:
-    """A model that finds what a text is about, and where records come from: see :class:`featx.sight.Sight`.
+class Grounder(Pipeline[Grounds]):
+    """A model that finds what a text is about. See :class:`featx.pipeline.Pipeline`."""
 
-    options: those of the kind of model (tokenizer, ...).
-    """
-
-    def __init__(
-        self,
-        model: str | os.PathLike[str],
-        store: Stored | None = None,
-        extractor: Extractor | Mapping[str, Any] | None = None,
-        *,
-        device: str = "cpu",
-        allow_mismatch: bool = False,
-        **options: Any,
-    ) -> None:
-        self.model: Grounds
-        self.model, self.sight = Sight.of(
-            os.fspath(model), Grounds, store, extractor, device=device, allow_mismatch=allow_mismatch, **options
-        )
+    ability = Grounds
 
     def __call__(self, image_or_key: Any = None, text: Any = None, *, image: Any = None) -> Any:
         """``{"score": [P, 2], "image": PIL image}``: of each patch, and the picture darkened where the text is not

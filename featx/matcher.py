@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from featx import pairing
 from featx.consumer import Matches
-from featx.extractor import Extractor
-from featx.sight import Sight, Stored
+from featx.pipeline import Pipeline
 
 Match = dict[str, Any]  # {"score": [that it is not, that it is], "match": "True" | "False"}
 
 
-class Matcher:
-    """A model that matches texts and pictures, and where records come from: see :class:`featx.sight.Sight`.
+class Matcher(Pipeline[Matches]):
+    """A model that matches texts and pictures. See :class:`featx.pipeline.Pipeline`."""
 
-    options: those of the kind of model (tokenizer, ...). batch: pairs per call of the network.
-    """
-
-    def __init__(
-        self,
-        model: str | os.PathLike[str],
-        store: Stored | None = None,
-        extractor: Extractor | Mapping[str, Any] | None = None,
-        *,
-        device: str = "cpu",
-        batch: int = 32,
-        allow_mismatch: bool = False,
-        **options: Any,
-    ) -> None:
-        self.batch = pairing.count("batch", batch)
-        self.model: Matches
-        self.model, self.sight = Sight.of(
-            os.fspath(model), Matches, store, extractor, device=device, allow_mismatch=allow_mismatch, **options
-        )
+    ability = Matches
 
     @torch.no_grad()
     def __call__(self, image_or_key: Any = None, text: Any = None, *, image: Any = None) -> Any:

@@ -7,6 +7,7 @@
 ``tensors``  tensors of a file by name: safetensors, torch, flax
 ``flax``     ``flax_model.msgpack``, under the names and axes of torch
 ``blank``    a network without weights, as a ``config.json`` describes it
+``fresh``    fresh weights, as BERT and VLE draw them
 ``fill``     the way into a network, which leaves no tensor behind
 ``rows``     the last layer of a classifier for another list of classes
 ``tower``    the vision tower within a checkpoint, and the hash by which it is known

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from featx.checkpoint.blank import blank
 from featx.checkpoint.config import read_config
 from featx.checkpoint.fill import fill
+from featx.checkpoint.fresh import draw
 from featx.checkpoint.place import Place
 from featx.checkpoint.rows import with_rows
 from featx.checkpoint.tensors import read_tensors
@@ -75,18 +75,6 @@ def new_network(sizes: Sizes, answers: int | None) -> tuple[ClipBert, dict[str, 
     network = ClipBert(bert_config(stated, "the configuration"), answers)
     draw(network, sizes.init_std)
     return network, stated
-
-
-@torch.no_grad()
-def draw(module: nn.Module, std: float) -> None:
-    """Fresh weights as BERT draws them: normal, biases zero, layer norms one."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding):
-            part.weight.normal_(0.0, std)
-        if isinstance(part, nn.LayerNorm):
-            part.weight.fill_(1.0)
-        if isinstance(part, nn.Linear | nn.LayerNorm) and part.bias is not None:
-            part.bias.zero_()
 
 
 def give_answers(network: ClipBert, rows: Sequence[int]) -> None:

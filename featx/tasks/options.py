@@ -16,6 +16,13 @@ Length = Annotated[int, Limit(lambda value: value >= 3, "of 3 or more")]
 Decay = Literal["all", "usual"]
 
 
+def refuse_sizes(options: Any, weights: str | None, fresh: Sequence[str]) -> None:
+    """Raise UsageError where a section ``model`` names weights and one of the settings of ``fresh`` ones."""
+    given = [name for name in fresh if getattr(options, name)]
+    if weights and given:
+        raise UsageError(f"model.weights and model.{given[0]} are both given", "the weights decide sizes: leave it out")
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """Section ``model``.
@@ -45,13 +52,8 @@ class ModelOptions:
     max_length: Length | None = None
 
     def __post_init__(self) -> None:
-        set_by_weights = [
-            n for n in ("hidden", "feedforward", "layers", "init_std", "box_std", "whiten", "dim") if getattr(self, n)
-        ]
-        if self.weights and set_by_weights:
-            raise UsageError(
-                f"model.weights and model.{set_by_weights[0]} are both given", "the weights decide sizes: leave it out"
-            )
+        fresh = ("hidden", "feedforward", "layers", "init_std", "box_std", "whiten", "dim")
+        refuse_sizes(self, self.weights, fresh)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import nn
 from featx.checkpoint.blank import blank
 from featx.checkpoint.config import read_config
 from featx.checkpoint.fill import fill
+from featx.checkpoint.fresh import draw
 from featx.checkpoint.place import Place
 from featx.checkpoint.rows import with_rows
 from featx.checkpoint.tensors import read_tensors
@@ -61,20 +62,6 @@ def new_network(sizes: Sizes, heads: Iterable[str], classes: int = 0) -> tuple[V
     network = Vle(stated, heads, classes)
     draw(network, sizes.init_std)
     return network, stated
-
-
-@torch.no_grad()
-def draw(module: nn.Module, std: float) -> None:
-    """Fresh weights as the original draws them: normal, biases zero, layer norms one."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding):
-            part.weight.normal_(0.0, std)
-        if isinstance(part, nn.LayerNorm):
-            part.weight.fill_(1.0)
-        if isinstance(part, nn.Embedding) and part.padding_idx is not None:
-            part.weight[part.padding_idx].zero_()
-        if isinstance(part, nn.Linear | nn.LayerNorm) and part.bias is not None:
-            part.bias.zero_()
 
 
 def give_heads(network: Vle, stated: Mapping[str, Any], heads: Iterable[str], classes: int = 0) -> list[str]:

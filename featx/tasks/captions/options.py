@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 from featx.checkpoint.save import SaveDtype
 from featx.clip_mbart.generate import Start
-from featx.errors import UsageError
 from featx.settings import Count, Limit, PartShare, Positive
-from featx.tasks.options import Decay
+from featx.tasks.options import Decay, refuse_sizes
 
 # Room for the code of the language, a piece of a word and the end.
 Length = Annotated[int, Limit(lambda value: value >= 3, "of 3 or more")]
@@ -43,11 +42,7 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         fresh = ("hidden", "feedforward", "heads", "layers", "init_std")
-        given = [name for name in fresh if getattr(self, name)]
-        if self.weights and given:
-            raise UsageError(
-                f"model.weights and model.{given[0]} are both given", "the weights decide sizes: leave it out"
-            )
+        refuse_sizes(self, self.weights, fresh)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from featx.checkpoint.save import SaveDtype
-from featx.errors import UsageError
 from featx.settings import Count, PartShare, Positive
-from featx.tasks.options import DataOptions, Length
+from featx.tasks.options import DataOptions, Length, refuse_sizes
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,7 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         fresh = ("hidden", "feedforward", "heads", "layers", "dim", "init_std", "whiten")
-        given = [name for name in fresh if getattr(self, name)]
-        if self.weights and given:
-            raise UsageError(
-                f"model.weights and model.{given[0]} are both given", "the weights decide sizes: leave it out"
-            )
+        refuse_sizes(self, self.weights, fresh)
 
 
 @dataclass(frozen=True)

@@ -203,9 +203,15 @@ class CLIP(Extractor):
     def texts(self, texts: Sequence[str]) -> Array:
         """Projected embeddings ``[B, P]`` float32 of texts by the text tower of the same checkpoint, loaded when first
         asked for. Raises WeightsError when there is none."""
+        return self._texts().embed(texts).numpy()
+
+    def is_cut(self, text: str) -> bool:
+        return self._texts().is_cut(text)
+
+    def _texts(self) -> TextTower:
         if self._text_tower is None:
             self._text_tower = load_texts(str(self.options.weights), self.options.device)
-        return self._text_tower.embed(texts).numpy()
+        return self._text_tower
 
     def _record(self, found: Mapping[str, torch.Tensor], prepared: Prepared) -> Record:
         size = prepared.frames[0].original

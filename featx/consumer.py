@@ -159,7 +159,12 @@ class Chooses(Consumer):
 class TextEmbeddings(Consumer):
     """A model that is given texts as vectors of the network which belongs to its pictures'.
 
-    embed: texts -> ``[B, P]`` float32; set by whoever shows it pictures, before a text is put to it.
+    embed: texts -> ``[B, P]`` float32; set by whoever shows it pictures, before a text is put to it. cut: whether a
+    text is longer than what ``embed`` reads, set likewise.
     """
 
     embed: Callable[[Sequence[str]], torch.Tensor] | None = None
+    cut: Callable[[str], bool] | None = None
+
+    def is_cut(self, text: str) -> bool:
+        return self.cut is not None and self.cut(text)

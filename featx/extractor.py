@@ -104,3 +104,7 @@ class Extractor(ABC):
         raise UsageError(
             f"the extractor {self.name} reads pictures only", "use one with a text network, or a store of texts"
         )
+
+    def is_cut(self, text: str) -> bool:
+        """Whether a text is longer than what :meth:`texts` reads of it."""
+        return False

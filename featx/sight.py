@@ -70,7 +70,7 @@ class Sight:
         self._extractor = extractor
         self._live: Live | None = None
         if isinstance(model, TextEmbeddings):
-            model.embed = self.embed
+            model.embed, model.cut = self.embed, self.is_cut
 
     @classmethod
     def of(
@@ -145,6 +145,11 @@ class Sight:
         if others := [text for text in keys if text not in found]:
             found |= zip(others, np.asarray(self.live.extractor.texts(others), np.float32), strict=True)
         return torch.from_numpy(np.stack([found[text] for text in texts]))
+
+    def is_cut(self, text: str) -> bool:
+        """Whether a text to embed is longer than the extractor reads; not of one that is held as an embedding."""
+        held = self.texts is not None and text_key(text) in self.texts
+        return not held and self.live.extractor.is_cut(text)
 
     @property
     def live(self) -> Live:

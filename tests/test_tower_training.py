@@ -13,7 +13,7 @@ import yaml
 from featx import jobs, open_store
 from featx.cli import main
 from featx.config import load_config
-from featx.errors import UsageError
+from featx.errors import FeatxError, UsageError
 from featx.registry import load
 from featx_extractors.tower_training.cells import Cells
 from featx_extractors.tower_training.fresh import STEPS, new_clip
@@ -21,6 +21,7 @@ from featx_extractors.tower_training.letters import Letters
 from featx_extractors.tower_training.model import Taught
 from featx_extractors.tower_training.options import LossOptions, ModelOptions
 from featx_extractors.tower_training.task import TowerTask
+from featx_extractors.tower_training.variation import cropped
 from featx_extractors.towers.loading import load_tower
 from featx_extractors.training.coco import Names
 
@@ -54,6 +55,13 @@ def task_of(path: Path) -> TowerTask:
     made = load("featx.tasks", "clip-tower").from_options(options)
     assert isinstance(made, TowerTask)
     return made
+
+
+def exported(path: Path, folder: Path) -> TowerTask:
+    task = task_of(path)
+    folder.mkdir()
+    task.export(folder, {})
+    return task
 
 
 def test_a_cell_belongs_to_the_thing_it_is_most_in_the_middle_of() -> None:
@@ -184,3 +192,83 @@ def test_texts_about_other_pictures_are_named(scenes: Path, tmp_path: Path) -> N
     options["data"]["train_texts"] = options["data"]["val_texts"]
     with pytest.raises(UsageError, match="says nothing about"):
         TowerTask.from_options({"model": options["model"], "data": options["data"]})
+
+
+def test_a_run_goes_on_from_another_at_a_larger_size(scenes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    first = exported(configuration(scenes, tmp_path / "x.yaml"), tmp_path / "first")
+    path = configuration(scenes, tmp_path / "y.yaml")
+    whole = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(whole | {"model": {"weights": str(tmp_path / "first"), "size": 72}}))
+    second = task_of(path)
+    assert second.letters.words == first.letters.words
+    before, after = first.model.clip.vision_model.embeddings, second.model.clip.vision_model.embeddings
+    assert (after.image_size, after.patch_size) == (72, 12)
+    torch.testing.assert_close(after.patch_embedding.weight, before.patch_embedding.weight, rtol=0, atol=0)
+    # transformers' own bicubic interpolation of positions is the reference
+    before.image_size = 48
+    with torch.no_grad():
+        wanted = before.interpolate_pos_encoding(torch.zeros(1, 1 + 6 * 6, 24), 72, 72)[0]
+    torch.testing.assert_close(after.position_embedding.weight, wanted, rtol=0, atol=1e-6)
+    batch = second.prepare(second.examples("train")[:3], None, None)
+    assert batch["pixels"].shape == (3, 3, 72, 72)
+    assert batch["classes"].shape == (3, 36)
+    assert torch.isfinite(second.loss(batch)["loss"])
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"weights": "FOLDER", "size": 50}, "model.size is 50, of patches of 12"),
+        ({"weights": "FOLDER", "width": 48}, "model.weights and model.width are both given"),
+        ({"weights": "nowhere"}, "nowhere"),
+        ({"weights": "FOLDER", "size": 48, "spoil": "tokenizer.json"}, "holds no vocabulary"),
+    ],
+)
+def test_weights_that_cannot_be_gone_on_from_are_refused(
+    scenes: Path, tmp_path: Path, model: dict[str, object], said: str
+) -> None:
+    pytest.importorskip("transformers")
+    exported(configuration(scenes, tmp_path / "x.yaml"), tmp_path / "first")
+    spoilt = model.pop("spoil", None)
+    if spoilt:
+        (tmp_path / "first" / str(spoilt)).write_text("{}")
+    path = configuration(scenes, tmp_path / "y.yaml")
+    whole = yaml.safe_load(path.read_text())
+    named = {k: str(tmp_path / "first") if v == "FOLDER" else v for k, v in model.items()}
+    path.write_text(yaml.safe_dump(whole | {"model": named}))
+    with pytest.raises(FeatxError, match=said):
+        task_of(path)
+
+
+def test_a_window_holds_every_box_at_the_same_pixels(scenes: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    boxes = np.float32([[20.5, 10, 40, 30], [30, 20, 70, 40]])
+    sizes = set()
+    for _ in range(200):
+        window, moved = cropped(pixels, boxes, 0.5, rng)
+        sizes.add(window.shape)
+        (left, top), (height, width) = (boxes - moved)[0, :2].astype(int), window.shape[:2]
+        assert (window == pixels[top : top + height, left : left + width]).all()
+        assert (moved >= 0).all()
+        assert (moved[:, 2] <= width).all()
+        assert (moved[:, 3] <= height).all()
+        assert width >= 50, "20 to 70 are needed"
+        assert height >= 30
+    assert len(sizes) > 20
+    empty, _ = cropped(pixels, boxes[:0], 0.5, rng)
+    assert min(empty.shape[0] / 60, empty.shape[1] / 80) >= 0.5
+
+
+def test_texts_of_mirrored_pictures_are_left_out(scenes: Path, tmp_path: Path) -> None:
+    path = configuration(scenes, tmp_path / "x.yaml")
+    whole = yaml.safe_load(path.read_text())
+    for share, told in ((0.0, 6), (1.0, 0)):
+        whole["data"]["flip"] = share
+        path.write_text(yaml.safe_dump(whole))
+        task = task_of(path)
+        batch = task.prepare(task.examples("train")[:6], None, [np.random.default_rng(i) for i in range(6)])
+        assert int(batch["told"].sum()) == told
+        assert ("ids" in batch) == bool(told)
+        assert torch.isfinite(task.loss(batch)["loss"])

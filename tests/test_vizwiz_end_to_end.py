@@ -65,6 +65,8 @@ def test_a_question_that_the_store_of_texts_lacks_is_embedded_by_the_text_tower(
     told = predictor.sight.embed(["Where did I leave my keys?", "What is the thing?"])
     assert isinstance(told, torch.Tensor)
     assert told.shape[0] == 2
+    known = json.loads((home / "scenes/vizwiz/val.json").read_text())[0]["question"]
+    assert [predictor.is_longer(text) for text in ("Where?", "where " * 200, known)] == [False, True, False]
 
 
 def test_both_files_of_answers_come_from_one_command_each(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from featx.errors import WeightsError
 from featx.text.library import tokenizers
 
+VOCABULARY = "tokenizer.json"
 BEGIN, END, UNKNOWN = "<|startoftext|>", "<|endoftext|>", "<|unknown|>"
 
 
@@ -39,6 +41,19 @@ class Letters:
         counts = Counter(word for text in texts for word, _ in cut.pre_tokenize_str(normal.normalize_str(text)))
         return cls(sorted(counts, key=lambda word: (-counts[word], word))[:most], length)
 
+    @classmethod
+    def read(cls, folder: Path, length: int) -> Letters:
+        """Those that :meth:`save` left in a folder. Raises WeightsError for a vocabulary of another kind."""
+        path = folder / VOCABULARY
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+            words = sorted(kept, key=kept.__getitem__)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WeightsError(f"{path} holds no vocabulary: {error!r}", "give the folder of a clip-tower") from None
+        if [*words[:1], *words[-2:]] != [UNKNOWN, BEGIN, END]:
+            raise WeightsError(f"{path} is not the vocabulary of a clip-tower", "give what that task left behind")
+        return cls(words[1:-2], length)
+
     @property
     def begin(self) -> int:
         """Id of the end in front."""
@@ -65,7 +80,7 @@ class Letters:
         """``tokenizer.json`` and ``tokenizer_config.json``, as transformers reads them."""
         whole: Any = type(self.backend).from_str(self.backend.to_str())  # a copy: threads may be encoding with ours
         whole.no_truncation()
-        whole.save(str(folder / "tokenizer.json"))
+        whole.save(str(folder / VOCABULARY))
         about = {
             "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BEGIN, "eos_token": END, "pad_token": END,
             "unk_token": UNKNOWN, "model_max_length": self.length,

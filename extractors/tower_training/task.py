@@ -16,16 +16,18 @@ from featx.record import RecordBatch
 from featx.settings import read
 from featx.task import Batch, Group, Split, Task
 from featx_extractors.tower_training.cells import Cells
+from featx_extractors.tower_training.continued import continued_clip
 from featx_extractors.tower_training.export import write_tower
 from featx_extractors.tower_training.fresh import new_clip
 from featx_extractors.tower_training.letters import Letters
 from featx_extractors.tower_training.model import Taught
 from featx_extractors.tower_training.options import TowerOptions
 from featx_extractors.tower_training.pairs import Pair, read_pairs
+from featx_extractors.tower_training.variation import Varied, varied
 from featx_extractors.towers.family import CLIP
 from featx_extractors.towers.pixels import to_input
 from featx_extractors.towers.resizing import squashed
-from featx_extractors.training.batches import brightened, flipped, read_or_blank
+from featx_extractors.training.batches import read_or_blank
 from featx_extractors.training.coco import Names
 
 
@@ -40,12 +42,16 @@ class TowerTask(Task):
         self.options = options
         self.splits, self.names = _splits(options)
         sizes = options.model
-        texts = [text for pair in self.splits["train"] for text in pair.texts]
-        self.letters = Letters.of(texts, sizes.words, sizes.length)
-        side = sizes.size // sizes.patch
+        if sizes.weights:
+            clip, self.letters = continued_clip(sizes.weights, sizes.size)
+        else:
+            texts = [text for pair in self.splits["train"] for text in pair.texts]
+            self.letters = Letters.of(texts, sizes.words, sizes.length)
+            clip = new_clip(sizes, len(self.letters), (self.letters.begin, self.letters.end))
+        self.patch = clip.config.vision_config.patch_size
+        side = sizes.size // self.patch
         self.cells = Cells(side, side, self.names)
-        ends = (self.letters.begin, self.letters.end)
-        self.model = Taught(new_clip(sizes, len(self.letters), ends), self.cells.outputs)
+        self.model = Taught(clip, self.cells.outputs)
         self.how = squashed(CLIP, sizes.size)
 
     @classmethod
@@ -62,34 +68,33 @@ class TowerTask(Task):
     def prepare(
         self, examples: Sequence[Pair], records: RecordBatch | None, rngs: Iterable[np.random.Generator] | None
     ) -> dict[str, torch.Tensor]:
-        """pixels ``[B, 3, S, S]``, what cells are to say (:meth:`Cells.targets`), and a text of each picture."""
+        """pixels ``[B, 3, S, S]``, what cells are to say (:meth:`Cells.targets`), and texts of pictures ``told``."""
         chances = repeat(None, len(examples)) if rngs is None else rngs
         rows = [self._picture(pair, rng) for pair, rng in zip(examples, chances, strict=True)]
-        batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0] if name != "text"}
-        if all(pair.texts for pair in examples):
-            batch["ids"], batch["mask"] = self.letters.encode([row["text"] for row in rows])
+        texts = [row.pop("text") for row in rows]
+        batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        batch["told"] = torch.tensor([bool(text) for text in texts])
+        if batch["told"].any():
+            batch["ids"], batch["mask"] = self.letters.encode([text for text in texts if text])
         return batch
 
     def _picture(self, pair: Pair, rng: np.random.Generator | None) -> dict[str, Any]:
         pixels, shown = read_or_blank(pair.annotated)
-        boxes, text = shown.boxes, pair.texts[0] if pair.texts else ""
+        seen, text = Varied(pixels, shown.boxes), pair.texts[0] if pair.texts else ""
         if rng is not None:
-            if rng.random() < self.options.data.flip:
-                pixels, boxes = flipped(pixels, boxes)
-            if self.options.data.brightness:
-                pixels = brightened(pixels, 1 + self.options.data.brightness * rng.uniform(-1, 1))
+            seen = varied(pixels, shown.boxes, self.options.data, rng)
             text = pair.texts[int(rng.integers(len(pair.texts)))] if pair.texts else ""
-        size = (int(pixels.shape[0]), int(pixels.shape[1]))
-        wanted = self.cells.targets(boxes, shown.classes, shown.attributes, size)
-        frame = self.how.frame(*size, self.options.model.patch)
+        size = (int(seen.pixels.shape[0]), int(seen.pixels.shape[1]))
+        wanted = self.cells.targets(seen.boxes, shown.classes, shown.attributes, size)
         made = {name: torch.from_numpy(array) for name, array in wanted.items()}
-        return {"pixels": to_input(pixels, frame, self.how), "text": text, **made}
+        frame = self.how.frame(*size, self.patch)
+        return {"pixels": to_input(seen.pixels, frame, self.how), "text": "" if seen.mirrored else text, **made}
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
         said, pictures = self.model.see(batch["pixels"])
         parts = {"cells": self.cells.losses(said, batch, self.options.losses)}
         if "ids" in batch:
-            parts["texts"] = self.model.contrast(pictures, self.model.read(batch["ids"], batch["mask"]))
+            parts["texts"] = self.model.contrast(pictures[batch["told"]], self.model.read(batch["ids"], batch["mask"]))
         return {"loss": parts["cells"] + self.options.losses.texts * parts.get("texts", 0), **parts}
 
     def predict(self, batch: Batch) -> list[dict[str, Any]]:

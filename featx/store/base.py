@@ -28,13 +28,14 @@ class Words(NamedTuple):
     """One file of records as the compiled reader has it: ``csrc/store/words.cpp`` takes the numbers in this order.
 
     kind, rest: the numbers before and behind the address of its marks. marks: how many records it can tell apart.
-    owner: keeps the addresses among the numbers valid.
+    owner: keeps the addresses among the numbers valid. mapped: the file, read-only, where records lie whole in it.
     """
 
     kind: tuple[int, ...]
     rest: tuple[int, ...]
     marks: int
     owner: object
+    mapped: memoryview | None = None
 
 
 class Shard(ABC):

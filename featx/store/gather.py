@@ -77,6 +77,7 @@ class Gather:
         self._files: list[Shard] = []
         self._others: list[Shard] = []
         self._owners: list[object] = []
+        self._mapped: list[tuple[int, memoryview | None]] = []
         words: list[int] = []
         for shard in shards:
             found = shard.words()
@@ -86,6 +87,7 @@ class Gather:
             marks = _marks(found.marks)
             self._files.append(shard)
             self._owners += [found.owner, marks]
+            self._mapped.append((int(found.rest[0]), found.mapped))
             words += [*found.kind, marks.ctypes.data, *found.rest]
         self._words = np.array([*words, _LOOSE, 0], np.uint64)  # a root may be any number
 
@@ -94,6 +96,23 @@ class Gather:
         places = _places(len(keys))
         self._locate(tuple(keys), places, missing)
         return places[:, [_ROWS, _COUNT]]
+
+    def spans(self, keys: Sequence[str]) -> list[memoryview | None]:
+        """The stored bytes of each key where they lie in a mapped file, read-only and not copied.
+
+        Their structure was checked, not their checksum. None: they are not there, not good, or do not lie whole in a
+        file; :meth:`featx.store.StoreReader.find` says which. Raises UsageError for what is no key.
+        """
+        places = _places(len(keys))
+        self._native(_schema_words(self.schema, "float32"), tuple(keys), places, None)
+        return [self._span(place) for place in places[:, : _ROWS + 1].tolist()]
+
+    def _span(self, place: list[int]) -> memoryview | None:
+        status, file, at, _, rows = place
+        if status != _GOOD:
+            return None
+        start, mapped = self._mapped[file]
+        return None if mapped is None else mapped[at - start : at - start + layout(self.schema, rows)[1]]
 
     def find(self, keys: Sequence[str], fields: Sequence[Field], missing: Missing) -> Found:
         """Records with the values of some small ``fields``, in the dtypes of memory; checked as a batch of them is."""

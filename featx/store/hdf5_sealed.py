@@ -118,7 +118,8 @@ class PlacedShard(Hdf5Shard):
 
     def words(self) -> Words:
         places = (self._whole.ctypes.data, len(self._whole), len(self), self._keys.itemsize)
-        return Words((3,), (*places, *map(self._address, ("keys", OFFSET))), len(self), (self._whole, self._arrays))
+        owner, view = (self._whole, self._arrays), self._whole.data
+        return Words((3,), (*places, *map(self._address, ("keys", OFFSET))), len(self), owner, view)
 
     def _record(self, place: int, key: bytes) -> bytes:
         offset, length = int(self._arrays[OFFSET][place]), layout(self.schema, self._rows(place))[1]

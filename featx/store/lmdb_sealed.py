@@ -49,9 +49,8 @@ class SealedShard(Shard):
     def words(self) -> Words:
         tree = self._opened
         start = tree.whole.ctypes.data
-        return Words(
-            (0,), (start, tree.meta.page_size, tree.meta.last_page, tree.meta.root), len(tree.whole) // 8, tree
-        )
+        facts = (start, tree.meta.page_size, tree.meta.last_page, tree.meta.root)
+        return Words((0,), facts, len(tree.whole) // 8, tree, tree.view)
 
     @property
     def _opened(self) -> Tree:

@@ -101,7 +101,11 @@ class Manifest:
 
     def save(self, store: Path) -> None:
         """Publish as the manifest of ``store``."""
-        disk.publish(store / "manifest.json", _dump(self.to_dict()))
+        disk.publish(store / "manifest.json", self.document())
+
+    def document(self) -> bytes:
+        """The content of ``manifest.json``."""
+        return _dump(self.to_dict())
 
     @classmethod
     def load(cls, store: Path) -> Manifest:
@@ -170,7 +174,11 @@ class PartManifest:
 
     def save(self, folder: Path) -> None:
         """Publish as the manifest of the part in ``folder``: the part is finished."""
-        disk.publish(folder / "part.json", _dump({"format": FORMAT, **asdict(self)}))
+        disk.publish(folder / "part.json", self.document())
+
+    def document(self) -> bytes:
+        """The content of ``part.json``."""
+        return _dump({"format": FORMAT, **asdict(self)})
 
     @classmethod
     def load(cls, folder: Path) -> PartManifest | None:

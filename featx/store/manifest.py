@@ -120,8 +120,16 @@ class Manifest:
         if not store.is_dir():
             raise StoreError(f"{store} is a file, a store is a folder", "`featx convert` reads foreign files")
         path = store / "manifest.json"
-        data = _load(path, f"{store} is not a featx store: it has no manifest.json")
-        with _Readable(path):
+        return cls._of(_load(path, f"{store} is not a featx store: it has no manifest.json"), path)
+
+    @classmethod
+    def read(cls, document: bytes, where: str) -> Manifest:
+        """The manifest in the content of a ``manifest.json``; ``where`` is what messages call it. Errors as of load."""
+        return cls._of(_checked(document, where), where)
+
+    @classmethod
+    def _of(cls, data: dict[str, Any], where: Path | str) -> Manifest:
+        with _Readable(where):
             totals = Totals(**data["totals"]) if data["complete"] else None
             facts = {name: data[name] for name in ("backend", "provenance", "labels", "featx")}
             sources = data.get("sources")
@@ -186,8 +194,16 @@ class PartManifest:
         path = folder / "part.json"
         if not path.exists():
             return None
-        data = _load(path, f"{folder} has no part.json")
-        with _Readable(path):
+        return cls._of(_load(path, f"{folder} has no part.json"), path)
+
+    @classmethod
+    def read(cls, document: bytes, where: str) -> PartManifest:
+        """The manifest in the content of a ``part.json``; ``where`` is what messages call it. Errors as of load."""
+        return cls._of(_checked(document, where), where)
+
+    @classmethod
+    def _of(cls, data: dict[str, Any], where: Path | str) -> PartManifest:
+        with _Readable(where):
             del data["format"]
             return cls(**{**data, "totals": Totals(**data["totals"])})
 
@@ -235,7 +251,7 @@ def part_folder(store: Path, part: int, parts: int) -> Path:
 class _Readable:
     """Turns whatever goes wrong while taking a document apart into StoreDamaged."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = path
 
     def __enter__(self) -> None: ...
@@ -250,25 +266,32 @@ def _dump(data: dict[str, Any]) -> bytes:
 
 
 def _load(path: Path, absent: str) -> dict[str, Any]:
-    """The checked JSON object in ``path``; a newer format is told before its checksum is looked at."""
+    """The checked JSON object in ``path``."""
     try:
-        data = json.loads(path.read_bytes())
-        found = data.pop("checksum", None)
-        version = data["format"]
+        document = path.read_bytes()
     except FileNotFoundError:
         raise StoreError(absent, "check the path; an extraction writes the manifest first") from None
     except PermissionError:
         raise  # the reader of the store tells it, the same for all of its files
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error}", "check the permissions and the disk") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _bad(path, f"it is not a JSON object with a format ({error})") from None
+    return _checked(document, path)
+
+
+def _checked(document: bytes, where: Path | str) -> dict[str, Any]:
+    """The JSON object in a document; a newer format is told before its checksum is looked at."""
+    try:
+        data = json.loads(document)
+        found = data.pop("checksum", None)
+        version = data["format"]
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise _bad(where, f"it is not a JSON object with a format ({error})") from None
     if isinstance(version, int) and version > FORMAT:
         raise StoreError(
-            f"{path} was written by store format {version}, this featx reads up to {FORMAT}", "upgrade featx"
+            f"{where} was written by store format {version}, this featx reads up to {FORMAT}", "upgrade featx"
         )
     if version not in (1, FORMAT) or found != _sum(data):
-        raise _bad(path, f"its checksum is {found}, its content makes {_sum(data)}")
+        raise _bad(where, f"its checksum is {found}, its content makes {_sum(data)}")
     return dict(data)
 
 
@@ -276,5 +299,5 @@ def _sum(data: dict[str, Any]) -> str:
     return xxhash.xxh3_64_hexdigest(json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
-def _bad(path: Path, what: str) -> StoreDamaged:
+def _bad(path: Path | str, what: str) -> StoreDamaged:
     return StoreDamaged(f"{path} is damaged: {what}", "restore the file from a copy, or extract again")

@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
+from featx.errors import FeatxError
+from featx.serve.batches import Batches
 from featx.serve.extension import Extension
+from featx.serve.guard import Guard
+from featx.serve.health import health_routes
+from featx.serve.listing import listing_routes
+from featx.serve.metrics import Counts, Metered, metrics_route
 from featx.serve.mounted import Mounts
-from featx.serve.problems import answer_problem
+from featx.serve.openapi import openapi_route
+from featx.serve.problems import Problem, answer_problem
+from featx.serve.records import Records
 from featx.serve.settings import Settings
+
+RECORDS = "/v1/stores/{store}/records"
 
 
 def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension] = ()) -> Starlette:
     """The server as an ASGI application. ``state.settings`` and ``state.mounts`` are what it was made of."""
+    counts = Counts()
+    routes: list[BaseRoute] = [
+        Route(f"{RECORDS}/{{key:path}}", Records(mounts), methods=["GET"]),
+        Route(RECORDS, Batches(mounts, settings.max_keys), methods=["POST"]),
+        *listing_routes(mounts, settings.max_keys),
+        *health_routes(mounts, [extension.ready for extension in extensions]),
+        metrics_route(counts, mounts, [extension.figures for extension in extensions]),
+        openapi_route(settings, extensions),
+        *(route for extension in extensions for route in extension.routes),
+    ]
+    paths = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
+    handlers = {Problem: answer_problem, FeatxError: answer_problem, HTTPException: _answer_router}
+    app = Starlette(
+        routes=routes,
+        lifespan=_lifespan(extensions),
+        middleware=[
+            Middleware(Metered, counts=counts, routes=paths),
+            Middleware(Guard, settings=settings, open=frozenset().union(*(e.open for e in extensions))),
+        ],
+        exception_handlers={**handlers, Exception: answer_problem},
+    )
+    app.router.redirect_slashes = False
+    app.state.settings, app.state.mounts, app.state.counts = settings, mounts, counts
+    return app
 
+
+def _lifespan(extensions: Sequence[Extension]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -24,7 +65,19 @@ def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension]
                     await stack.enter_async_context(extension.lifespan(app))
             yield
 
-    routes = [route for extension in extensions for route in extension.routes]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: answer_problem})
-    app.state.settings, app.state.mounts = settings, mounts
-    return app
+    return lifespan
+
+
+async def _answer_router(request: Request, error: Exception) -> Response:
+    """The router found no route, or none for that method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return Problem(
+            405, "method", f"{request.method} is not for this address", f"it knows {allowed}", error.headers
+        ).response()
+    if error.status_code == 404:
+        return Problem(
+            404, "no_route", "there is nothing at this address", "GET /openapi.json has all there is"
+        ).response()
+    return Problem(error.status_code, "bad_request", str(error.detail), "", error.headers).response()

@@ -17,7 +17,8 @@ class Extension:
 
     lifespan: entered when a process begins to serve, left when it ends. paths: the routes as the OpenAPI document has
     them. schemas: what its ``components`` need for that. open: paths that need no token, as they hold nothing of a
-    store. ready: None, or why requests cannot be answered yet.
+    store. ready: None, or why requests cannot be answered yet. figures: numbers for ``/metrics`` by name; one that ends
+    in ``_total`` only grows.
     """
 
     routes: Sequence[BaseRoute] = ()
@@ -26,3 +27,4 @@ class Extension:
     schemas: Mapping[str, Any] = field(default_factory=dict)
     open: frozenset[str] = frozenset()
     ready: Callable[[], str | None] = lambda: None
+    figures: Callable[[], Mapping[str, float]] = dict

@@ -39,6 +39,7 @@ class Mounted:
         self.name, self.location = name, location
         folder, self._view = located(location)
         self.path = Path(folder).absolute()
+        self.pictures = False  # whether its pictures are served, too
         self.trouble: str | None = None  # why what is there now cannot be opened
         self._spans: Spans | None = None
         self._seen: Signature | None = None

@@ -51,7 +51,7 @@ class Problem(Exception):
 
 def unknown_store(name: str) -> Problem:
     """There is no store of that name."""
-    return Problem(404, "unknown_store", f"no store {name[:200]!r} is served here", "GET /v1/stores lists them")
+    return Problem(404, "no_such_store", f"no store {name[:200]!r} is served here", "GET /v1/stores lists them")
 
 
 def problem_of(error: Exception) -> Problem:
@@ -59,7 +59,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, KeyNotFound):
-        return Problem(404, "unknown_key", error.message, error.hint)
+        return Problem(404, "not_found", error.message, error.hint)
     if isinstance(error, PictureRefused):
         return Problem(422, error.reason, error.message, error.hint)
     if isinstance(error, UsageError):

@@ -6,15 +6,17 @@ file of arrays, a view) is read by :meth:`featx.store.StoreReader.find`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 
-from featx.codec import store_key
+from featx.codec import KEY_LIMIT, peek, store_key
 from featx.errors import FeatxError, UsageError
 from featx.store.ledger import Refusal
 from featx.store.reader import StoreReader
 
 Bytes = bytes | memoryview
+_SHORTENED = re.compile(rb"(?s).*~[0-9a-f]{64}")
 
 
 class Spans:
@@ -30,7 +32,7 @@ class Spans:
         """
         gather = self.reader.gathering
         found = gather.spans((key,))[0] if gather is not None else None
-        return self.reader.find(store_key(key)) if found is None else found
+        return self.reader.find(stored_key(key)) if found is None else found
 
     def find_all(self, keys: Sequence[str]) -> list[Bytes | FeatxError | None]:
         """For each key what :meth:`find` returns, or the error that it raises."""
@@ -45,11 +47,46 @@ class Spans:
 
     def _one(self, key: str) -> Bytes | FeatxError | None:
         try:
-            return self.reader.find(store_key(key))
+            return self.reader.find(stored_key(key))
         except FeatxError as error:
             return error
 
+    @property
+    def maps(self) -> list[memoryview]:
+        """The files that are mapped."""
+        gather = self.reader.gathering
+        return [] if gather is None else gather.maps
+
+    @cached_property
+    def failures(self) -> list[Refusal]:
+        """The pictures that were refused, part by part. Raises StoreError when the ledger cannot be read."""
+        return list(self.reader.failures())
+
     @cached_property
     def refusals(self) -> dict[str, Refusal]:
-        """The pictures that were refused, by key. Raises StoreError when the ledger cannot be read."""
-        return {refusal.key: refusal for refusal in self.reader.failures()}
+        """The same by key."""
+        return {refusal.key: refusal for refusal in self.failures}
+
+    @cached_property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What every answer from this store says of it: the digest by which one that was replaced is known."""
+        totals = self.reader.manifest.totals
+        return () if totals is None else ((b"featx-digest", totals.digest.encode()),)
+
+    @cached_property
+    def ordinals(self) -> tuple[list[int], list[str]]:
+        """The position of every record in the source list, ascending, and its key."""
+        keys = list(self.reader.keys("source"))
+        found = [peek(self.find(key) or b"", stored_key(key)).ordinal for key in keys]
+        return found, keys
+
+
+def stored_key(name: str) -> bytes:
+    """The key under which ``name`` is stored; one that was shortened already stays what it is. Raises UsageError."""
+    if (
+        len(name) > KEY_LIMIT // 4
+        and len(key := name.encode(errors="replace")) > KEY_LIMIT
+        and _SHORTENED.fullmatch(key)
+    ):
+        return key
+    return store_key(name)

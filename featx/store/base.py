@@ -63,6 +63,10 @@ class Shard(ABC):
     def __iter__(self) -> Iterator[bytes]:
         """All keys in ascending order."""
 
+    def after(self, key: bytes) -> Iterator[bytes]:
+        """The keys behind ``key``, which need not be one of them, in ascending order."""
+        return (own for own in self if own > key)
+
     @abstractmethod
     def headers(self) -> Iterator[tuple[bytes, Header]]:
         """All keys in ascending order, each with the header of its record; payloads are not touched."""

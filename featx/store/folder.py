@@ -147,6 +147,11 @@ class FolderStore(StoreReader):
             raise UsageError(f"there is no order {order!r}", "ask for 'key' or 'source'")
         return (self._aliases.get(key) or text(key) for key in found)
 
+    def keys_after(self, key: str) -> Iterator[str]:
+        stored = store_key(key)
+        found = heapq.merge(*(shard.after(stored) for shard in self._trust()))
+        return (self._aliases.get(own) or text(own) for own in found)
+
     def failures(self) -> Iterator[Refusal]:
         for folder in self._folders:
             with disk.reading(folder):

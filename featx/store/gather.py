@@ -97,6 +97,11 @@ class Gather:
         self._locate(tuple(keys), places, missing)
         return places[:, [_ROWS, _COUNT]]
 
+    @property
+    def maps(self) -> list[memoryview]:
+        """The mapped files in which records lie whole."""
+        return [mapped for _, mapped in self._mapped if mapped is not None]
+
     def spans(self, keys: Sequence[str]) -> list[memoryview | None]:
         """The stored bytes of each key where they lie in a mapped file, read-only and not copied.
 

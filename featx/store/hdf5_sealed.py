@@ -73,6 +73,11 @@ class Hdf5Shard(Shard):
     def __iter__(self) -> Iterator[bytes]:
         return map(bytes, self._keys)
 
+    def after(self, key: bytes) -> Iterator[bytes]:
+        width = self._keys.itemsize  # a longer key is behind the one that it begins with, if that is there
+        place = int(np.searchsorted(self._keys, np.array(key[:width], self._keys.dtype), "right"))
+        return map(bytes, self._keys[place:])
+
     def headers(self) -> Iterator[tuple[bytes, Header]]:
         return ((bytes(key), self._header(place)) for place, key in enumerate(self._keys))
 

@@ -39,6 +39,9 @@ class SealedShard(Shard):
     def __iter__(self) -> Iterator[bytes]:
         return (key for key, _ in self._opened.items())
 
+    def after(self, key: bytes) -> Iterator[bytes]:
+        return (found for found, _ in self._opened.items(key))
+
     def headers(self) -> Iterator[tuple[bytes, Header]]:
         tree = self._opened
         return ((key, peek(_bytes(tree, place), key)) for key, place in tree.items())

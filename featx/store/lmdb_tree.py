@@ -78,20 +78,21 @@ class Tree:
             raise damaged(self.path, f"its tree cannot be followed to {key.decode(errors='replace')!r}") from None
         return Value(offset, size) if found == 0 else None
 
-    def items(self) -> Iterator[tuple[bytes, Value]]:
-        """All keys in order, with the places of their values. Raises StoreDamaged."""
+    def items(self, after: bytes = b"") -> Iterator[tuple[bytes, Value]]:
+        """The keys behind ``after`` in order, with the places of their values. Raises StoreDamaged."""
         waiting = [] if self.meta.root == NO_PAGE else [self.meta.root]
-        last, left = b"", self.meta.tree_pages
+        last, left = after, self.meta.tree_pages
         try:
             while waiting:
                 if left == 0:
                     raise Damaged
                 left -= 1
                 page = self._page(waiting.pop())
+                first = self._bisect(page, after)[0] + page.leaf if after and last == after else 0
                 if not page.leaf:
-                    waiting += [self._child(page, place) for place in reversed(range(len(page.nodes)))]
+                    waiting += [self._child(page, place) for place in reversed(range(first, len(page.nodes)))]
                     continue
-                for place in range(len(page.nodes)):
+                for place in range(first, len(page.nodes)):
                     key = self._key(page, place)
                     if key <= last:
                         raise Damaged

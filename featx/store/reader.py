@@ -51,6 +51,11 @@ class StoreReader(ABC):
     def keys(self, order: Order = "key") -> Iterator[str]:
         """All keys, sorted by their stored UTF-8 bytes, or in the order of the source list."""
 
+    def keys_after(self, key: str) -> Iterator[str]:
+        """The keys whose stored bytes are behind those of ``key``, which need not be one of them, in that order."""
+        stored = store_key(key)
+        return (own for own in self.keys() if store_key(own) > stored)
+
     @abstractmethod
     def find(self, key: bytes) -> bytes | None:
         """The stored bytes under a stored key, None when there are none."""

@@ -24,6 +24,7 @@ from featx.store.reader import Order, StoreReader
 from featx.store.rule import Boxes, Rule, fingerprint, parse_boxes, parse_threshold, superset_fields
 
 _CHOICES = ("boxes", "score_threshold")
+_REMOTE = ("cache", "cache_limit", "timeout")  # of a store behind a URL
 
 
 def view_of(store: StoreReader, boxes: Boxes = None, score_threshold: str | float | None = None) -> StoreReader:
@@ -35,20 +36,26 @@ def view_of(store: StoreReader, boxes: Boxes = None, score_threshold: str | floa
 
 
 def located(where: Any) -> tuple[str, dict[str, Any]]:
-    """The folder of a store, and the view that is asked of it: of a path, or of ``{path: ..., boxes: 36}``.
+    """The folder or URL of a store, and the view that is asked of it: of a path, or of ``{path: ..., boxes: 36}``.
 
     Raises UsageError for anything else.
     """
     if not isinstance(where, Mapping):
         if isinstance(where, str | os.PathLike) and os.fspath(where):
             return os.fspath(where), {}
-        raise UsageError(f"the store is {where!r}", "give the path of its folder")
-    unknown = sorted(set(where) - {"path", *_CHOICES})
+        raise UsageError(f"the store is {where!r}", "give the path of its folder, or its URL")
+    unknown = sorted(set(where) - {"path", *_CHOICES, *_REMOTE})
     if unknown or not (isinstance(where.get("path"), str | os.PathLike) and os.fspath(where["path"])):
         raise UsageError(
             f"the store is {dict(where)!r}", "give a path, or {path: PATH, boxes: 10..100, score_threshold: 0.2}"
         )
     return os.fspath(where["path"]), {name: where[name] for name in _CHOICES if where.get(name) is not None}
+
+
+def remote_options(where: Any) -> dict[str, Any]:
+    """What a location says of how a store behind a URL is read: ``{path: URL, cache: true, cache_limit: 10GB}``."""
+    named = where if isinstance(where, Mapping) else {}
+    return {name: named[name] for name in _REMOTE if named.get(name) is not None}
 
 
 def is_location(where: Any) -> bool:
@@ -225,6 +232,9 @@ class View(StoreReader):
 
     def keys(self, order: Order = "key") -> Iterator[str]:
         return self.superset.keys(order)
+
+    def keys_after(self, key: str) -> Iterator[str]:
+        return self.superset.keys_after(key)
 
     def failures(self) -> Iterator[Refusal]:
         return self.superset.failures()

@@ -1,0 +1,115 @@
+"""Many records in one answer: a frame for each key, in the order asked (``featx.store.remote.framing``).
+
+What is missing, refused or damaged is said in its place, and fails nothing else. The length is known before the first
+byte leaves; pieces are parts of the mapped files and are not copied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from featx.codec import HEADER_SIZE
+from featx.errors import FeatxError, StoreDamaged, UsageError
+from featx.serve.mounted import Mounted, Mounts
+from featx.serve.problems import Problem, log, unknown_store
+from featx.serve.records import absent
+from featx.serve.spans import Spans
+from featx.store.remote.framing import DAMAGED, MEDIA_TYPE, MISSING, RECORD, REFUSED, Frame, framed, length_of, told
+
+MAX_KEYS = "featx-max-keys"
+SMALL = 64 << 10  # pieces up to here are put together: a call costs more than the copy
+
+
+class Batches:
+    """POST to ``/v1/stores/{store}/records``."""
+
+    def __init__(self, mounts: Mounts, max_keys: int) -> None:
+        self._stores, self._most = mounts.stores, max_keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = scope["path_params"]["store"]
+        mounted = self._stores.get(name)
+        if mounted is None:
+            raise unknown_store(name)
+        data = await read_json(Request(scope, receive))
+        spans, frames = frames_of(mounted, asked_keys(data, self._most))
+        if data.get("only") == "headers":
+            frames = [Frame(kind, body[:HEADER_SIZE] if kind == RECORD else body) for kind, body in frames]
+        length = length_of(len(frame.body) for frame in frames)
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % length), *spans.headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for piece in sends(framed(frames)):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON that was sent. Raises Problem."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem(415, "not_json", f"the body is {kind[:60]!r}", "send application/json")
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise Problem(400, "not_json", "the body is not JSON", 'send {"keys": ["...", ...]}') from None
+
+
+def asked_keys(data: Any, most: int) -> list[str]:
+    """The keys in the body of a request. Raises Problem."""
+    keys = data.get("keys") if isinstance(data, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise Problem(400, "bad_request", "the body holds no list of keys", 'send {"keys": ["...", ...]}')
+    if data.get("only") not in (None, "headers"):
+        raise Problem(400, "bad_request", "only is neither headers nor absent", "leave it out for whole records")
+    if len(keys) > most:
+        hint = f"ask for at most {most} at a time"
+        raise Problem(413, "too_many_keys", f"{len(keys)} keys are asked for at once", hint, {MAX_KEYS: str(most)})
+    return keys
+
+
+def frames_of(mounted: Mounted, keys: list[str]) -> tuple[Spans, list[Frame]]:
+    """What is sent for each key, and out of which store."""
+    spans = mounted.spans
+    found = spans.find_all(keys)
+    if any(isinstance(one, StoreDamaged) for one in found) and mounted.renew():  # it was replaced a moment ago
+        spans = mounted.spans
+        found = spans.find_all(keys)
+    return spans, [
+        Frame(RECORD, one) if isinstance(one, bytes | memoryview) else _without(spans, key, one)
+        for key, one in zip(keys, found, strict=True)
+    ]
+
+
+def _without(spans: Spans, key: str, error: FeatxError | None) -> Frame:
+    if isinstance(error, UsageError):
+        return told(MISSING, key, error.message, error.hint)
+    if error is not None:
+        log.error("%s: %s", type(error).__name__, error)
+        return told(DAMAGED, key, "what is stored under it is damaged", "whoever runs the server finds more in its log")
+    problem = absent(spans, key)
+    return told(REFUSED if problem.code == "refused" else MISSING, key, problem.message, problem.hint)
+
+
+def sends(pieces: Iterable[Any]) -> Iterator[Any]:
+    """The pieces, small ones put together."""
+    waiting: list[Any] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) > SMALL:
+            if waiting:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+            yield piece
+            continue
+        waiting.append(piece)
+        size += len(piece)
+        if size > SMALL:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)

@@ -1,0 +1,175 @@
+"""What stands before every route: who may ask, how much, for how long, and what browsers are told of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from hmac import compare_digest
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from featx.serve.problems import Problem, log
+from featx.serve.settings import LOCAL_NAMES, Settings
+
+CSP = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})  # without a token: nothing of a store is in them
+_READS = frozenset({"GET", "HEAD"})
+_MEANT = (b"host", b"authorization", b"origin", b"content-length")
+_ALLOWED = (
+    (b"access-control-allow-methods", b"GET, HEAD, POST"),
+    (b"access-control-allow-headers", b"authorization, content-type, range, if-match, if-none-match, if-range"),
+    (b"access-control-max-age", b"600"),
+)
+_EXPOSED = b"etag, content-range, accept-ranges, featx-digest, featx-max-keys, retry-after"
+
+Headers = dict[bytes, str]
+
+
+class Guard:
+    """Middleware of the application. open: paths that need no token beside ``OPEN``."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, open: frozenset[str] = frozenset()) -> None:
+        self.app, self.settings, self.open = app, settings, OPEN | open
+        self._token = None if settings.token is None else _hash(settings.token)
+        self._origins = frozenset(settings.origins)
+        names = (*LOCAL_NAMES, settings.host.lower(), f"[{settings.host.lower()}]")
+        self._names = frozenset(names) if settings.loopback else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        asked = _headers(scope)
+        origin = asked.get(b"origin")
+        if origin is not None and origin in self._origins:
+            send = _shared(send, origin)
+            if scope["method"] == "OPTIONS":
+                return await _preflight(send)
+        else:
+            send = _secured(send)
+        try:
+            self._admit(scope, asked, origin)
+        except Problem as problem:
+            return await problem.response()(scope, receive, send)
+        if scope["method"] in _READS:  # the answer is sent as it is made; the socket has a time limit of its own
+            return await self.app(scope, receive, send)
+        return await self._timed(scope, limited(receive, self.settings.max_body), send)
+
+    def _admit(self, scope: Scope, asked: Headers, origin: str | None) -> None:
+        """Raise Problem for a request that is not to be answered."""
+        if self._token is None:
+            if self._names is not None and _hostname(asked.get(b"host", "")) not in self._names:
+                # a page elsewhere may have given this machine a name of its own
+                raise Problem(421, "unknown_host", "the server is for this machine", "ask for it as 127.0.0.1")
+        elif scope["path"] not in self.open and not self._known(asked.get(b"authorization", "")):
+            told = {"www-authenticate": "Bearer"}
+            raise Problem(401, "no_token", "the server wants its token", "send Authorization: Bearer TOKEN", told)
+        if scope["method"] in _READS:
+            return
+        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != asked.get(b"host"):
+            raise Problem(403, "foreign_page", "a page of another host may not ask this", "name it with --cors")
+        length = asked.get(b"content-length", "")
+        if length.isdigit() and (len(length) > 15 or int(length) > self.settings.max_body):
+            raise too_large(self.settings.max_body)
+
+    def _known(self, given: str) -> bool:
+        kind, _, token = given.partition(" ")
+        same = compare_digest(_hash(token.strip()), self._token or b"")
+        return same and kind.lower() == "bearer"
+
+    async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                await self.app(scope, receive, watched)
+        except TimeoutError:
+            log.info("%s %s took more than %g s", scope["method"], scope["path"], self.settings.timeout)
+            if begun:
+                raise Gone from None
+            hint = "ask for less at a time, or again"
+            problem = Problem(
+                503, "too_slow", f"it took more than {self.settings.timeout:g} s", hint, {"retry-after": "1"}
+            )
+            await problem.response()(scope, receive, send)
+
+
+class Gone(Exception):
+    """An answer that was begun will not be finished: the connection is to be closed."""
+
+
+def too_large(limit: int) -> Problem:
+    """The body is longer than the server takes."""
+    return Problem(413, "too_large", f"the body is longer than {limit} bytes", "send less at a time")
+
+
+def limited(receive: Receive, limit: int) -> Receive:
+    """``receive`` that raises Problem as soon as more than ``limit`` bytes of a body came."""
+    left = limit
+
+    async def counted() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise too_large(limit)
+        return message
+
+    return counted
+
+
+def _hash(token: str) -> bytes:
+    """Of equal length whatever the token's, so that comparing takes equal time."""
+    return sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _headers(scope: Scope) -> Headers:
+    return {name: value.decode("latin-1") for name, value in scope["headers"] if name in _MEANT}
+
+
+def _hostname(host: str) -> str:
+    """``localhost`` of ``localhost:8000``."""
+    name, bracket, _ = host.lower().partition("]")
+    return name + bracket if bracket else name.partition(":")[0]
+
+
+def _secured(send: Send, more: tuple[tuple[bytes, bytes], ...] = SECURITY) -> Send:
+    """``send`` that tells browsers what they may do with an answer."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            if not any(name == b"content-security-policy" for name, _ in headers):
+                headers.append((b"content-security-policy", CSP))
+            message["headers"] = [*headers, *more]
+        await send(message)
+
+    return told
+
+
+def _shared(send: Send, origin: str) -> Send:
+    """The same for an answer that a page of ``origin`` may read."""
+    shared = (
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-expose-headers", _EXPOSED),
+        (b"vary", b"origin"),
+        *SECURITY[:-1],
+        (b"cross-origin-resource-policy", b"cross-origin"),
+    )
+    return _secured(send, shared)
+
+
+async def _preflight(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": list(_ALLOWED)})
+    await send({"type": "http.response.body"})

@@ -52,6 +52,7 @@ COMMANDS = {
     "match": "say which texts are about a picture",
     "ground": "find what a text is about in a picture, and darken the rest",
     "choose": "choose among the answers and rationales of VCR, and write its leaderboard's file",
+    "serve": "serve stores over HTTP and Arrow Flight, with a page to look at them and ask",
     "models": "list kinds of models: what they read, what they do, what they were verified against",
     "plugins": "list extractors, tasks and models, and what is missing to use them",
     "doctor": "say what is installed, compiled and missing",

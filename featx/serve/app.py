@@ -44,7 +44,7 @@ def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension]
     handlers = {Problem: answer_problem, FeatxError: answer_problem, HTTPException: _answer_router}
     app = Starlette(
         routes=routes,
-        lifespan=_lifespan(extensions),
+        lifespan=_lifespan(mounts, extensions),
         middleware=[
             Middleware(Metered, counts=counts, routes=paths),
             Middleware(Guard, settings=settings, open=frozenset().union(*(e.open for e in extensions))),
@@ -56,9 +56,13 @@ def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension]
     return app
 
 
-def _lifespan(extensions: Sequence[Extension]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    mounts: Mounts, extensions: Sequence[Extension]
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        for mounted in mounts.stores.values():
+            mounted.renew()  # now, and not when the first request waits for it
         async with AsyncExitStack() as stack:
             for extension in extensions:
                 if extension.lifespan is not None:

@@ -31,7 +31,7 @@ class Settings:
     origins: tuple[str, ...] = ()
     write: bool = False
     max_body: int = 32 << 20
-    max_keys: int = 4096
+    max_keys: int = 1024
     max_pixels: int = 100_000_000
     timeout: float = 60.0
     drain: float = 10.0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from urllib.parse import quote
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -25,6 +28,20 @@ from featx.serve.problems import Problem, answer_problem
 from featx.serve.records import Records
 from featx.serve.settings import Settings
 
+
+class Key(Convertor[str]):
+    """The rest of an address, whatever it holds: ``path`` would stop before a line break."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return quote(value, safe="")
+
+
+register_url_convertor("key", Key())
 RECORDS = "/v1/stores/{store}/records"
 
 
@@ -32,7 +49,7 @@ def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension]
     """The server as an ASGI application. ``state.settings`` and ``state.mounts`` are what it was made of."""
     counts = Counts()
     routes: list[BaseRoute] = [
-        Route(f"{RECORDS}/{{key:path}}", Records(mounts), methods=["GET"]),
+        Route(f"{RECORDS}/{{key:key}}", Records(mounts), methods=["GET"]),
         Route(RECORDS, Batches(mounts, settings.max_keys), methods=["POST"]),
         *listing_routes(mounts, settings.max_keys),
         *health_routes(mounts, [extension.ready for extension in extensions]),
@@ -40,7 +57,7 @@ def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension]
         openapi_route(settings, extensions),
         *(route for extension in extensions for route in extension.routes),
     ]
-    paths = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
+    paths = {route.endpoint: re.sub(r":\w+}", "}", route.path) for route in routes if isinstance(route, Route)}
     handlers = {Problem: answer_problem, FeatxError: answer_problem, HTTPException: _answer_router}
     app = Starlette(
         routes=routes,

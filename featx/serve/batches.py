@@ -22,6 +22,8 @@ from featx.serve.spans import Spans
 from featx.store.remote.framing import DAMAGED, MEDIA_TYPE, MISSING, RECORD, REFUSED, Frame, framed, length_of, told
 
 MAX_KEYS = "featx-max-keys"
+PIECES = "featx.pieces"  # extension of the scope: a function that writes many buffers at once
+SENT = "featx.sent"  # in the scope: bytes that were written so
 SMALL = 64 << 10  # pieces up to here are put together: a call costs more than the copy
 
 
@@ -43,8 +45,13 @@ class Batches:
         length = length_of(len(frame.body) for frame in frames)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % length), *spans.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for piece in sends(framed(frames)):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        write = scope.get("extensions", {}).get(PIECES)
+        if write is not None:
+            write(list(sends(framed(frames))), length)
+            scope[SENT] = length
+        else:
+            for piece in sends(framed(frames)):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body"})
 
 

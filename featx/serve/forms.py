@@ -131,9 +131,20 @@ def _npz(key: str, record: Record, arrays: dict[str, Array]) -> bytes:
 
 
 def _safetensors(key: str, record: Record, arrays: dict[str, Array]) -> bytes:
-    from safetensors.numpy import save
-
+    """Written by hand: the library gives its metadata another order each time."""
     height, width = map(str, record.size)
     facts = {"key": key, "height": height, "width": width, "count": str(record.count)}
-    data: bytes = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=facts)
-    return data
+    head: dict[str, Any] = {"__metadata__": facts}
+    at = 0
+    for name, array in arrays.items():
+        kind = _SAFE[array.dtype.name]
+        head[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join(
+        (len(text).to_bytes(8, "little"), text, *(np.ascontiguousarray(a).tobytes() for a in arrays.values()))
+    )
+
+
+_SAFE = {"float16": "F16", "float32": "F32", "int32": "I32", "int64": "I64", "uint8": "U8"}

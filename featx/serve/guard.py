@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,7 +29,7 @@ _ALLOWED = (
 )
 _EXPOSED = b"etag, content-range, accept-ranges, featx-digest, featx-max-keys, retry-after"
 
-Headers = dict[bytes, str]
+Headers = dict[bytes, bytes]
 
 
 class Guard:
@@ -37,10 +37,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings, open: frozenset[str] = frozenset()) -> None:
         self.app, self.settings, self.open = app, settings, OPEN | open
-        self._token = None if settings.token is None else _hash(settings.token)
-        self._origins = frozenset(settings.origins)
+        self._token = None if settings.token is None else sha256(settings.token.encode()).digest()
+        self._origins = frozenset(origin.encode() for origin in settings.origins)
         names = (*LOCAL_NAMES, settings.host.lower(), f"[{settings.host.lower()}]")
-        self._names = frozenset(names) if settings.loopback else None
+        self._names = frozenset(name.encode() for name in names) if settings.loopback else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,27 +61,34 @@ class Guard:
             return await self.app(scope, receive, send)
         return await self._timed(scope, limited(receive, self.settings.max_body), send)
 
-    def _admit(self, scope: Scope, asked: Headers, origin: str | None) -> None:
+    def _admit(self, scope: Scope, asked: Headers, origin: bytes | None) -> None:
         """Raise Problem for a request that is not to be answered."""
-        if self._token is None:
-            if self._names is not None and _hostname(asked.get(b"host", "")) not in self._names:
-                # a page elsewhere may have given this machine a name of its own
+        if scope["path"] in self.open and self._token is not None:
+            return
+        if not self.admits(asked.get(b"host", b""), asked.get(b"authorization", b"")):
+            if self._token is None:
                 raise Problem(421, "unknown_host", "the server is for this machine", "ask for it as 127.0.0.1")
-        elif scope["path"] not in self.open and not self._known(asked.get(b"authorization", "")):
             told = {"www-authenticate": "Bearer"}
             raise Problem(401, "no_token", "the server wants its token", "send Authorization: Bearer TOKEN", told)
         if scope["method"] in _READS:
             return
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != asked.get(b"host"):
+        if origin is not None and origin not in self._origins and origin.partition(b"://")[2] != asked.get(b"host"):
             raise Problem(403, "foreign_page", "a page of another host may not ask this", "name it with --cors")
-        length = asked.get(b"content-length", "")
+        length = asked.get(b"content-length", b"")
         if length.isdigit() and (len(length) > 15 or int(length) > self.settings.max_body):
             raise too_large(self.settings.max_body)
 
-    def _known(self, given: str) -> bool:
-        kind, _, token = given.partition(" ")
-        same = compare_digest(_hash(token.strip()), self._token or b"")
-        return same and kind.lower() == "bearer"
+    def admits(self, host: bytes, authorization: bytes) -> bool:
+        """Whether a request with these headers is from somebody who may ask.
+
+        Without a token, what matters is the name that the server is called by: a page elsewhere may have given this
+        machine a name of its own, and would read what only its users may.
+        """
+        if self._token is None:
+            return self._names is None or _hostname(host) in self._names
+        kind, _, token = authorization.partition(b" ")
+        same = compare_digest(sha256(token.strip()).digest(), self._token)  # of equal length, so it takes equal time
+        return same and kind.lower() == b"bearer"
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
@@ -129,19 +136,20 @@ def limited(receive: Receive, limit: int) -> Receive:
     return counted
 
 
-def _hash(token: str) -> bytes:
-    """Of equal length whatever the token's, so that comparing takes equal time."""
-    return sha256(token.encode("utf-8", "surrogateescape")).digest()
+def plain_security() -> tuple[tuple[bytes, bytes], ...]:
+    """What browsers are told of every answer that says nothing else."""
+    return ((b"content-security-policy", CSP), *SECURITY)
 
 
 def _headers(scope: Scope) -> Headers:
-    return {name: value.decode("latin-1") for name, value in scope["headers"] if name in _MEANT}
+    return {name: value for name, value in scope["headers"] if name in _MEANT}
 
 
-def _hostname(host: str) -> str:
+@lru_cache(maxsize=256)
+def _hostname(host: bytes) -> bytes:
     """``localhost`` of ``localhost:8000``."""
-    name, bracket, _ = host.lower().partition("]")
-    return name + bracket if bracket else name.partition(":")[0]
+    name, bracket, _ = host.lower().partition(b"]")
+    return name + bracket if bracket else name.partition(b":")[0]
 
 
 def _secured(send: Send, more: tuple[tuple[bytes, bytes], ...] = SECURITY) -> Send:
@@ -158,10 +166,10 @@ def _secured(send: Send, more: tuple[tuple[bytes, bytes], ...] = SECURITY) -> Se
     return told
 
 
-def _shared(send: Send, origin: str) -> Send:
+def _shared(send: Send, origin: bytes) -> Send:
     """The same for an answer that a page of ``origin`` may read."""
     shared = (
-        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", _EXPOSED),
         (b"vary", b"origin"),
         *SECURITY[:-1],

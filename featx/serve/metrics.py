@@ -21,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featx.errors import FeatxError
+from featx.serve.batches import SENT
 from featx.serve.mounted import Mounts
 from featx.serve.resident import resident
 
@@ -84,7 +85,7 @@ class Metered:
         finally:
             route = self.routes.get(scope.get("endpoint"), _OTHER)
             method = scope["method"] if scope["method"] in _METHODS else _OTHER
-            self.counts.note(route, method, status, size, perf_counter() - began)
+            self.counts.note(route, method, status, size + scope.get(SENT, 0), perf_counter() - began)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})

@@ -13,9 +13,10 @@ from multiprocessing import connection, parent_process
 from socket import socket
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from featx.serve.guard import Gone
+from featx.serve.lane import lane_of
 from featx.serve.listener import BACKLOG
 from featx.serve.plan import Plan, application
 from featx.serve.settings import Settings
@@ -39,11 +40,11 @@ class Process(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def process(app: ASGIApp, settings: Settings) -> Process:
+def process(app: Starlette, settings: Settings) -> Process:
     """The process; ``run(sockets=[...])`` serves until a signal, and then ends what is under way."""
     return Process(
         uvicorn.Config(
-            app, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False,
+            app, http=lane_of(app), ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False,
             server_header=False, date_header=False, backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=settings.drain,  # type: ignore[arg-type]  # it takes parts of a second
         )

@@ -15,7 +15,7 @@ from featx.serve.mounted import Mounted, Mounts
 from featx.serve.problems import Problem, unknown_store
 from featx.serve.spans import Bytes, Spans
 
-_AS_STORED = ((b"content-type", RECORD.encode()), (b"cache-control", b"no-cache"), (b"vary", b"accept"))
+AS_STORED = ((b"content-type", RECORD.encode()), (b"cache-control", b"no-cache"), (b"vary", b"accept"))
 
 
 class Records:
@@ -40,11 +40,11 @@ class Records:
         (checksum,) = CHECKSUM.unpack_from(stored, HEADER.size)
         tag = b'"%016x"' % checksum
         if form == "record":
-            return await send_entity(scope, send, asked, stored, tag, (*_AS_STORED, *spans.headers))
+            return await send_entity(scope, send, asked, stored, tag, (*AS_STORED, *spans.headers))
         body = await run_in_threadpool(_written, spans, stored, key, form, options)
         kind = (b"content-type", FORMS[form].encode())
         tag = tag[:-1] + b"-" + form.encode() + b'"'
-        return await send_entity(scope, send, asked, body, tag, (kind, *_AS_STORED[1:], *spans.headers))
+        return await send_entity(scope, send, asked, body, tag, (kind, *AS_STORED[1:], *spans.headers))
 
 
 def _written(spans: Spans, stored: Bytes, key: str, form: str, options: dict[str, list[str]]) -> bytes:

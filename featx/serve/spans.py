@@ -30,9 +30,13 @@ class Spans:
 
         Raises UsageError for what is no key, StoreDamaged.
         """
-        gather = self.reader.gathering
-        found = gather.spans((key,))[0] if gather is not None else None
+        found = self.mapped(key)
         return self.reader.find(stored_key(key)) if found is None else found
+
+    def mapped(self, key: str) -> memoryview | None:
+        """The same where it lies whole in a mapped file, and else None."""
+        gather = self.reader.gathering
+        return None if gather is None else gather.span(key)
 
     def find_all(self, keys: Sequence[str]) -> list[Bytes | FeatxError | None]:
         """For each key what :meth:`find` returns, or the error that it raises."""

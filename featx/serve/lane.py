@@ -1,0 +1,146 @@
+"""The short way of the commonest request: GET of one record, nothing else asked (uvicorn with httptools).
+
+Such a request is answered where its headers were parsed: no task, no layers, one write of a head and a part of the
+mapped file. Whatever is not plain (a condition, a range, another form, a foreign name, an unknown key) goes the way of
+all, so no rule is written twice. A batch hands its pieces to the socket in one call, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
+
+from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from featx.codec import CHECKSUM, HEADER
+from featx.errors import FeatxError
+from featx.serve.batches import PIECES
+from featx.serve.forms import RECORD
+from featx.serve.guard import Guard, plain_security
+from featx.serve.metrics import Counts
+from featx.serve.mounted import Mounted, Mounts
+from featx.serve.records import AS_STORED
+from featx.serve.spans import Bytes, Spans
+
+ROUTE = "/v1/stores/{store}/records/{key}"
+_FRONT, _BETWEEN = b"/v1/stores/", b"/records/"
+_PLAIN_ACCEPT = frozenset((b"*/*", RECORD.encode(), b"application/octet-stream"))
+_NOT_PLAIN = frozenset(
+    (b"range", b"if-match", b"if-none-match", b"if-range", b"origin", b"expect", b"upgrade", b"transfer-encoding",
+     b"content-length", b"connection")
+)  # fmt: skip
+
+Asked = Sequence[tuple[bytes, bytes]]
+
+
+class Lane:
+    """Plain requests for one record, answered out of the stores of an application."""
+
+    def __init__(self, app: Starlette) -> None:
+        mounts: Mounts = app.state.mounts
+        self._stores: dict[bytes, Mounted] = {name.encode(): mounted for name, mounted in mounts.stores.items()}
+        self._counts: Counts = app.state.counts
+        self._guard = Guard(app, app.state.settings)
+        self._heads: tuple[Spans | None, bytes] = (None, b"")
+
+    def answer(self, url: bytes, headers: Asked) -> tuple[bytes, Bytes] | None:
+        """Head and body; None where the application is to answer."""
+        began = perf_counter()
+        name, between, rest = url[len(_FRONT) :].partition(_BETWEEN)
+        mounted = self._stores.get(name)
+        if mounted is None or not between or b"?" in rest or not self._plain(headers):
+            return None
+        try:
+            key = (unquote_to_bytes(rest) if b"%" in rest else rest).decode()
+            spans = mounted.spans
+            stored = spans.mapped(key)
+        except (FeatxError, OSError, UnicodeDecodeError):
+            return None
+        if stored is None:
+            return None
+        (checksum,) = CHECKSUM.unpack_from(stored, HEADER.size)
+        size = len(stored)
+        self._counts.note(ROUTE, "GET", 200, size, perf_counter() - began)
+        return b'%betag: "%016x"\r\ncontent-length: %d\r\n\r\n' % (self._head(spans), checksum, size), stored
+
+    def _plain(self, headers: Asked) -> bool:
+        host = token = b""
+        for name, value in headers:
+            if name == b"host":
+                host = value
+            elif name == b"authorization":
+                token = value
+            elif name == b"accept":
+                if value not in _PLAIN_ACCEPT:
+                    return False
+            elif name in _NOT_PLAIN and not (name == b"connection" and value.lower() == b"keep-alive"):
+                return False
+        return self._guard.admits(host, token)
+
+    def _head(self, spans: Spans) -> bytes:
+        """What is the same for all records of a store."""
+        last, head = self._heads
+        if last is not spans:
+            lines = [*AS_STORED, *spans.headers, (b"accept-ranges", b"bytes"), *plain_security()]
+            head = b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % line for line in lines)
+            self._heads = spans, head
+        return head
+
+
+class LaneProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with the short way in it."""
+
+    def __init__(self, lane: Lane, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._lane = lane
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        if (
+            self.url.startswith(_FRONT)
+            and (before is None or before.response_complete)
+            and self.parser.get_method() == b"GET"
+            and not self.flow.write_paused
+            and self.parser.should_keep_alive()
+            and self.parser.get_http_version() == "1.1"
+        ):
+            answer = self._lane.answer(self.url, self.headers)
+            if answer is not None:
+                self.cycle = cast(Any, _ANSWERED)
+                self.transport.writelines(answer)
+                self.on_response_complete()
+                return
+        cast(dict[str, Any], self.scope)["extensions"] = {PIECES: self._write}
+        super().on_headers_complete()
+
+    def _write(self, pieces: Sequence[Bytes], size: int) -> None:
+        """The next ``size`` bytes of the body under way."""
+        if not self.cycle.disconnected:
+            self.cycle.expected_content_length -= size
+            self.transport.writelines(pieces)
+
+
+class _Answered:
+    """A request that was answered: what uvicorn asks of the last one."""
+
+    response_complete = True
+    disconnected = False
+    keep_alive = True
+
+    class message_event:  # noqa: N801
+        """Nobody waits."""
+
+        @staticmethod
+        def set() -> None: ...
+
+
+_ANSWERED = _Answered()
+
+
+def lane_of(app: Starlette) -> Any:
+    """What uvicorn takes as ``http``."""
+    return partial(LaneProtocol, Lane(app))

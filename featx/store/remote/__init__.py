@@ -9,6 +9,8 @@ One noun per module:
 ``connection``  the connections that one process keeps, and bodies read where they are wanted
 ``retry``       which failures deserve another try, and when
 ``local``       records that were read once, kept on disk up to a limit
+``service``     the routes of one store of a server, and what their answers mean
+``posted``      many records by one request each, or from what is kept
 ``fetched``     batches out of records that were fetched, whatever fetches them
 ``http_store``  the reader behind ``http://`` and ``https://``
 ``flight_store``  the reader behind ``grpc://`` and ``grpc+tls://``

@@ -59,6 +59,11 @@ class Fetched(NamedTuple):
         """A copy of one record."""
         return ctypes.string_at(int(self.addresses[place]), int(self.sizes[place]))
 
+    def view(self, place: int) -> memoryview:
+        """One record where it lies, as long as the owner is held."""
+        there: Any = (ctypes.c_char * int(self.sizes[place])).from_address(int(self.addresses[place]))
+        return memoryview(there).cast("B")
+
     def at(self, places: Sequence[int]) -> Fetched:
         """Those at some places, with repeats."""
         errors = {new: self.errors[old] for new, old in enumerate(places) if old in self.errors}

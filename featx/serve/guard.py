@@ -14,6 +14,7 @@ from featx.serve.settings import LOCAL_NAMES, Settings
 
 CSP = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 SECURITY = (
+    (b"content-security-policy", CSP),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -136,11 +137,6 @@ def limited(receive: Receive, limit: int) -> Receive:
     return counted
 
 
-def plain_security() -> tuple[tuple[bytes, bytes], ...]:
-    """What browsers are told of every answer that says nothing else."""
-    return ((b"content-security-policy", CSP), *SECURITY)
-
-
 def _headers(scope: Scope) -> Headers:
     return {name: value for name, value in scope["headers"] if name in _MEANT}
 
@@ -158,9 +154,8 @@ def _secured(send: Send, more: tuple[tuple[bytes, bytes], ...] = SECURITY) -> Se
     async def told(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
-            if not any(name == b"content-security-policy" for name, _ in headers):
-                headers.append((b"content-security-policy", CSP))
-            message["headers"] = [*headers, *more]
+            there = {name for name, _ in headers}
+            message["headers"] = headers + [line for line in more if line[0] not in there or line[0] == b"vary"]
         await send(message)
 
     return told

@@ -20,7 +20,7 @@ from featx.codec import CHECKSUM, HEADER
 from featx.errors import FeatxError
 from featx.serve.batches import PIECES
 from featx.serve.forms import RECORD
-from featx.serve.guard import Guard, plain_security
+from featx.serve.guard import SECURITY, Guard
 from featx.serve.metrics import Counts
 from featx.serve.mounted import Mounted, Mounts
 from featx.serve.records import AS_STORED
@@ -85,7 +85,7 @@ class Lane:
         """What is the same for all records of a store."""
         last, head = self._heads
         if last is not spans:
-            lines = [*AS_STORED, *spans.headers, (b"accept-ranges", b"bytes"), *plain_security()]
+            lines = [*AS_STORED, *spans.headers, (b"accept-ranges", b"bytes"), *SECURITY]
             head = b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % line for line in lines)
             self._heads = spans, head
         return head

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -22,6 +23,7 @@ from featx.store.reader import StoreReader
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 EVERY = 1.0  # seconds between two looks at the files of a store
+TRUSTED = 1_000_000  # records up to which a store is looked through when it is opened, and not when a key is missing
 _SHARE = 20  # of that time opening may take one part in so many
 
 Signature = tuple[tuple[int, int, int] | None, ...]
@@ -59,6 +61,14 @@ class Mounted:
         """The opened store; see ``spans``."""
         return self.spans.reader
 
+    def again(self) -> bool:
+        """Whether the files are others by now, after reading failed. Raises StoreError when they cannot be opened."""
+        if self.renew():
+            return True
+        if self.trouble is not None:
+            raise StoreError(f"{self.name} cannot be opened: {self.trouble}", "ask again")
+        return False
+
     def renew(self) -> bool:
         """Look at the files at once, and open them if they are others. Whether they were."""
         if not self._lock.acquire(blocking=self._spans is None):
@@ -85,6 +95,9 @@ class Mounted:
             return False
         if self._spans is not None:
             log.info("%s is another now: %d records", self.name, len(opened))
+        if len(opened) <= TRUSTED:
+            with suppress(FeatxError):  # records have checksums of their own, and are served all the same
+                next(opened.keys(), None)
         self._spans, self.trouble = Spans(opened), None
         self._seen = found if found == _signature(self.path, opened.manifest) else None
         return True

@@ -64,7 +64,7 @@ def find(mounted: Mounted, key: str) -> tuple[Spans, Bytes]:
     try:
         stored = spans.find(key)
     except (StoreDamaged, OSError):
-        if not mounted.renew():
+        if not mounted.again():
             raise
         spans, stored = mounted.spans, mounted.spans.find(key)
     if stored is None:

@@ -56,7 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     more = parser.add_argument_group("answers and pictures")
     more.add_argument("--model", action="append", default=[], metavar="[NAME=]DIR",
-                      help="a model that answers questions; may be repeated")  # fmt: skip
+                      help="a model that answers questions, or `default`; may be repeated")  # fmt: skip
+    more.add_argument("--weights", metavar="FILE", help="of what extracts pictures (default: those a model states)")
+    more.add_argument("--device", default="cpu", help="where models compute (default %(default)s)")
     more.add_argument("--pictures", action="append", default=[], metavar="[NAME=]FOLDER",
                       help="the pictures of a store, for the page; may be repeated")  # fmt: skip
     more.add_argument("--write", action="store_true", help="keep what was extracted for an answer in the store")
@@ -74,10 +76,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Serve until told to end."""
     need("uvicorn", "starlette", "prometheus_client", *(["granian"] if options.server == "granian" else []))
+    from featx.serve.plan import extensions
     from featx.serve.run import serve
 
     plan = plan_of(options)
-    records = {name: len(reader) for name, reader in plan.mounts().items()}  # now: a mistake is told before it listens
+    mounts = plan.mounts()  # now: a mistake is told before it listens
+    records = {name: len(reader) for name, reader in mounts.items()}
+    extensions(plan, mounts)
     serve(plan, lambda running: tell(options, running, records))
 
 
@@ -106,7 +111,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
                 f"the pictures in {folder} are for a store {name!r}, and there is none of that name",
                 f"write NAME=FOLDER with one of {', '.join(sorted(known))}",
             )
-    return Plan(settings, stores, tuple(options.model), pictures)
+    return Plan(settings, stores, tuple(options.model), pictures, options.weights, options.device)
 
 
 def named(text: str) -> tuple[str, str]:

@@ -71,7 +71,7 @@ def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension]
             Middleware(Metered, counts=counts, routes=paths),
             Middleware(Guard, settings=settings, open=frozenset().union(*(e.open for e in extensions))),
         ],
-        exception_handlers={**handlers, Exception: answer_problem},
+        exception_handlers=handlers,
     )
     app.router.redirect_slashes = False
     app.state.settings, app.state.mounts, app.state.counts = settings, mounts, counts

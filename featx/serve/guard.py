@@ -9,11 +9,11 @@ from hmac import compare_digest
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featx.serve.problems import Problem, log
+from featx.serve.problems import Problem, answer_of, log
 from featx.serve.settings import LOCAL_NAMES, Settings
 
 CSP = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-SECURITY = (
+SECURITY: tuple[tuple[bytes, bytes], ...] = (
     (b"content-security-policy", CSP),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -31,6 +31,7 @@ _ALLOWED = (
 _EXPOSED = b"etag, content-range, accept-ranges, featx-digest, featx-max-keys, retry-after"
 
 Headers = dict[bytes, bytes]
+Lines = tuple[tuple[bytes, bytes], ...]
 
 
 class Guard:
@@ -48,19 +49,22 @@ class Guard:
             return await self.app(scope, receive, send)
         asked = _headers(scope)
         origin = asked.get(b"origin")
-        if origin is not None and origin in self._origins:
-            send = _shared(send, origin)
-            if scope["method"] == "OPTIONS":
-                return await _preflight(send)
-        else:
-            send = _secured(send)
+        named = origin is not None and origin in self._origins
+        told = Told(send, _shared(origin) if origin is not None and named else SECURITY)
+        if named and scope["method"] == "OPTIONS":
+            return await _preflight(told)
         try:
             self._admit(scope, asked, origin)
-        except Problem as problem:
-            return await problem.response()(scope, receive, send)
-        if scope["method"] in _READS:  # the answer is sent as it is made; the socket has a time limit of its own
-            return await self.app(scope, receive, send)
-        return await self._timed(scope, limited(receive, self.settings.max_body), send)
+            if scope["method"] in _READS:  # the answer is sent as it is made; the socket has a time limit of its own
+                await self.app(scope, receive, told)
+            else:
+                await self._timed(scope, limited(receive, self.settings.max_body), told)
+        except Exception as error:
+            if told.begun:
+                if not isinstance(error, Problem):
+                    log.error("%s %s", scope["method"], scope["path"], exc_info=error)
+                raise Gone from None
+            await answer_of(scope, error)(scope, receive, told)
 
     def _admit(self, scope: Scope, asked: Headers, origin: bytes | None) -> None:
         """Raise Problem for a request that is not to be answered."""
@@ -92,25 +96,13 @@ class Guard:
         return same and kind.lower() == b"bearer"
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        seconds = self.settings.timeout
         try:
-            async with asyncio.timeout(self.settings.timeout):
-                await self.app(scope, receive, watched)
+            async with asyncio.timeout(seconds):
+                await self.app(scope, receive, send)
         except TimeoutError:
-            log.info("%s %s took more than %g s", scope["method"], scope["path"], self.settings.timeout)
-            if begun:
-                raise Gone from None
-            hint = "ask for less at a time, or again"
-            problem = Problem(
-                503, "too_slow", f"it took more than {self.settings.timeout:g} s", hint, {"retry-after": "1"}
-            )
-            await problem.response()(scope, receive, send)
+            hint, wait = "ask for less at a time, or again", {"retry-after": "1"}
+            raise Problem(503, "too_slow", f"it took more than {seconds:g} s", hint, wait) from None
 
 
 class Gone(Exception):
@@ -148,29 +140,31 @@ def _hostname(host: bytes) -> bytes:
     return name + bracket if bracket else name.partition(b":")[0]
 
 
-def _secured(send: Send, more: tuple[tuple[bytes, bytes], ...] = SECURITY) -> Send:
-    """``send`` that tells browsers what they may do with an answer."""
+class Told:
+    """``send`` that tells browsers what they may do with an answer. begun: whether its head was sent."""
 
-    async def told(message: Message) -> None:
+    def __init__(self, send: Send, lines: Lines) -> None:
+        self._send, self._lines = send, lines
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             there = {name for name, _ in headers}
-            message["headers"] = headers + [line for line in more if line[0] not in there or line[0] == b"vary"]
-        await send(message)
+            message["headers"] = headers + [line for line in self._lines if line[0] not in there or line[0] == b"vary"]
+            self.begun = True
+        await self._send(message)
 
-    return told
 
-
-def _shared(send: Send, origin: bytes) -> Send:
-    """The same for an answer that a page of ``origin`` may read."""
-    shared = (
+def _shared(origin: bytes) -> Lines:
+    """What is told of an answer that a page of ``origin`` may read."""
+    return (
         (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", _EXPOSED),
         (b"vary", b"origin"),
         *SECURITY[:-1],
         (b"cross-origin-resource-policy", b"cross-origin"),
     )
-    return _secured(send, shared)
 
 
 async def _preflight(send: Send) -> None:

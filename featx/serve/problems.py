@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from featx.errors import (
     FeatxError,
@@ -64,7 +65,8 @@ def problem_of(error: Exception) -> Problem:
         return Problem(422, error.reason, error.message, error.hint)
     if isinstance(error, UsageError):
         return Problem(400, "bad_request", error.message, error.hint)
-    log.error("%s: %s", type(error).__name__, error)
+    if isinstance(error, FeatxError):
+        log.error("%s: %s", type(error).__name__, error)
     if isinstance(error, StoreDamaged):
         return Problem(500, "damaged", "what is stored is damaged", "whoever runs the server finds more in its log")
     if isinstance(error, StoreError):
@@ -74,9 +76,13 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, "internal", "the server made a mistake", "its log says which; please report it")
 
 
+def answer_of(scope: Scope, error: Exception) -> Response:
+    """The answer to a request that ended in ``error``; what nobody foresaw goes to the log with its traceback."""
+    if not isinstance(error, Problem | FeatxError):
+        log.error("%s %s", scope["method"], scope["path"], exc_info=error)
+    return problem_of(error).response()
+
+
 async def answer_problem(request: Request, error: Exception) -> Response:
     """The handler of exceptions of the application."""
-    found = problem_of(error)
-    if found.code == "internal" and not isinstance(error, FeatxError):
-        log.error("%s %s", request.method, request.url.path, exc_info=error)
-    return found.response()
+    return answer_of(request.scope, error)

@@ -84,6 +84,10 @@ class Connections:
             connection.close()
         return None
 
+    def __del__(self) -> None:
+        for connection in getattr(self, "_free", ()):
+            connection.close()
+
     def _take(self, deadline: Deadline) -> tuple[http.client.HTTPConnection, bool]:
         """A connection, and whether it was kept."""
         if self._pid != os.getpid():

@@ -276,7 +276,7 @@ def test_a_picture_of_one_s_own_is_uploaded_and_asked_about(
     assert server.double.asked[1]["question"] == "What?"
     assert server.double.asked[1]["explain"] == "true"
     assert page.text("#said").startswith("Lit is what mattered")
-    page.press(ESCAPE, "j")
+    page.one("#back").click()
     shown(page)
 
 

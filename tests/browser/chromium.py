@@ -85,11 +85,11 @@ class Browser:
     def text(self, selector: str) -> str:
         return str(self.run("return document.querySelector(arguments[0]).textContent", selector))
 
-    def wait(self, met: Callable[[], Any], what: str) -> Any:
+    def wait(self, met: Callable[[], Any], what: str, seconds: float = WAIT) -> Any:
         """Until ``met()`` is true; what it returned."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        return WebDriverWait(self.driver, WAIT, poll_frequency=0.03).until(lambda _: met(), what)
+        return WebDriverWait(self.driver, seconds, poll_frequency=0.03).until(lambda _: met(), what)
 
     def wait_text(self, selector: str, words: str) -> None:
         self.wait(lambda: words in self.text(selector), f"{words!r} never appeared in {selector}")

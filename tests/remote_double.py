@@ -176,7 +176,7 @@ class Double:
                 return Reply(200, json.dumps({"failures": rows, "next": following}).encode())
             case ["keys"]:
                 keys = list(store.keys("source" if query.get("order") == "source" else "key"))
-                first = 1 + keys.index(query["after"]) if "after" in query else 0
+                first = 1 + keys.index(query["after"]) if query.get("after") in keys else 0
                 page = keys[first : first + limit]
                 more = page[-1] if first + limit < len(keys) else None
                 return Reply(200, json.dumps({"keys": page, "next": more}).encode())

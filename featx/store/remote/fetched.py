@@ -237,7 +237,7 @@ class RemoteGather(Gather):
         try:
             unpack(ctypes.string_at(row[_AT], row[_SIZE]), self.schema, store_key(name))
         except FeatxError as error:
-            raise type(error)(f"{error.message} (from {where})", error.hint) from None
+            raise _from(where, error) from None
         raise StoreDamaged(f"record {name!r} from {where} changed while it was read", "read it again")
 
 
@@ -248,9 +248,14 @@ def plain_records(
     for portion in fetcher(checked_names(keys)):
         for place, name in enumerate(portion.names):
             try:
-                yield _plain(portion, place, schema, verify, missing)
+                record = _plain(portion, place, schema, verify, missing)
             except StoreDamaged:
-                yield _plain(fetcher.again(Portion(0, (name,), *portion[2:])), 0, schema, verify, missing)
+                alone = fetcher.again(Portion(0, (name,), *portion[2:]))
+                try:
+                    record = _plain(alone, 0, schema, verify, missing)
+                except FeatxError as error:
+                    raise _from(fetcher.source.where, error) from None
+            yield record
 
 
 def _plain(portion: Portion, place: int, schema: Schema, verify: bool, missing: Missing) -> Record:
@@ -259,6 +264,13 @@ def _plain(portion: Portion, place: int, schema: Schema, verify: bool, missing: 
     if not portion.fetched.addresses[place]:
         raise missing(portion.names[place])
     return decode(portion.fetched.stored(place), schema, store_key(portion.names[place]), verify=verify)
+
+
+def _from(where: str, error: FeatxError) -> FeatxError:
+    """The same error, with where the record came from."""
+    if where in error.message:
+        return error
+    return type(error)(f"{error.message} (from {where})", error.hint)
 
 
 def checked_names(keys: Sequence[str]) -> tuple[str, ...]:

@@ -95,7 +95,8 @@ class LocalCache:
         self._segments: dict[int, _Segment] = {}
         self._numbers: dict[str, int] = {}
         self._own: _Open | None = None
-        self._off, self._turned_away, self._looked, self._since = False, 0, 0.0, time.time()
+        self._off, self._turned_away, self._since = False, 0, time.time()
+        self._looked = self._full = float("-inf")  # when: at the folder, and that there was no room
         self._lock, self._pid = threading.Lock(), os.getpid()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,7 +110,8 @@ class LocalCache:
     def find(self, keys: Sequence[bytes]) -> list[int]:
         """The size of the record kept for each stored key, 0 where none is."""
         with self._held():
-            if time.monotonic() - self._looked > _LOOK and any(_hash(key) not in self._places for key in keys):
+            ago = time.monotonic() - self._looked
+            if ago > _TOUCH or (ago > _LOOK and any(_hash(key) not in self._places for key in keys)):
                 self._look_quietly()
             return [self._place(_hash(key))[2] for key in keys]
 
@@ -151,7 +153,8 @@ class LocalCache:
         with self._held():
             try:
                 for key, record in wanted:
-                    self._append(key, record)
+                    if not self._off:
+                        self._append(key, record)
             except OSError as error:
                 self._give_up(error)
 
@@ -194,9 +197,13 @@ class LocalCache:
 
     def _begin(self, size: int) -> _Open | None:
         """A new segment to write, if there is room for one."""
+        if time.monotonic() - self._full < _LOOK:
+            self._turned_away += size
+            return None
         self._end()
         self._look()
         if not self._make_room():
+            self._full = time.monotonic()
             self._turned_away += size
             return None
         name = f"{time.time_ns():016x}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -294,7 +301,7 @@ class LocalCache:
         for segment in self._segments.values():
             os.close(segment.handle)
         self._segments, self._numbers, self._places = {}, {}, {}
-        self._looked = 0.0
+        self._looked = float("-inf")
 
 
 def _hash(key: bytes) -> int:

@@ -84,8 +84,10 @@ class Posted:
             return None
         self._service.check(answer, (200,))
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != MEDIA_TYPE or not loans:
+        if kind != MEDIA_TYPE:
             raise Transient(f"the server sends {kind or 'nothing'} where records were asked for", once=True)
+        if not loans:
+            raise Transient("the answer is empty", once=True)
         fetched = self._taken(loans[0], answer.size, names)
         there = fetched.sizes > 0
         if not headers_only and there.any():

@@ -478,7 +478,7 @@ def test_a_server_that_is_busy_for_long_is_left_alone(page: Browser, server: Sim
 
 def test_a_key_that_is_not_there_is_told_with_the_server_s_hint(browser: Browser, server: SimpleNamespace) -> None:
     browser.open(f"{server.url}#/photos/gone")
-    browser.wait_text("#notices", "'gone' is not in the store browse the keys")
+    browser.wait_text("#notices", "'gone' is not in the store. Browse the keys.")
     browser.press("j")
     shown(browser)
     assert browser.text("#notices") == ""
@@ -502,7 +502,7 @@ def test_pictures_that_are_not_served_leave_an_empty_sheet(browser: Browser, ser
     server.double.pictures = {"photos": lambda _: None}
     browser.open(server.url)
     shown(browser)
-    assert "there is no picture of this key" in page_text(browser)
+    assert "There is no picture of this key. Boxes are drawn on an empty sheet." in page_text(browser)
     assert len(listed(browser)) == 36
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from unicodedata import normalize
 
-from featx.codec import KEY_LIMIT, checksum, peek, store_key, text
+from featx.codec import checksum, peek, text
 from featx.errors import FeatxError, UsageError
 from featx.serve.flight.columns import ALONE, Problem, Row
 from featx.serve.flight.tickets import Form, Ticket
 from featx.serve.problems import log
-from featx.serve.spans import Bytes, Spans
+from featx.serve.spans import Bytes, Spans, stored_key
 from featx.store.base import open_sealed
 from featx.store.folder import FolderStore
 from featx.store.manifest import PartManifest, part_folder
@@ -21,7 +22,6 @@ LARGEST = 2**31 - 1  # bytes of a value of Arrow's binary
 _AT_ONCE = 256  # keys that are looked up together
 _FULL = 1 << 20  # bytes from which a batch is sent
 _MOST = 1024  # rows of a batch
-_HEX = frozenset("0123456789abcdef")
 
 
 def keys_of(reader: StoreReader, ticket: Ticket) -> Iterable[str]:
@@ -38,7 +38,7 @@ def rows_of(spans: Spans, keys: Iterable[str], form: Form) -> Iterator[Row]:
         return
     waiting = iter(keys)
     while some := list(islice(waiting, _AT_ONCE)):
-        for key, found in zip(some, _look_up(spans, some), strict=True):
+        for key, found in zip(some, spans.find_all(some), strict=True):
             yield _row(spans, key, found, form == "arrays")
 
 
@@ -58,17 +58,6 @@ def batches(rows: Iterable[Row], form: Form) -> Iterator[list[Row]]:
         yield batch
 
 
-def _look_up(spans: Spans, keys: Sequence[str]) -> list[Bytes | FeatxError | None]:
-    found = spans.find_all(keys)
-    for place, key in enumerate(keys):
-        if found[place] is None and _is_shortened(key):
-            try:  # a reader that was asked for a stored key knows no other
-                found[place] = spans.reader.find(key.encode())
-            except FeatxError as error:
-                found[place] = error
-    return found
-
-
 def _row(spans: Spans, key: str, found: Bytes | FeatxError | None, verify: bool) -> Row:
     if isinstance(found, UsageError):
         return Row(key, None, Problem("missing", found.message, found.hint))
@@ -79,23 +68,14 @@ def _row(spans: Spans, key: str, found: Bytes | FeatxError | None, verify: bool)
         return Row(key, None, _missing(spans, key))
     if len(found) > LARGEST:
         return Row(key, None, Problem("damaged", f"record {key!r} has {len(found)} bytes, too many to be sent", ""))
-    if verify and checksum(found, _stored(key)) != peek(found).checksum:
+    if verify and checksum(found, stored_key(key)) != peek(found).checksum:
         log.error("record %r of %r is damaged: it has not the checksum that it says", key, spans.reader)
         return Row(key, None, _damaged(key))
     return Row(key, found)
 
 
-def _stored(key: str) -> bytes:
-    return key.encode() if _is_shortened(key) else store_key(key)
-
-
-def _is_shortened(key: str) -> bool:
-    """Whether it looks like what FORMAT.md makes of a key that is too long to be stored."""
-    return len(key.encode()) > KEY_LIMIT and key[-65:-64] == "~" and _HEX.issuperset(key[-64:])
-
-
 def _missing(spans: Spans, key: str) -> Problem:
-    refusal = spans.refusals.get(text(_stored(key)))
+    refusal = spans.refusals.get(key) or spans.refusals.get(normalize("NFC", key))
     if refusal is None:
         return Problem("missing", f"{key[:200]!r} is not in the store", "the action keys lists what there is")
     what = f"{key[:200]!r} is not in the store: it was refused ({refusal.reason}: {refusal.message})"

@@ -71,13 +71,16 @@ def understood(error: BaseException, where: str) -> FeatxError:
     if fault is not None:
         kind = _ERRORS.get(fault.code, StoreError)
         return kind(f"{where}: {fault.message}", fault.hint or _TRY_AGAIN)
-    flight = flight_library()
-    text = str(error).split(". gRPC client debug context")[0].split(". Client context")[0][:LONGEST]
-    if isinstance(error, flight.FlightUnavailableError):
-        return StoreError(f"{where} cannot be reached: {text}", "check the address, and that the server runs")
-    if isinstance(error, flight.FlightTimedOutError):
-        return StoreError(f"{where} did not answer in time", "ask again, or open the store with a longer timeout")
-    return StoreError(f"{where} gave no answer that can be read: {text}", "is it a server of `featx serve --flight`?")
+    return StoreError(f"{where} gave no answer that can be read: {said(error)}", "is it `featx serve --flight`?")
+
+
+def said(error: BaseException) -> str:
+    """What an error of Arrow or Flight says, without what gRPC and Arrow add to it."""
+    fault = fault_of(error)
+    if fault is not None:
+        return fault.message
+    text = str(error).partition(". gRPC client debug context")[0].partition(". Client context")[0]
+    return text.rpartition(", with message: ")[2][:LONGEST]
 
 
 def is_passing(error: BaseException) -> bool:

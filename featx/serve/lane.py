@@ -7,8 +7,9 @@ all, so no rule is written twice. A batch hands its pieces to the socket in one 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
@@ -114,7 +115,8 @@ class LaneProtocol(HttpToolsProtocol):
                 self.transport.writelines(answer)
                 self.on_response_complete()
                 return
-        cast(dict[str, Any], self.scope)["extensions"] = {PIECES: self._write}
+        if _at_once(type(self.transport)):
+            cast(dict[str, Any], self.scope)["extensions"] = {PIECES: self._write}
         super().on_headers_complete()
 
     def _write(self, pieces: Sequence[Bytes], size: int) -> None:
@@ -122,6 +124,12 @@ class LaneProtocol(HttpToolsProtocol):
         if not self.cycle.disconnected:
             self.cycle.expected_content_length -= size
             self.transport.writelines(pieces)
+
+
+@lru_cache(maxsize=16)
+def _at_once(kind: type) -> bool:
+    """Whether such a transport writes many buffers without putting them together first."""
+    return kind.__module__.startswith("uvloop") or sys.version_info >= (3, 12)
 
 
 class _Answered:

@@ -50,7 +50,7 @@ def document(settings: Settings, extensions: Sequence[Extension] = ()) -> dict[s
     """The whole of it."""
     paths, schemas = _paths(settings), _schemas()
     for extension in extensions:
-        paths |= extension.paths
+        paths |= {path: _guarded(item) for path, item in extension.paths.items()}
         schemas |= extension.schemas
     components: dict[str, Any] = {"schemas": schemas}
     found: dict[str, Any] = {
@@ -65,6 +65,15 @@ def document(settings: Settings, extensions: Sequence[Extension] = ()) -> dict[s
     if settings.token is not None:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         found["security"] = [{"token": []}]
+    return found
+
+
+def _guarded(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The operations of a path, with the answers that any route has."""
+    found = dict(item)
+    for method, operation in item.items():
+        if isinstance(operation, Mapping) and "responses" in operation:
+            found[method] = {**operation, "responses": {**problem_responses(), **operation["responses"]}}
     return found
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process
 from socket import socket
@@ -25,7 +25,18 @@ KEEP_ALIVE = 75  # seconds that a connection may wait for its next request
 
 
 class Process(uvicorn.Server):
-    """uvicorn's server, which ends by itself when it is told to: a signal is an order here, not an accident."""
+    """uvicorn's server, which ends by itself when it is told to: a signal is an order here, not an accident.
+
+    announce: called once it serves.
+    """
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -40,14 +51,15 @@ class Process(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def process(app: Starlette, settings: Settings) -> Process:
+def process(app: Starlette, settings: Settings, announce: Callable[[], object] = lambda: None) -> Process:
     """The process; ``run(sockets=[...])`` serves until a signal, and then ends what is under way."""
     return Process(
         uvicorn.Config(
             app, http=lane_of(app), ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False,
             server_header=False, date_header=False, backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=settings.drain,  # type: ignore[arg-type]  # it takes parts of a second
-        )
+        ),
+        announce,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from featx.errors import UsageError
 from featx.serve.listener import listen
-from featx.serve.plan import Plan
+from featx.serve.plan import Plan, application
 from featx.serve.settings import Settings
 
 
@@ -22,34 +22,35 @@ class Running:
 
 
 def serve(plan: Plan, announce: Callable[[Running], object]) -> None:
-    """Serve until SIGTERM or SIGINT; what is under way then has ``drain`` seconds. ``announce`` is told where.
+    """Serve until SIGTERM or SIGINT; what is under way then has ``drain`` seconds. ``announce`` is told where,
+    as soon as signals are heeded and requests answered.
 
     Raises UsageError for an address that cannot be used, MissingDependency.
     """
     settings = plan.settings
     check(settings)
-    from featx.serve.process import begin_log
+    from featx.serve.process import begin_log, process
 
-    begin_log(settings.quiet)
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port, settings.timeout))
         port = int(listener.getsockname()[1])
-        flight = _flight(plan, stack) if settings.flight else None
-        announce(Running(settings.url(port), flight))
+        running = Running(settings.url(port), _flight(plan, stack) if settings.flight else None)
+        begin_log(settings.quiet)
+
+        def say() -> None:
+            announce(running)
+
         if settings.server == "granian":
             from featx.serve.granian import run_granian
 
             listener.close()  # it makes its own
-            run_granian(plan, port)
+            run_granian(plan, port, say)
         elif settings.workers > 1:
             from featx.serve.workers import run_workers
 
-            run_workers(plan, listener)
+            run_workers(plan, listener, say)
         else:
-            from featx.serve.plan import application
-            from featx.serve.process import process
-
-            process(application(plan), settings).run(sockets=[listener])
+            process(application(plan), settings, say).run(sockets=[listener])
 
 
 def check(settings: Settings) -> None:

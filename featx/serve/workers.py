@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
@@ -26,12 +26,16 @@ MARGIN = 5.0  # seconds beyond the time for draining
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def run_workers(plan: Plan, listener: socket) -> None:
-    """Serve until SIGTERM or SIGINT. Raises FeatxError when the workers die as they start."""
+def run_workers(plan: Plan, listener: socket, announce: Callable[[], object]) -> None:
+    """Serve until SIGTERM or SIGINT; ``announce`` is called when they are heeded.
+
+    Raises FeatxError when the workers die as they start.
+    """
     multiprocessing.allow_connection_pickling()
     with counting(), _told() as wake:
         found = _Workers(plan, listener)
         try:
+            announce()
             while not found.look(wake):
                 pass
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from time import perf_counter
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
@@ -115,7 +115,7 @@ class LaneProtocol(HttpToolsProtocol):
                 self.transport.writelines(answer)
                 self.on_response_complete()
                 return
-        if _at_once(type(self.transport)):
+        if _at_once(type(self.transport).__module__):
             cast(dict[str, Any], self.scope)["extensions"] = {PIECES: self._write}
         super().on_headers_complete()
 
@@ -126,10 +126,9 @@ class LaneProtocol(HttpToolsProtocol):
             self.transport.writelines(pieces)
 
 
-@lru_cache(maxsize=16)
-def _at_once(kind: type) -> bool:
-    """Whether such a transport writes many buffers without putting them together first."""
-    return kind.__module__.startswith("uvloop") or sys.version_info >= (3, 12)
+def _at_once(module: str) -> bool:
+    """Whether the transports of ``module`` write many buffers without putting them together first."""
+    return module.startswith("uvloop") or sys.version_info >= (3, 12)
 
 
 class _Answered:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import tomllib
 from html.parser import HTMLParser
 from importlib import resources
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -110,3 +112,8 @@ def test_the_page_needs_no_token_and_is_described() -> None:
     assert extension.open == {"/"}
     assert set(extension.paths) == {"/"}
     assert set(extension.paths["/"]["get"]["responses"]) == {"200", "304"}
+
+
+def test_the_page_goes_into_the_package() -> None:
+    settings = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    assert settings["tool"]["setuptools"]["package-data"]["featx.serve.page"] == ["*.html"]

@@ -193,8 +193,9 @@ def test_the_slider_leaves_the_boxes_above_it(page: Browser) -> None:
     assert drawn(page) == set()
     assert listed(page) == []
     slide(page, 0)
-    page.press("]", "]", "[")
+    page.press("b", "]", "]", "[")
     assert page.text("#bound") == "0.05"
+    assert page.focused().get_attribute("data-row") == "0"  # the list is another, and the focus still in it
 
 
 def test_regions_are_listed_the_surest_first(page: Browser) -> None:
@@ -465,6 +466,18 @@ def test_a_busy_server_is_asked_again_when_it_said(page: Browser, server: Simple
     page.wait_text("#notices", "busy")
     shown(page, "photo 002")
     assert page.text("#notices") == ""
+
+
+def test_a_question_ends_with_the_picture_it_was_about(page: Browser, server: SimpleNamespace) -> None:
+    server.double.busy, server.double.retry_after = 1, "20"
+    page.one("#question").send_keys("What?", ENTER)
+    page.wait_text("#notices", "busy")
+    page.press(ESCAPE, "j")
+    shown(page, "photo 002")
+    assert page.text("#notices") == ""
+    page.one("#go").click()
+    page.wait(lambda: page.all("#answers li"), "no answer")
+    assert [asked["key"] for asked in server.double.asked] == ["photo 002"]
 
 
 def test_a_server_that_is_busy_for_long_is_left_alone(page: Browser, server: SimpleNamespace) -> None:

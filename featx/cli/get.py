@@ -14,7 +14,7 @@ from featx.store import open_store
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("store", help="folder of the store")
+    parser.add_argument("store", help="folder or URL of the store")
     parser.add_argument("key", help="one picture")
     parser.add_argument("-o", "--out", default="-", help=".npz file to write (default: stdout)")
     add_view(parser)

@@ -22,7 +22,7 @@ SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("store", help="folder of the store, finished or not")
+    parser.add_argument("store", help="folder or URL of the store, finished or not")
     parser.add_argument("key", nargs="?", help="one picture")
     lists = parser.add_mutually_exclusive_group()
     lists.add_argument("--failures", action="store_true", help="list every refused picture with its reason")

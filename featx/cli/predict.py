@@ -27,7 +27,7 @@ _SHOWN = 3
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("model", help="folder, weights file or hub id; `default` is the one that comes with featx")
-    parser.add_argument("store", help="folder of the store with the pictures' features")
+    parser.add_argument("store", help="folder or URL of the store with the pictures' features")
     parser.add_argument("questions", nargs="+", help="files of questions: VQAv2, GQA, Visual Genome, VizWiz, LXMERT, "
                         "or a table (.tsv)")  # fmt: skip
     parser.add_argument("-o", "--out", required=True, help="file of answers to write (EvalAI)")

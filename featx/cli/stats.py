@@ -21,7 +21,7 @@ and most are exact. Exit code 4 when records are damaged: they are left out, and
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     describe(parser, _EPILOG)
-    parser.add_argument("store", help="folder of the store, finished or not")
+    parser.add_argument("store", help="folder or URL of the store, finished or not")
     add_sample(parser, "read")
     parser.add_argument("--picture", metavar="PNG", help="draw it all on one page")
     add_quiet(parser)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.cli.output import add_json
 from featx.errors import PictureRefused, UsageError
+from featx.store.remote.address import names_store
 
 if TYPE_CHECKING:
     from featx.consumer import Consumer
@@ -31,7 +32,7 @@ def read_subject(words: Sequence[str], command: str, what: str = "") -> Subject:
     """Store, key and words, or photo and words. what: what the words are, a question or a text, of which there must be
     one; nothing may follow where it is empty. Raises UsageError.
     """
-    store = (Path(words[0]) / "manifest.json").is_file()
+    store = names_store(words[0]) or (Path(words[0]) / "manifest.json").is_file()
     least = (2 if store else 1) + bool(what)
     form = f"featx {command} {'STORE KEY' if store else 'PHOTO'}" + (f' "{what}"' if what else "")
     if Path(words[0]).is_dir() and not store:

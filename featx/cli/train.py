@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
         help="override a setting, for example train.lr=1e-4; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--store", help="the store to read, instead of the configuration's")
+    parser.add_argument("--store", help="the store to read, a folder or URL, instead of the configuration's")
     parser.add_argument("--device", help="cpu, cuda or cuda:N, instead of train.device")
     parser.add_argument(
         "--allow-mismatch", action="store_true", help="train on a store that is not what the task wants"

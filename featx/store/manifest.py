@@ -116,7 +116,9 @@ class Manifest:
     @classmethod
     def _load(cls, store: Path) -> Manifest:
         if not store.exists():
-            raise StoreError(f"there is no store at {store}", "check the path")
+            url = ":/" in str(store)  # what a path makes of ://
+            hint = "this needs the folder of a store, and not a URL" if url else "check the path"
+            raise StoreError(f"there is no store at {store}", hint)
         if not store.is_dir():
             raise StoreError(f"{store} is a file, a store is a folder", "`featx convert` reads foreign files")
         path = store / "manifest.json"

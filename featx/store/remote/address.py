@@ -46,6 +46,11 @@ def is_url(where: Any) -> bool:
     return isinstance(where, str) and where.partition("://")[0].lower() in SCHEMES and "://" in where
 
 
+def names_store(where: str) -> bool:
+    """Whether a URL can only be that of a store, where one of a photo may stand, too."""
+    return is_url(where) and (scheme_of(where) not in PORTS or f"{STORES}/" in where)
+
+
 def scheme_of(url: str) -> str:
     """The scheme of a URL, in small letters."""
     return url.partition("://")[0].lower()

@@ -28,7 +28,7 @@ from featx.store.remote.local import LocalCache, cache_folder, read_limit
 from featx.store.remote.posted import Posted
 from featx.store.remote.service import Service
 
-TIMEOUT = 60.0  # seconds
+TIMEOUT, OPENING = 60.0, 10.0  # seconds; a server that was never there is waited for less long
 FEW = 64  # keys that are asked for singly before all are listed
 _HEADERS = {"Accept": "application/vnd.featx.record"}
 
@@ -58,9 +58,10 @@ class HttpStore(StoreReader):
         self._arguments: tuple[Any, ...] = (url, partial, checksums)
         self._options = {"token": token, "cache": cache, "cache_limit": cache_limit, "timeout": timeout}
         self.partial, self.checksums = partial, checksums
-        self._service = Service(url, token, TIMEOUT if timeout is None else float(timeout))
+        self._service = Service(url, token, OPENING if timeout is None else float(timeout))
         self.url = self._service.url
         self.manifest = self._service.manifest()
+        self._service.timeout = TIMEOUT if timeout is None else float(timeout)
         if not (self.manifest.complete or partial):
             raise StoreError(
                 f"the store behind {self.url} is unfinished",

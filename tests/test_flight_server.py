@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from featx.codec import encode
 from featx.errors import UsageError
 from featx.schema import Field, Schema
 from featx.serve.flight import FlightService, serve_flight
+from featx.serve.flight.server import Server
+from featx.serve.flight.tickets import Limits
 from featx.serve.mounted import Mounts
 from featx.serve.settings import Settings
-from featx.store import create_store, open_part
+from featx.store import create_store, open_part, open_store
 from tests.flight_calls import act, client_of, get, served
 from tests.store_oracle import FIXED, KINDS, PROVENANCE, REFUSED, SCHEMA, make_store, names, record_of
 
@@ -273,3 +276,54 @@ def test_a_store_that_is_replaced_is_served_anew(tmp_path: Path) -> None:
         after = get(running, {"store": "one", "all": True})
         assert before.read_all()["record"].to_pylist() == [stored(name) for name in sorted(names(3))]
         assert after["record"].to_pylist() == [stored(name, FIXED) for name in sorted(names(5))]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 24 MB: more than waits between a server and a client that reads nothing."""
+    path = tmp_path_factory.mktemp("many") / "many"
+    create_store(path, "lmdb", LARGE, PROVENANCE)
+    record = record_of("any", LARGE)
+    with open_part(path) as writer:
+        for ordinal in range(160):
+            writer.put(f"{ordinal:03}", record, ordinal)
+        writer.finish()
+    return path
+
+
+ALL = flight.Ticket(b'{"store": "many", "all": true}')
+
+
+def test_streams_under_way_are_finished_when_the_server_ends(many: Path) -> None:
+    service = serve_flight(Settings(), Mounts.of(many=many))
+    reader = client_of(service).do_get(ALL)
+    assert reader.read_chunk().data.num_rows == 1
+    with ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(service.close, 100)
+        assert sum(chunk.data.num_rows for chunk in reader) == 159
+        assert closed.result()
+
+
+def test_a_client_that_takes_nothing_does_not_keep_the_server(many: Path) -> None:
+    service = serve_flight(Settings(), Mounts.of(many=many))
+    reader = client_of(service).do_get(ALL)
+    reader.read_chunk()
+    assert not service.close(0.05)
+    with pytest.raises(flight.FlightError):
+        reader.read_all()
+    with serve_flight(Settings(flight_port=service.port), Mounts.of(many=many)) as again:  # it let go of its port
+        assert get(again, {"store": "many", "keys": ["000"]}).num_rows == 1
+
+
+def test_more_streams_than_there_is_room_for_are_told_to_come_again(many: Path) -> None:
+    with Server("grpc://127.0.0.1:0", Mounts.of(many=many), Limits(100, 8192), streams=2) as server:
+        client = flight.FlightClient(f"grpc://127.0.0.1:{server.port}")
+        waiting = [client.do_get(ALL) for _ in range(2)]
+        for reader in waiting:
+            reader.read_chunk()
+        with pytest.raises(flight.FlightUnavailableError, match="as many streams"):
+            client.do_get(ALL).read_all()
+        waiting[0].read_all()
+        with open_store(f"grpc://127.0.0.1:{server.port}/many") as store:  # which comes again until there is room
+            assert store["000"] == record_of("any", LARGE)
+        waiting[1].cancel()

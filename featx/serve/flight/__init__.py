@@ -1,6 +1,6 @@
 """Stores over Arrow Flight, for bulk readers in any language: docs/serving.md has tickets, columns and actions.
 
-Inside, imports go one way: tickets < columns < rows, actions, faults < server < here.
+Inside, imports go one way: tickets < columns < rows, actions, faults < server, sockets < here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import UsageError
+from featx.serve.flight.sockets import hang_up
 from featx.serve.flight.tickets import Limits
 from featx.serve.mounted import Mounts
 from featx.serve.settings import Settings
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from featx.serve.flight.server import Server
 
 __all__ = ["FlightService", "serve_flight"]
-_GRACE = 1.0  # seconds that streams get to notice that their time is over
+_GRACE = 0.5  # seconds that streams get to notice that their time is over
+_TRIES = 4
 
 
 class FlightService:
@@ -32,14 +34,19 @@ class FlightService:
     def close(self, drain: float = 0.0) -> bool:
         """Take no more calls, and give those under way ``drain`` seconds to end. Whether all of them did.
 
-        A call whose client takes nothing cannot be ended from here; it goes with the process.
+        Streams break off then, and connections whose clients take nothing are cut: gRPC would wait for them for ever.
         """
         ending = Thread(target=self._server.shutdown, name="featx-flight-end", daemon=True)
         ending.start()
         ending.join(drain)
+        drained = not ending.is_alive()
         self._server.ending = True
-        ending.join(_GRACE)
-        return not ending.is_alive()
+        for _ in range(_TRIES):
+            ending.join(_GRACE)
+            if not ending.is_alive():
+                break
+            hang_up(self.port)
+        return drained
 
     def __enter__(self) -> FlightService:
         return self

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from threading import BoundedSemaphore
 from typing import Any
 
 import pyarrow.flight as flight
@@ -20,6 +22,7 @@ from featx.serve.problems import log
 from featx.serve.spans import Spans
 from featx.store.remote.flight_faults import Fault, raised
 
+STREAMS = 256  # under way at a time; each holds a megabyte or two
 _PATH = "a path is [NAME] or [NAME, FORM], a command the JSON of a ticket"
 
 
@@ -42,9 +45,10 @@ class Bearer(flight.ServerMiddlewareFactory):  # type: ignore[misc]
 class Server(flight.FlightServerBase):  # type: ignore[misc]
     """Serves stores by name. It listens from the moment it is made."""
 
-    def __init__(self, location: str, mounts: Mounts, limits: Limits, **options: Any) -> None:
+    def __init__(self, location: str, mounts: Mounts, limits: Limits, streams: int = STREAMS, **options: Any) -> None:
         super().__init__(location, **options)
         self._mounts, self._limits = mounts, limits
+        self._free = BoundedSemaphore(streams)
         self.ending = False  # streams under way break off
 
     @telling
@@ -74,7 +78,11 @@ class Server(flight.FlightServerBase):  # type: ignore[misc]
         spans = self._spans(asked.store)
         arrow = self._schema(asked, spans)
         rows = rows_of(spans, keys_of(spans.reader, asked), asked.form)
-        return flight.GeneratorStream(arrow, telling_all(self._stream(rows, asked.form, spans.reader.schema, arrow)))
+        stream = telling_all(self._stream(rows, asked.form, spans.reader.schema, arrow))
+        if not self._free.acquire(blocking=False):
+            raise raised(Fault("unavailable", "as many streams are under way as the server has room for", "ask again"))
+        weakref.finalize(stream, self._free.release)  # whether it was read or not
+        return flight.GeneratorStream(arrow, stream)
 
     @telling
     def list_actions(self, context: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -273,3 +275,27 @@ def test_long_and_composed_names_are_found(tmp_path: Path) -> None:
         assert long in store
         assert store[long] == record_of("long")
         assert_same(store.get_batch([long, composed]), folder.get_batch([long, composed]))
+
+
+def test_a_certificate_of_ones_own_is_trusted_when_named(
+    single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes a certificate here, is not installed")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    line = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    line += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", str(cert), "-keyout", str(key)]
+    subprocess.run(line, check=True, capture_output=True)
+    with serve_flight(Settings(), Mounts.of(s=single), tls=(cert, key)) as running:
+        url = f"{running.location}/s"
+        assert url.startswith("grpc+tls://")
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        with open_store(url) as store:
+            assert_same(store.get_batch(names(3)), open_store(single).get_batch(names(3)))
+        monkeypatch.delenv("SSL_CERT_FILE")
+        assert isinstance(raised(lambda: open_store(url, timeout=0.5)), StoreError)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+        assert "SSL_CERT_FILE" in raised(lambda: open_store(url)).message
+    assert isinstance(
+        raised(lambda: serve_flight(Settings(), Mounts.of(s=single), tls=(cert, tmp_path / "x"))), UsageError
+    )

@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
@@ -155,9 +156,12 @@ class FlightCalls:
     def _opened(self) -> Any:
         if self._client is None:
             host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
-            options = [("grpc.http2.max_frame_size", FRAME)]
+            options: dict[str, Any] = {"generic_options": [("grpc.http2.max_frame_size", FRAME)]}
+            trusted = os.environ.get("SSL_CERT_FILE")
+            if trusted and self._address.scheme == "grpc+tls":  # as Python's own ssl does
+                options["tls_root_certs"] = _read(trusted)
             where = f"{self._address.scheme}://{host}:{self._address.port}"
-            self._client = flight_library().FlightClient(where, generic_options=options)
+            self._client = flight_library().FlightClient(where, **options)
         return self._client
 
     def _understood(self, error: Exception) -> Exception:
@@ -237,6 +241,13 @@ def _arrow_errors() -> Sequence[type[Exception]]:
     import pyarrow
 
     return (pyarrow.ArrowException, OSError, ValueError)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"SSL_CERT_FILE is {path}, which cannot be read: {error.strerror}", "mend it") from None
 
 
 def _address(url: str) -> Address:

@@ -7,7 +7,8 @@ keys     nothing more than ``key`` and ``problem``
 arrays   the header but for rows, then the arrays of the schema as they are stored, each a (list of) fixed-size lists
 
 ``key`` comes first and ``problem`` last in all of them: null, or why there is no record under the key, whose other
-columns are null then. A large record is a batch of its own where the form allows no other way to leave it uncopied.
+columns are null then. Views are never copied; in the other forms a record of 256 KiB or more is a batch of its own and
+not copied either. Smaller ones are put together, which costs less than more batches do.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from featx.schema import Array, Schema
 from featx.serve.flight.tickets import Form
 from featx.serve.spans import Bytes
 
-ALONE = 64 << 10  # bytes from which a record is sent without being copied into a buffer with others
+ALONE = 256 << 10  # bytes from which a record is a batch of its own, in all forms but views
+_POINTED = 16 << 10  # bytes from which views point at records where they lie
+_NUMBERS = {"<u4": pa.uint32(), "<u8": pa.uint64()}
 _HEADERS = ("ordinal", "count", "checksum")
 _PROBLEM = pa.struct([pa.field(name, pa.utf8(), False) for name in ("kind", "message", "hint")])
 _SIZE = pa.list_(pa.field("item", pa.uint32(), False), 2)
@@ -68,7 +71,7 @@ def arrow_schema(form: Form, schema: Schema, about: Mapping[str, str]) -> Any:
 
 
 def batch_of(rows: Sequence[Row], form: Form, schema: Schema, arrow: Any) -> Any:
-    """A batch of Arrow; records of 64 KiB or more are not copied where they are alone, and never as ``views``."""
+    """A batch of Arrow; a record that is alone in it is not copied."""
     records = [row.record for row in rows]
     if form == "keys":
         content = []
@@ -127,7 +130,7 @@ def _views(records: Sequence[Bytes | None]) -> Any:
     sizes = [len(piece) for piece in pieces]
     views["length"][there] = sizes
     views["prefix"][there] = np.array([bytes(piece[:4]) for piece in pieces], "V4")
-    if sum(sizes) >= ALONE * len(sizes) // 4:
+    if sum(sizes) >= _POINTED * len(sizes):
         views["buffer"][there] = np.arange(len(pieces))
         held = [pa.py_buffer(piece) for piece in pieces]
     else:
@@ -140,16 +143,16 @@ def _views(records: Sequence[Bytes | None]) -> Any:
 
 def _header_columns(heads: Array, records: Sequence[Bytes | None]) -> list[Any]:
     """ordinal, count, size and checksum."""
-    size = np.stack([heads["height"], heads["width"]], 1)
-    sizes = _filled(_SIZE, len(records), pa.py_buffer(size.tobytes()), _valid(records))
+    size = np.empty((len(records), 2), np.uint32)
+    size[:, 0], size[:, 1] = heads["height"], heads["width"]
+    sizes = _filled(_SIZE, len(records), pa.py_buffer(size), _valid(records))
     ordinal, count, checksum = (_numbers(heads[name], records) for name in _HEADERS)
     return [ordinal, count, sizes, checksum]
 
 
 def _numbers(values: Array, records: Sequence[Bytes | None]) -> Any:
     values = np.ascontiguousarray(values)
-    buffers = [_valid(records), pa.py_buffer(values.tobytes())]
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(records), buffers)
+    return pa.Array.from_buffers(_NUMBERS[values.dtype.str], len(records), [_valid(records), pa.py_buffer(values)])
 
 
 def _array_fields(schema: Schema) -> list[Any]:
@@ -167,6 +170,12 @@ def _told(slot: Slot) -> dict[str, str]:
     if slot.name != field.name:
         return {**told, "featx.dtype": "float32", "featx.meaning": f"scale and zero of each row of {field.name}"}
     return {**told, "featx.meaning": _MEANING[field.dtype]} if field.dtype in _MEANING else told
+
+
+@lru_cache(maxsize=1024)
+def _types(schema: Schema) -> list[tuple[Any, Any]]:
+    """For each stored array the type of its column, and that of one of its rows."""
+    return [(_type(slot, schema.rows), _tail_type(slot)) for slot in layout(schema, 1)[0]]
 
 
 def _type(slot: Slot, rows: int | None) -> Any:
@@ -188,25 +197,25 @@ def _tail_type(slot: Slot) -> Any:
 def _array_columns(heads: Array, records: Sequence[Bytes | None], schema: Schema) -> list[Any]:
     """The arrays of the records, in the order of the schema."""
     rows = [schema.rows or 0 if record is None else int(n) for record, n in zip(records, heads["rows"], strict=True)]
-    valid, count = _valid(records), len(records)
-    columns = []
-    for slots in zip(*(layout(schema, n)[0] for n in rows), strict=True):
+    valid, count, columns = _valid(records), len(records), []
+    for slots, (kind, tail) in zip(
+        zip(*(layout(schema, n)[0] for n in rows), strict=True), _types(schema), strict=True
+    ):
         data = _joined([
             bytes(slot.size) if record is None else record[slot.offset : slot.offset + slot.size]
             for slot, record in zip(slots, records, strict=True)
         ])  # fmt: skip
-        slot = slots[0]
-        if slot.field.per == "picture" or schema.rows is not None:
-            columns.append(_filled(_type(slot, schema.rows), count, data, valid))
+        if slots[0].field.per == "picture" or schema.rows is not None:
+            columns.append(_filled(kind, count, data, valid))
             continue
-        values = _filled(_tail_type(slot), sum(rows), data, None)
-        columns.append(pa.Array.from_buffers(_type(slot, None), count, [valid, _offsets(rows)], children=[values]))
+        values = _filled(tail, sum(rows), data, None)
+        columns.append(pa.Array.from_buffers(kind, count, [valid, _offsets(rows)], children=[values]))
     return columns
 
 
 def _filled(kind: Any, count: int, data: Any, valid: Any) -> Any:
     """An array of ``count`` values, or lists of fixed size, over the numbers in ``data``."""
-    if not pa.types.is_fixed_size_list(kind):
+    if kind.num_fields == 0:
         return pa.Array.from_buffers(kind, count, [valid, data])
     values = _filled(kind.value_type, count * kind.list_size, data, None)
     return pa.Array.from_buffers(kind, count, [valid], children=[values])

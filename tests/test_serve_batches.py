@@ -135,3 +135,40 @@ def test_damage_is_said_in_its_place(tmp_path_factory: pytest.TempPathFactory) -
         found = frames(post(running, "s", {"keys": names(6)[:3]}).body)
     assert [number for number, _ in found] == [1, 4, 1]
     assert str(path).encode() not in found[1][1]
+
+
+def test_records_that_are_put_together_are_made_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow client must not make the server hold copies of all that it asked for."""
+    from featx.serve.batches import Batch
+    from featx.serve.mounted import Mounted
+    from tests.store_oracle import make_store
+
+    mounted = Mounted("s", make_store(tmp_path_factory.mktemp("arrays") / "s", "hdf5", 40, schema=KINDS["hdf5"].schema))
+    batch = Batch.of(mounted, KEYS, False)
+    assert not batch.whole
+    made: list[bytes] = []
+    find = type(mounted.reader).find
+    monkeypatch.setattr(type(mounted.reader), "find", lambda self, key: made.append(key) or find(self, key))
+    frames_made = batch.frames()
+    first = next(frames_made)
+    assert (first.kind, bytes(first.body)) == (1, bytes_of(KEYS[0], KINDS["hdf5"].schema))
+    assert len(made) == 1
+    assert [len(first.body), *(len(frame.body) for frame in frames_made)] == list(batch.sizes())
+
+
+def test_a_head_that_does_not_end_is_refused(server: Server) -> None:
+    import socket
+    from contextlib import closing
+
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        answer = b""
+        try:
+            for number in range(10_000):
+                connection.sendall(b"x-%d: %s\r\n" % (number, b"a" * 1000))
+            answer = connection.recv(100)
+        except OSError:  # it has hung up
+            return
+    assert answer.startswith(b"HTTP/1.1 400")

@@ -7,7 +7,8 @@ byte leaves; pieces are parts of the mapped files and are not copied.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -39,20 +40,67 @@ class Batches:
         if mounted is None:
             raise unknown_store(name)
         data = await read_json(Request(scope, receive))
-        spans, frames = frames_of(mounted, asked_keys(data, self._most))
-        if data.get("only") == "headers":
-            frames = [Frame(kind, body[:HEADER_SIZE] if kind == RECORD else body) for kind, body in frames]
-        length = length_of(len(frame.body) for frame in frames)
-        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % length), *spans.headers]
+        batch = Batch.of(mounted, asked_keys(data, self._most), data.get("only") == "headers")
+        length = length_of(batch.sizes())
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % length), *batch.spans.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         write = scope.get("extensions", {}).get(PIECES)
-        if write is not None:
-            write(list(sends(framed(frames))), length)
+        pieces = sends(framed(batch.frames()))
+        if write is not None and batch.whole:
+            write(list(pieces), length)
             scope[SENT] = length
         else:
-            for piece in sends(framed(frames)):
+            for piece in pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body"})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is sent for each key, and out of which store. A number stands for a record that is still to be made."""
+
+    spans: Spans
+    keys: Sequence[str]
+    found: Sequence[Frame | int]
+    most: int | None  # bytes that are sent of each record; None: all
+
+    @classmethod
+    def of(cls, mounted: Mounted, keys: Sequence[str], headers: bool) -> Batch:
+        """The records of ``keys``, or the headers of them only. Raises StoreError while there is no store."""
+        spans = mounted.spans
+        found = spans.look(keys)
+        if any(isinstance(one, StoreDamaged) for one in found) and mounted.again():  # it was replaced a moment ago
+            spans = mounted.spans
+            found = spans.look(keys)
+        most = HEADER_SIZE if headers else None
+        frames = [
+            one if isinstance(one, int)
+            else Frame(RECORD, one[:most]) if isinstance(one, bytes | memoryview)
+            else _without(spans, key, one)
+            for key, one in zip(keys, found, strict=True)
+        ]  # fmt: skip
+        return cls(spans, keys, frames, most)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is at hand: parts of mapped files, and what is small."""
+        return not any(isinstance(frame, int) for frame in self.found)
+
+    def sizes(self) -> Iterator[int]:
+        """Bytes of each frame, without its head."""
+        for frame in self.found:
+            yield min(frame, self.most or frame) if isinstance(frame, int) else len(frame.body)
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames; a record is put together when it is its turn."""
+        for key, frame in zip(self.keys, self.found, strict=True):
+            yield self._made(key, frame) if isinstance(frame, int) else frame
+
+    def _made(self, key: str, size: int) -> Frame:
+        stored = self.spans.find(key)
+        if stored is None or len(stored) != size:
+            raise StoreDamaged(f"record {key!r} is not what it was a moment ago", "run `featx verify` on the store")
+        return Frame(RECORD, stored[: self.most])
 
 
 async def read_json(request: Request) -> Any:
@@ -77,19 +125,6 @@ def asked_keys(data: Any, most: int) -> list[str]:
         hint = f"ask for at most {most} at a time"
         raise Problem(413, "too_many_keys", f"{len(keys)} keys are asked for at once", hint, {MAX_KEYS: str(most)})
     return keys
-
-
-def frames_of(mounted: Mounted, keys: list[str]) -> tuple[Spans, list[Frame]]:
-    """What is sent for each key, and out of which store."""
-    spans = mounted.spans
-    found = spans.find_all(keys)
-    if any(isinstance(one, StoreDamaged) for one in found) and mounted.again():  # it was replaced a moment ago
-        spans = mounted.spans
-        found = spans.find_all(keys)
-    return spans, [
-        Frame(RECORD, one) if isinstance(one, bytes | memoryview) else _without(spans, key, one)
-        for key, one in zip(keys, found, strict=True)
-    ]
 
 
 def _without(spans: Spans, key: str, error: FeatxError | None) -> Frame:

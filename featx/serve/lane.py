@@ -28,6 +28,7 @@ from featx.serve.records import AS_STORED
 from featx.serve.spans import Bytes, Spans
 
 ROUTE = "/v1/stores/{store}/records/{key}"
+HEADERS = 64 << 10  # bytes of an address and the headers of a request
 _FRONT, _BETWEEN = b"/v1/stores/", b"/records/"
 _PLAIN_ACCEPT = frozenset((b"*/*", RECORD.encode(), b"application/octet-stream"))
 _NOT_PLAIN = frozenset(
@@ -97,7 +98,24 @@ class LaneProtocol(HttpToolsProtocol):
 
     def __init__(self, lane: Lane, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._lane = lane
+        self._lane, self._room = lane, HEADERS
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._room = HEADERS
+
+    def on_url(self, url: bytes) -> None:
+        self._take(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._take(len(name) + len(value))
+        super().on_header(name, value)
+
+    def _take(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise ValueError("too long a head")  # the parser ends the request, and uvicorn the connection: 400
 
     def on_headers_complete(self) -> None:
         before = self.cycle

@@ -40,6 +40,10 @@ class Spans:
 
     def find_all(self, keys: Sequence[str]) -> list[Bytes | FeatxError | None]:
         """For each key what :meth:`find` returns, or the error that it raises."""
+        return [self._one(key) if isinstance(one, int) else one for key, one in zip(keys, self.look(keys), strict=True)]
+
+    def look(self, keys: Sequence[str]) -> list[Bytes | int | FeatxError | None]:
+        """The same, but of a record that has to be put together the length: :meth:`find` does it in its turn."""
         gather = self.reader.gathering
         if gather is None:
             return [self._one(key) for key in keys]

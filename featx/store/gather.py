@@ -107,24 +107,27 @@ class Gather:
         place = _NOWHERE.copy()
         if not self._native(self._fields, (key,), place, None):
             return None
-        return self._span(place[0].tolist())
+        found = self._span(place[0].tolist())
+        return found if isinstance(found, memoryview) else None
 
-    def spans(self, keys: Sequence[str]) -> list[memoryview | None]:
+    def spans(self, keys: Sequence[str]) -> Sequence[memoryview | int | None]:
         """The stored bytes of each key where they lie in a mapped file, read-only and not copied.
 
-        Their structure was checked, not their checksum. None: they are not there, not good, or do not lie whole in a
-        file; :meth:`featx.store.StoreReader.find` says which. Raises UsageError for what is no key.
+        Their structure was checked, not their checksum. A number: their length, where they do not lie whole in a file.
+        None: they are not good, or not in a mapped file; :meth:`featx.store.StoreReader.find` says more. Raises
+        UsageError for what is no key.
         """
         places = _places(len(keys))
         self._native(self._fields, tuple(keys), places, None)
         return [self._span(place) for place in places.tolist()]
 
-    def _span(self, place: list[int]) -> memoryview | None:
+    def _span(self, place: list[int]) -> memoryview | int | None:
         status, file, at, _, rows, *_ = place
         if status != _GOOD:
             return None
         start, mapped = self._mapped[file]
-        return None if mapped is None else mapped[at - start : at - start + layout(self.schema, rows)[1]]
+        length = layout(self.schema, rows)[1]
+        return length if mapped is None else mapped[at - start : at - start + length]
 
     def find(self, keys: Sequence[str], fields: Sequence[Field], missing: Missing) -> Found:
         """Records with the values of some small ``fields``, in the dtypes of memory; checked as a batch of them is."""

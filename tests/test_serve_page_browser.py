@@ -244,6 +244,22 @@ def test_a_question_is_answered_and_the_boxes_that_mattered_are_lit(page: Browse
     assert light(page, 3) == 128
 
 
+def test_where_hiding_no_region_changes_anything_none_is_lit(page: Browser, server: SimpleNamespace) -> None:
+    server.double.weights[14], server.double.weights[20] = 0.001, -0.3
+    page.one("#question").send_keys("What?", ENTER)
+    page.wait_text("#said", "No region alone mattered")
+    assert drawn(page) == ALL
+    assert light(page, 14) == 128
+
+
+def test_a_model_that_does_not_say_what_mattered_still_answers(page: Browser, server: SimpleNamespace) -> None:
+    server.double.weights = None
+    page.one("#question").send_keys("What?", ENTER)
+    page.wait(lambda: page.all("#answers li"), "no answer")
+    assert drawn(page) == ALL
+    assert page.text("#order") == "by confidence"
+
+
 def test_the_language_is_sent_where_one_is_chosen(page: Browser, server: SimpleNamespace) -> None:
     page.run("const s = document.getElementById('language'); s.value = 'fr';")
     page.one("#question").send_keys("Quelle couleur ?", ENTER)
@@ -384,6 +400,7 @@ def test_a_narrow_window_shows_everything_below_each_other(browser: Browser, ser
     browser.open(server.url, width=390, height=844, ratio=2)
     shown(browser)
     assert browser.run("return document.documentElement.scrollWidth") == 390
+    assert overlaps(browser) == []
     assert drawn(browser) == ALL
     assert browser.pixels().shape[1] == 780  # the whole width, at the screen's own pixels
     assert not browser.one("#search").is_displayed()
@@ -401,6 +418,28 @@ def test_a_narrow_window_shows_everything_below_each_other(browser: Browser, ser
         ".filter((e) => e.offsetHeight < 36).map((e) => e.id || e.textContent)"
     )
     assert small == []
+
+
+def overlaps(browser: Browser) -> list[str]:
+    """Parts of the middle column that lie over each other."""
+    return list(
+        browser.run(
+            "const parts = [...document.querySelectorAll('#look > *')].filter((e) => e.offsetHeight);"
+            "return parts.slice(1).filter((e, i) => e.getBoundingClientRect().top"
+            " < parts[i].getBoundingClientRect().bottom - 1).map((e) => e.id)"
+        )
+    )
+
+
+@pytest.mark.parametrize("size", [(1024, 500), (900, 700), (861, 600), (1920, 1080), (320, 568)])
+def test_nothing_lies_over_anything_else_in_any_window(
+    browser: Browser, server: SimpleNamespace, size: tuple[int, int]
+) -> None:
+    browser.open(server.url, width=size[0], height=size[1])
+    shown(browser)
+    assert overlaps(browser) == []
+    assert browser.run("return document.documentElement.scrollWidth") <= size[0]
+    assert drawn(browser) == ALL
 
 
 def ground(browser: Browser) -> float:

@@ -200,11 +200,12 @@ def test_large_records_pass_whole_among_missing_ones(tmp_path: Path, form: str, 
     with served(large=tmp_path / "large") as running:
         table = get(running, {"store": "large", "keys": ["no", *keys, "no"], "form": form})
     table.validate(full=True)
-    for ordinal, (key, row) in enumerate(zip(keys, table.to_pylist()[1:-1], strict=True)):
+    for ordinal, key in enumerate(keys):
         if form == "arrays":
-            assert np.array_equal(np.array(row["features"], np.float16), record_of(key, schema).features)
+            features = table["features"][ordinal + 1].values.flatten().to_numpy().reshape(rows, -1)
+            assert np.array_equal(features, record_of(key, schema).features)
         else:
-            assert row["record"] == stored(key, schema, ordinal)
+            assert table["record"][ordinal + 1].as_py() == stored(key, schema, ordinal)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])

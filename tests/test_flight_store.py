@@ -299,3 +299,13 @@ def test_a_certificate_of_ones_own_is_trusted_when_named(
     assert isinstance(
         raised(lambda: serve_flight(Settings(), Mounts.of(s=single), tls=(cert, tmp_path / "x"))), UsageError
     )
+
+
+def test_a_server_that_comes_back_is_waited_for(single: Path) -> None:
+    first = serve_flight(Settings(), Mounts.of(s=single))
+    with open_store(f"{first.location}/s") as store, ThreadPoolExecutor(1) as pool:
+        assert store[names(1)[0]] == record_of(names(1)[0], FIXED)
+        first.close()
+        batch = pool.submit(store.get_batch, names(3))
+        with serve_flight(Settings(flight_port=first.port), Mounts.of(s=single)):
+            assert_same(batch.result(), open_store(single).get_batch(names(3)))

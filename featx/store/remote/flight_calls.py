@@ -21,7 +21,11 @@ from featx.store.remote.flight_faults import fault_of, flight_library, is_passin
 from featx.store.remote.retry import RATE, Deadline, Transient, persist
 
 PLAIN = {"grpc": "http", "grpc+tls": "https"}
-FRAME = 1 << 20  # bytes of a frame of HTTP/2 that may be sent to us; 16 KiB unless one asks
+_OPTIONS = {
+    "grpc.http2.max_frame_size": 1 << 20,  # bytes; 16 KiB unless one asks
+    "grpc.initial_reconnect_backoff_ms": 100,  # how long gRPC fails at once, without trying, after a failure
+    "grpc.max_reconnect_backoff_ms": 2000,
+}
 _NONE_KNOWN = 256  # keys of one ticket, of a server that does not say how many it takes
 _FORK_WAITS = 10.0  # seconds for calls under way
 
@@ -156,7 +160,7 @@ class FlightCalls:
     def _opened(self) -> Any:
         if self._client is None:
             host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
-            options: dict[str, Any] = {"generic_options": [("grpc.http2.max_frame_size", FRAME)]}
+            options: dict[str, Any] = {"generic_options": list(_OPTIONS.items())}
             trusted = os.environ.get("SSL_CERT_FILE")
             if trusted and self._address.scheme == "grpc+tls":  # as Python's own ssl does
                 options["tls_root_certs"] = _read(trusted)

@@ -77,6 +77,7 @@ class Gather:
         self._files: list[Shard] = []
         self._others: list[Shard] = []
         self._owners: list[object] = []
+        self._lengths: dict[int, int] = {}  # by rows: ``layout`` may compare schemas, which is slower than the search
         self._mapped: list[tuple[int, memoryview | None]] = []
         words: list[int] = []
         for shard in shards:
@@ -105,7 +106,7 @@ class Gather:
     def span(self, key: str) -> memoryview | None:
         """See :meth:`spans`; the short way of one key."""
         place = _NOWHERE.copy()
-        if not self._native(self._fields, (key,), place, None):
+        if not reader().module.gather(self._fields, self._words, (key,), _stored, place, None, 1):
             return None
         found = self._span(place[0].tolist())
         return found if isinstance(found, memoryview) else None
@@ -118,7 +119,7 @@ class Gather:
         UsageError for what is no key.
         """
         places = _places(len(keys))
-        self._native(self._fields, tuple(keys), places, None)
+        reader().module.gather(self._fields, self._words, tuple(keys), _stored, places, None, 1)
         return [self._span(place) for place in places.tolist()]
 
     def _span(self, place: list[int]) -> memoryview | int | None:
@@ -126,7 +127,9 @@ class Gather:
         if status != _GOOD:
             return None
         start, mapped = self._mapped[file]
-        length = layout(self.schema, rows)[1]
+        length = self._lengths.get(rows)
+        if length is None:
+            length = self._lengths[rows] = layout(self.schema, rows)[1]
         return length if mapped is None else mapped[at - start : at - start + length]
 
     def find(self, keys: Sequence[str], fields: Sequence[Field], missing: Missing) -> Found:

@@ -17,7 +17,7 @@ from featx.schema import Array
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
          "--force-color-profile=srgb", "--hide-scrollbars", "--lang=en")  # fmt: skip
-WAIT = 20.0  # seconds until something has to be there
+WAIT = 60.0  # seconds until something has to be there
 
 
 def missing() -> str | None:

@@ -14,6 +14,7 @@ NAMES = {
     "opening": "a store of five million keys: time and memory",
     "views": "batches of a view of a superset store, beside a plain store of the same regions",
     "loader": "batches through FeatureLoader into a step, beside torch's DataLoader",
+    "serving": "look-ups over loopback: featx serve beside nginx, Redis, a bare app and a plain socket",
     "codecs": "dtypes of features and compressors behind them: bytes, decoding speed, error",
     "answers": "how many answers of the default LXMERT change with the dtype of the features it reads",
     "feeding": "a small LXMERT on a store four times the memory it may have: the share of time spent waiting for data",

@@ -1,0 +1,265 @@
+"""Look-ups over loopback: featx serve beside nginx, Redis, a bare uvicorn app, and one plain socket.
+
+Records of 36 x 2048 float16, in the page cache of every server; the client is this process, the servers are others.
+One look-up is one key out of a shuffled list, asked for when the answer before it is there; HTTP is read by the same
+few lines of http.client from all three servers, into memory that is used again, and Redis by redis-py with hiredis.
+A batch is 64 keys. The socket sends as many bytes as the answer has, with nothing around them. Turns go round, so that
+a slow minute hits all alike; shares are of the same turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import random
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import servers
+from benchmarks.readers import key_of
+from benchmarks.reading import DIM, ROWS, drawn, make_store
+from benchmarks.timing import save, table
+from featx import FeatureLoader, open_store
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "build" / "serving"
+RECORDS, BATCH, TURNS, SINGLES, BATCHES = 512, 64, 9, 600, 24
+SOCKET = "one plain socket"
+Ask = Callable[[list[str]], int]  # keys -> bytes that came
+
+
+class Http:
+    """One kept connection; bodies go to the same memory."""
+
+    def __init__(self, port: int, path: str = "/") -> None:
+        self.connection, self.path = http.client.HTTPConnection("127.0.0.1", port), path
+        self.room = memoryview(bytearray(BATCH * (ROWS * (DIM * 2 + 64) + 4096)))
+
+    def get(self, keys: list[str]) -> int:
+        """GET of one key."""
+        self.connection.request("GET", self.path + keys[0])
+        return self._read()
+
+    def post(self, keys: list[str]) -> int:
+        """POST of all keys."""
+        body = json.dumps({"keys": keys})
+        self.connection.request("POST", self.path, body, {"Content-Type": "application/json"})
+        return self._read()
+
+    def _read(self) -> int:
+        with self.connection.getresponse() as answer:
+            if answer.status != 200 or answer.length is None:
+                raise RuntimeError(f"{self.path}: {answer.status} {answer.reason}")
+            size = answer.length
+            view = self.room[:size]
+            while view:
+                view = view[answer.readinto(view) :]
+            return size
+
+
+def plain(port: int, size: int) -> Ask:
+    """The socket: a byte out, ``size`` bytes in."""
+    one, room = socket.create_connection(("127.0.0.1", port)), memoryview(bytearray(size))
+
+    def ask(keys: list[str]) -> int:
+        one.sendall(b"x")
+        view = room
+        while view:
+            view = view[one.recv_into(view) :]
+        return size
+
+    return ask
+
+
+def redis_ways(port: int, store: Path) -> tuple[dict[str, Ask], dict[str, Ask]]:
+    """GET; MGET and a pipeline of GETs; of the same bytes, written here."""
+    import redis
+
+    one = redis.Redis(port=port)
+    with open_store(store) as reader:
+        for key in reader:
+            one.set(key, reader.stored_bytes(key))
+
+    def pipelined(keys: list[str]) -> int:
+        with one.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.get(key)
+            return sum(map(len, pipe.execute()))
+
+    many = {"Redis MGET": lambda keys: sum(map(len, one.mget(keys))), "Redis, GETs in a pipeline": pipelined}
+    return {"Redis GET": lambda keys: len(one.get(keys[0]))}, many
+
+
+def flight_way(port: int) -> Ask:
+    """do_get of stored records."""
+    from pyarrow import flight
+
+    client = flight.connect(f"grpc://127.0.0.1:{port}")
+
+    def ask(keys: list[str]) -> int:
+        ticket = flight.Ticket(json.dumps({"store": "s", "keys": keys, "form": "records"}).encode())
+        return sum(chunk.data.nbytes for chunk in client.do_get(ticket))
+
+    return ask
+
+
+@contextlib.contextmanager
+def everything(store: Path, record: int) -> Iterator[tuple[dict[str, Ask], dict[str, Ask], int, dict[str, str]]]:
+    """All that is installed: ways to ask for one key, ways to ask for many, featx's port, and what is left out."""
+    one: dict[str, Ask] = {}
+    many: dict[str, Ask] = {}
+    absent: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, command: Callable[[int], list[str]], use: Callable[[int], None]) -> None:
+            port = servers.free_port()
+            try:
+                use(stack.enter_context(servers.running(command(port), port)))
+            except (RuntimeError, ImportError, OSError) as error:
+                absent[name] = str(error)
+
+        start(SOCKET, lambda port: servers.pipe(record, port), lambda port: one.update({SOCKET: plain(port, record)}))
+        sent = BATCH * record
+        start("a batch", lambda port: servers.pipe(sent, port), lambda port: many.update({SOCKET: plain(port, sent)}))
+        start("nginx", lambda port: servers.nginx(store, WORK, port), lambda port: one.update(nginx=Http(port).get))
+        start("bare", lambda port: servers.bare(store, port), lambda port: one.update({"bare app": Http(port).get}))
+
+        def redis(port: int) -> None:
+            single, batched = redis_ways(port, store)
+            one.update(single)
+            many.update(batched)
+
+        start("Redis", servers.redis, redis)
+        ports: list[int] = []
+        routes = "/v1/stores/s/records"
+        for server in ("uvicorn", "granian"):
+
+            def ours(port: int, server: str = server) -> None:
+                ports.append(port)
+                one[f"featx, {server}"] = Http(port, routes + "/").get
+                many[f"featx, HTTP, {server}"] = Http(port, routes).post
+
+            start(server, lambda port, s=server: servers.featx(store, port, server=s), ours)
+        other = servers.free_port()
+        start(
+            "Flight", lambda port: servers.flight(store, port, other),
+            lambda port: many.update({"featx, Flight": flight_way(port)}),
+        )  # fmt: skip
+        yield one, many, ports[0], absent
+
+
+def main() -> None:
+    """Print the tables and write ``results/serving.json``."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    store = make_store(WORK / "store", "lmdb", drawn()[:RECORDS])
+    keys = [key_of(row) for row in range(RECORDS)]
+    with open_store(store) as reader:
+        record = len(reader.stored_bytes(keys[0]))
+    with everything(store, record) as (one, many, port, absent):
+        results = {"single": turns(one, keys, 1, SINGLES), "batch": turns(many, keys, BATCH, BATCHES)}
+        results["loader"] = loaders(port, many[SOCKET], keys)
+    shutil.rmtree(WORK)
+    for name, rows in results.items():
+        print(table([[name, "records/s", "GB/s", "of the socket", "p50, ms", "p99, ms"], *map(cells, rows.items())]))
+        print()
+    for name, why in absent.items():
+        print(f"left out: {name}: {why}")
+    print("wrote", save("serving", {"records": RECORDS, "bytes": record, **results, "left out": absent}))
+
+
+def turns(ways: dict[str, Ask], keys: list[str], size: int, asks: int) -> dict[str, dict[str, Any]]:
+    """Every way in every turn: rates of each turn, and all latencies."""
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(TURNS + 1):
+        for name, ask in ways.items():
+            took, came = [], 0
+            begin = time.perf_counter()
+            for _ in range(asks):
+                chosen = random.sample(keys, size)
+                start = time.perf_counter()
+                came += ask(chosen)
+                took.append(time.perf_counter() - start)
+            seconds = time.perf_counter() - begin
+            if turn:
+                rates[name].append((asks * size / seconds, came / seconds / 1e9))
+                times[name] += took
+    return {name: summary(rates[name], rates[SOCKET], times[name]) for name in ways}
+
+
+def loaders(port: int, pipe: Ask, keys: list[str]) -> dict[str, dict[str, Any]]:
+    """The loader of the training loop over a URL, alone and two of them at once; the socket in the same turns."""
+    names = (SOCKET, "FeatureLoader from a URL", "two clients at once")
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for turn in range(TURNS + 1):
+        begin = time.perf_counter()
+        came = sum(pipe(keys[:BATCH]) for _ in range(BATCHES))
+        seconds = time.perf_counter() - begin
+        found = [
+            (BATCHES * BATCH / seconds, came / seconds / 1e9), feed(port, keys),
+            tuple(map(sum, zip(*both(port), strict=True))),
+        ]  # fmt: skip
+        for name, rate in zip(names, found, strict=True):
+            if turn:
+                rates[name].append((rate[0], rate[1]))
+    return {name: summary(rates[name], rates[SOCKET], []) for name in names}
+
+
+def feed(port: int, keys: list[str], epochs: int = 4) -> tuple[float, float]:
+    """Records and GB a second through FeatureLoader, without a step; the first epoch, which checks all, not counted."""
+    store = open_store(f"http://127.0.0.1:{port}/v1/stores/s")
+    size = len(store.stored_bytes(keys[0]))
+    loader = FeatureLoader(store, keys, batch=BATCH, epochs=epochs, fields=(), dtype="stored")
+    begin, count = 0.0, 0
+    for number, _ in enumerate(loader, 1):
+        if number == len(keys) // BATCH:
+            begin = time.perf_counter()
+        count = number
+    seconds = time.perf_counter() - begin
+    records = (count - len(keys) // BATCH) * BATCH
+    store.close()
+    return records / seconds, records * size / seconds / 1e9
+
+
+def both(port: int) -> list[tuple[float, float]]:
+    """Two processes that feed at once."""
+    command = [sys.executable, "-m", "benchmarks.serving", str(port)]
+    ran = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    return [tuple(json.loads(one.communicate()[0])) for one in ran]
+
+
+def summary(
+    rates: list[tuple[float, float]], limits: list[tuple[float, float]], times: list[float]
+) -> dict[str, dict[str, float]]:
+    """Medians, least and most; shares are of the socket in the same turn."""
+    named = {
+        "records": [r for r, _ in rates], "GB": [g for _, g in rates],
+        "share": [a[1] / b[1] for a, b in zip(rates, limits, strict=True)],
+    }  # fmt: skip
+    found = {n: {"median": statistics.median(v), "least": min(v), "most": max(v)} for n, v in named.items()}
+    if times:
+        cuts = statistics.quantiles(times, n=100)
+        found["ms"] = {"p50": 1e3 * cuts[49], "p99": 1e3 * cuts[98]}
+    return found
+
+
+def cells(row: tuple[str, dict[str, Any]]) -> list[str]:
+    """A line of the table."""
+    records, gigabytes, share, ms = (row[1].get(name, {}) for name in ("records", "GB", "share", "ms"))
+    late = [f"{ms[name]:.3f}" if ms else "" for name in ("p50", "p99")]
+    return [
+        row[0], f"{records['median']:,.0f} ({records['least']:,.0f} to {records['most']:,.0f})",
+        f"{gigabytes['median']:.2f}", f"{share['median']:.3f} ({share['least']:.3f} to {share['most']:.3f})", *late,
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(feed(int(sys.argv[1]), [key_of(row) for row in range(RECORDS)])))

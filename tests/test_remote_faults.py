@@ -15,7 +15,7 @@ from featx.codec import store_key
 from featx.errors import FeatxError, KeyNotFound, StoreDamaged, StoreError, UsageError
 from featx.store import StoreReader, open_store
 from featx.store.native import Reader
-from featx.store.remote import connection, http_store, posted, retry
+from featx.store.remote import connection, http_store, posted, retry, wire
 from featx.store.remote.framing import MEDIA_TYPE
 from featx.store.remote.http_store import HttpStore
 from featx.store.remote.retry import Deadline, Transient, persist
@@ -171,7 +171,7 @@ def test_a_host_that_does_not_exist_is_told_at_once() -> None:
 def test_an_answer_that_does_not_come_in_time_is_an_error(
     store: StoreReader, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "SILENT", 0.05)
+    monkeypatch.setattr(wire, "SILENT", 0.05)
     monkeypatch.setattr(connection, "CONNECT", 5)
     assert isinstance(store, HttpStore)
     store._service.timeout = 0.3

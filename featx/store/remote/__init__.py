@@ -6,6 +6,7 @@ One noun per module:
 ``framing``     the body of an answer of many records: frames to bytes and back, for server and client
 ``address``     what a URL says, and where the token comes from
 ``buffers``     memory that bodies are received into, to be used again
+``wire``        HTTP/1.1 on one connection
 ``connection``  the connections that one process keeps, and bodies read where they are wanted
 ``retry``       which failures deserve another try, and when
 ``local``       records that were read once, kept on disk up to a limit

@@ -79,7 +79,7 @@ def read_address(url: str) -> Address:
             f"the URL {shown} has a query or a fragment behind it",
             f"leave it out: a token comes from {TOKEN}, and a view from the location {{path: URL, boxes: 36}}",
         )
-    if parts.scheme not in PORTS or not host or any(c.isspace() or not c.isprintable() for c in url):
+    if parts.scheme not in PORTS or not host or not url.isascii() or not url.isprintable() or " " in url:
         raise UsageError(f"{url!r} is no URL of a store", _FORM)
     before, found, behind = parts.path.rstrip("/").rpartition(STORES)
     if not found:

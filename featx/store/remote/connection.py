@@ -6,7 +6,6 @@ followed, proxies of the environment not asked: a token goes to the host of the 
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import select
@@ -16,14 +15,14 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from featx.errors import StoreError
-from featx.store.remote.address import Address
+from featx.store.remote.address import PORTS, Address
 from featx.store.remote.retry import STATUSES, Deadline, Transient
+from featx.store.remote.wire import Garbled, Head, Wire
 
-CONNECT, SILENT = 10.0, 30.0  # seconds that a connection, and the next byte of an answer, may take
-PIECE = 1 << 20  # bytes that are allocated for bytes that have not come
+CONNECT = 10.0  # seconds that a connection may take
 KEPT = 8  # connections that wait to be used again
 _LONGEST_ERROR = 1 << 16
 _REFUSED = (ConnectionRefusedError, ConnectionAbortedError, ConnectionResetError, BrokenPipeError)
@@ -45,13 +44,15 @@ class Connections:
 
     def __init__(self, address: Address, token: str | None) -> None:
         self.address = address
-        self._headers = {"User-Agent": "featx", "Accept-Encoding": "identity"}
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        port = "" if address.port == PORTS[address.scheme] else f":{address.port}"
+        self._headers = f"Host: {host}{port}\r\nUser-Agent: featx\r\nAccept-Encoding: identity\r\n"
         if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+            self._headers += f"Authorization: Bearer {token}\r\n"
         self._reset()
 
     def _reset(self) -> None:
-        self._free: list[http.client.HTTPConnection] = []
+        self._free: list[Wire] = []
         self._lock, self._pid = threading.Lock(), os.getpid()
 
     def ask(
@@ -88,7 +89,7 @@ class Connections:
         for connection in getattr(self, "_free", ()):
             connection.close()
 
-    def _take(self, deadline: Deadline) -> tuple[http.client.HTTPConnection, bool]:
+    def _take(self, deadline: Deadline) -> tuple[Wire, bool]:
         """A connection, and whether it was kept."""
         if self._pid != os.getpid():
             self._reset()
@@ -97,27 +98,26 @@ class Connections:
                 connection = self._free.pop() if self._free else None
             if connection is None:
                 return self._made(deadline), False
-            if connection.sock is not None and not _readable(connection.sock):
+            if not _readable(connection):
                 return connection, True
             connection.close()  # the other side did, or says what nobody asked
 
-    def _give(self, connection: http.client.HTTPConnection) -> None:
+    def _give(self, connection: Wire) -> None:
         with self._lock:
             if len(self._free) < KEPT:
                 self._free.append(connection)
                 return
         connection.close()
 
-    def _made(self, deadline: Deadline) -> http.client.HTTPConnection:
+    def _made(self, deadline: Deadline) -> Wire:
         where, timeout = self.address, max(0.01, min(CONNECT, deadline.left))
-        if where.scheme == "https":
-            made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                where.host, where.port, timeout=timeout, context=_trust()
-            )
-        else:
-            made = http.client.HTTPConnection(where.host, where.port, timeout=timeout)
         try:
-            made.connect()
+            made = socket.create_connection((where.host, where.port), timeout)
+            try:
+                return Wire(_trust().wrap_socket(made, server_hostname=where.host) if where.scheme == "https" else made)
+            except BaseException:
+                made.close()
+                raise
         except ssl.SSLError as error:
             raise StoreError(
                 f"{where.url}: no secure connection to {where.host}: {error}",
@@ -129,55 +129,51 @@ class Connections:
             raise StoreError(f"{where.url}: there is no host {where.host}: {error.strerror}", "check the URL") from None
         except (OSError, UnicodeError) as error:
             raise Transient(f"no connection to {where.host}:{where.port}: {_reason(error)}") from error
-        return made
 
     def _ask(
-        self, connection: http.client.HTTPConnection, kept: bool, deadline: Deadline, method: str, path: str,
-        body: bytes | None, into: Place | None, headers: Mapping[str, str],
+        self, connection: Wire, kept: bool, deadline: Deadline, method: str, path: str, body: bytes | None,
+        into: Place | None, headers: Mapping[str, str],
     ) -> tuple[Answer, bool]:  # fmt: skip
-        _patience(connection, deadline)
+        asked = f"{method} {path} HTTP/1.1\r\n{self._headers}" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
         try:
             with suppress(*_REFUSED):  # the answer may be there already: that so much is not taken
-                connection.request(method, path, body, {**self._headers, **headers})
-            response = connection.getresponse()
-        except (http.client.RemoteDisconnected, *_REFUSED) as error:
+                connection.send(asked, body, deadline)
+            head = connection.head(deadline, bodiless=method == "HEAD")
+        except _REFUSED as error:
             raise Transient(f"the connection was closed: {_reason(error)}", stale=kept) from error
-        except http.client.HTTPException as error:
-            raise Transient(f"what answers does not speak HTTP ({error!r})", once=True) from error
+        except Garbled as error:
+            raise Transient(f"what answers does not speak HTTP: {error}", once=True) from error
         except OSError as error:
             raise Transient(f"no answer: {_reason(error)}") from error
         try:
-            with response:
-                return self._read(connection, response, deadline, into), not response.will_close
-        except (OSError, http.client.HTTPException) as error:
+            return self._read(connection, head, deadline, into), head.keep
+        except Garbled as error:
+            raise Transient(f"the answer is no HTTP: {error}", once=True) from error
+        except OSError as error:
             raise Transient(f"the answer was cut: {_reason(error)}") from error
 
-    def _read(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: Deadline,
-        into: Place | None,
-    ) -> Answer:  # fmt: skip
-        status, headers = response.status, {name.lower(): value for name, value in response.getheaders()}
+    def _read(self, connection: Wire, head: Head, deadline: Deadline, into: Place | None) -> Answer:
+        status, headers, length = head.status, head.headers, head.length
         if status >= 400:
-            body = _whole(response, deadline, _LONGEST_ERROR)
+            body = connection.body(head, deadline, _LONGEST_ERROR)
+            if length is None or length < 0 or length > len(body):
+                connection.close()  # the rest of it would be taken for the next answer
             if status in STATUSES:
-                raise Transient(
-                    f"the server answers {status}: {told(body).message or response.reason}",
-                    wait=_asked_to_wait(headers),
-                )
+                said = told(body).message or head.reason
+                raise Transient(f"the server answers {status}: {said}", wait=_asked_to_wait(headers))
             return Answer(status, headers, body, len(body))
         if 300 <= status < 400 and status != 304:
             raise StoreError(
                 f"{self.address.url} answers that it is elsewhere, at {headers.get('location', '?')[:200]}",
                 "open that URL; redirections are not followed, because a token would go with them",
             )
-        length = response.length
-        if into is None or length is None or length == 0:
-            body = _whole(response, deadline)
+        if into is None or length is None or length <= 0:
+            body = connection.body(head, deadline)
             if into is not None and body:
                 into(len(body))[: len(body)] = body
             return Answer(status, headers, body if into is None else b"", len(body))
         deadline.allow(length)
-        _receive(connection, response, into(length)[:length], deadline)
+        connection.into(into(length)[:length], deadline)
         return Answer(status, headers, b"", length)
 
 
@@ -199,58 +195,14 @@ def told(body: bytes) -> Problem:
     return Problem(code, message, hint)
 
 
-def _receive(
-    connection: http.client.HTTPConnection, response: http.client.HTTPResponse, view: memoryview, deadline: Deadline
-) -> None:
-    """Fill ``view`` from the connection itself; nothing is copied but by the system."""
-    source: Any = response.fp
-    at = 0
-    while at < len(view):
-        got = source.readinto1(view[at:])
-        if not got:
-            raise Transient(f"the answer was cut: {at:,} of {len(view):,} bytes came")
-        at += got
-        if at < len(view) and deadline.left == 0:
-            raise Transient(f"the answer is too slow: {at:,} of {len(view):,} bytes came in time")
-    response.length = 0
-
-
-def _whole(response: http.client.HTTPResponse, deadline: Deadline, limit: int | None = None) -> bytes:
-    """The body, piece by piece: a length that lies gets no memory. Up to ``limit`` bytes of it."""
-    if response.length is not None:
-        deadline.allow(min(response.length, PIECE))
-    expected, pieces, size = response.length, [], 0
-    while limit is None or size < limit:
-        piece = response.read(PIECE)
-        if not piece:
-            break
-        pieces.append(piece)
-        size += len(piece)
-        deadline.allow(len(piece))
-        if deadline.left == 0:
-            raise Transient(f"the answer is too slow: {size:,} bytes came in time")
-        if size == expected:
-            break
-    if limit is None and expected is not None and size < expected:
-        raise Transient(f"the answer was cut: {size:,} of {expected:,} bytes came")
-    return b"".join(pieces)
-
-
-def _readable(sock: socket.socket) -> bool:
+def _readable(connection: Wire) -> bool:
     """Whether something waits to be read on a connection on which nothing was asked: its end, as a rule."""
     try:
         poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
+        poll.register(connection, select.POLLIN)
+        return bool(connection.left or poll.poll(0))
     except (OSError, ValueError):
         return True
-
-
-def _patience(connection: http.client.HTTPConnection, deadline: Deadline) -> None:
-    if deadline.left == 0:
-        raise Transient("no time is left")
-    if connection.sock is not None:
-        connection.sock.settimeout(max(0.01, min(SILENT, deadline.left)))
 
 
 def _asked_to_wait(headers: Mapping[str, str]) -> float | None:

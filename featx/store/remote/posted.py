@@ -18,7 +18,7 @@ from featx.store.remote.local import LocalCache
 from featx.store.remote.retry import Deadline, Transient, persist
 from featx.store.remote.service import Service
 
-PORTION = 4 << 20  # bytes of records that are asked for at a time
+PORTION = 8 << 20  # bytes of records that are asked for at a time
 _GUESS = 1 << 16  # bytes of a record, before the first has come
 
 

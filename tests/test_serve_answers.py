@@ -88,10 +88,20 @@ def test_a_key_is_answered_as_by_the_predictor(mounts: Mounts, model: Path) -> N
         assert close(found.pop("answers"), wanted)
         record = fake.expected(toys.pixels(1))
         assert found.pop("boxes") == record.boxes.tolist()
-        assert found == {"model": "toy", "store": "s", "key": "p1", "size": [40, 60], "weights": None}
+        assert found == {
+            "model": "toy", "store": "s", "key": "p1", "size": [40, 60], "weights": None, "cut": False,
+        }  # fmt: skip
 
     serve(mounts, model, script)
     assert Eye.built == 0
+
+
+def test_a_question_longer_than_the_model_reads_is_told(mounts: Mounts, model: Path) -> None:
+    async def script(http: httpx.AsyncClient, _: Extension) -> None:
+        answer = await http.post("/v1/answer", **asking(question=" ".join(TEXTS * 9)))
+        assert (answer.status_code, answer.json()["cut"]) == (200, True)
+
+    serve(mounts, model, script)
 
 
 def test_questions_of_one_moment_share_a_call_and_each_gets_its_own_answer(mounts: Mounts, model: Path) -> None:
@@ -346,6 +356,57 @@ def test_a_client_that_goes_away_holds_no_place(mounts: Mounts, model: Path, mon
 
     asyncio.run(main())
     assert asked == ["first", "last"]
+
+
+def test_a_connection_that_is_closed_holds_no_place(mounts: Mounts, model: Path) -> None:
+    """The same for pictures, over a socket, with the whole application."""
+    import socket
+    import threading
+
+    import uvicorn
+
+    from featx.serve.answers import answers_extension
+    from featx.serve.app import make_app
+    from featx.serve.settings import Settings
+
+    extension = answers_extension(Settings(), mounts, [ModelSpec("toy", str(model))], limits=LIMITS)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(make_app(Settings(), mounts, [extension]), log_level="error"))
+    thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+    thread.start()
+    address = listener.getsockname()
+
+    def waiting() -> float:
+        return extension.figures()["featx_extractions_waiting"]
+
+    def send(number: int) -> socket.socket:
+        request = httpx.Request("POST", f"http://127.0.0.1:{address[1]}/v1/answer", **sending(number))
+        body = request.read()
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        connection = socket.create_connection(address)
+        connection.sendall(f"POST /v1/answer HTTP/1.1\r\n{head}\r\n".encode() + body)
+        return connection
+
+    async def main() -> None:
+        Eye.gate.clear()
+        first = send(30)
+        await until(lambda: Eye.built and waiting() == 0)
+        second = send(31)
+        await until(lambda: waiting() == 1)
+        second.close()
+        await until(lambda: waiting() == 0)
+        Eye.gate.set()
+        assert (await asyncio.to_thread(first.recv, 100)).startswith(b"HTTP/1.1 200")
+        first.close()
+
+    try:
+        asyncio.run(main())
+    finally:
+        Eye.gate.set()
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+    assert Eye.looked == [1]
 
 
 def test_what_takes_too_long_is_ended_and_a_second_try_finds_it_made(mounts: Mounts, model: Path) -> None:

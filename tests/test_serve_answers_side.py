@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,18 @@ def test_a_server_that_is_killed_loses_nothing_that_it_had_committed(store: Path
     again.put([("more", 10, seen(10))])
     again.close()
     assert len(list((side.path / "parts").iterdir())) == 2  # the part of the dead one is taken up
+
+
+def test_what_was_kept_beside_another_store_of_that_name_is_not_taken_for_this_one(store: Path) -> None:
+    manifest = Manifest.load(store)
+    former = side_of(store, "s", manifest)
+    former.put([("a", 5, seen(1))])
+    former.close()
+    other = side_of(store, "s", replace(manifest, provenance={**manifest.provenance, "precision": "bfloat16"}))
+    assert other.find("a") is None
+    other.put([("b", 6, seen(2))])
+    assert "precision" in str(other.trouble)
+    assert side_of(store, "s", manifest).find("a") == seen(1).record
 
 
 def test_what_comes_twice_at_once_is_written_once(store: Path) -> None:

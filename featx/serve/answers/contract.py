@@ -98,9 +98,10 @@ _REPLY = _object(
             "items": {"type": "number"},
             "description": "of each region, if asked for: how much the score of the first answer falls without it",
         },
+        "cut": {"type": "boolean", "description": "whether the question is longer than the model reads"},
         "record": {"type": "object", "description": "of a picture that was sent: its record, as its JSON form has it"},
     },
-    "answers", "model", "store", "key", "size", "boxes", "weights",
+    "answers", "model", "store", "key", "size", "boxes", "weights", "cut",
 )  # fmt: skip
 _MODEL = _object(
     {

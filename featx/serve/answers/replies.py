@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +30,14 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """The best answers, surest first, and, if asked for, what each region weighs (``occlusion``)."""
+    """The best answers, surest first, and, if asked for, what each region weighs (``occlusion``).
+
+    cut: the question is longer than the model reads, and its end was lost.
+    """
 
     answers: list[dict[str, Any]]
     weights: list[float] | None = None
+    cut: bool = False
 
 
 class Replies:
@@ -61,14 +65,18 @@ class Replies:
     def _guard(self, model: Model, predictor: Predictor) -> None:
         """A model that reads embeddings of texts has them made by the extractor, which the other thread uses, too."""
         consumer: Any = predictor.model
-        if isinstance(consumer, TextEmbeddings) and (embed := consumer.embed) is not None:
+        if isinstance(consumer, TextEmbeddings) and consumer.embed is not None and consumer.cut is not None:
+            consumer.embed, consumer.cut = (self._alone(model, one) for one in (consumer.embed, consumer.cut))
 
-            def locked(texts: Sequence[str]) -> Any:
-                with self.models.looking:
-                    self.models.live(model)
-                    return embed(texts)
+    def _alone(self, model: Model, work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The work, while nothing else is done with the extractor."""
 
-            consumer.embed = locked
+        def locked(texts: Any) -> Any:
+            with self.models.looking:
+                self.models.live(model)
+                return work(texts)
+
+        return locked
 
 
 def _reply(predictor: Predictor, question: Question, answers: list[dict[str, Any]]) -> Reply | Exception:
@@ -77,4 +85,4 @@ def _reply(predictor: Predictor, question: Question, answers: list[dict[str, Any
     numbers = [answer["score"] for answer in answers] + (weights or [])
     if not all(map(math.isfinite, numbers)):
         return FeatxError(f"the model {question.model.name} answers with numbers that are none")
-    return Reply(answers, weights)
+    return Reply(answers, weights, predictor.is_longer(question.text))

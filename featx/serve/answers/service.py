@@ -8,6 +8,7 @@ business, and the server's other routes know nothing of any of them.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ class Service:
         self.memory: Memory[Seen] = Memory(limits.memory)
         self.flights: Flights[Seen] = Flights()
         self._sides: dict[str, Side] = {}
+        self._former: list[Side] = []
+        self._siding = threading.Lock()
         self._pool = ThreadPoolExecutor(8, "featx-answers")
         extraction = Extraction(models, self.memory, Policy(max_pixels=limits.pixels))
         self.looks: Batcher[Look, Seen] = Batcher(
@@ -190,10 +193,12 @@ class Service:
         """What lies beside a store; None where nothing may be written."""
         if not self.write or name is None or store is None:
             return None
-        side = self._sides.get(name)
-        if side is None or side.manifest.totals != store.manifest.totals:
-            side = self._sides[name] = side_of(self.mounts.stores[name].path, name, store.manifest)
-        return side
+        with self._siding:
+            side = self._sides.get(name)
+            if side is None or side.manifest.totals != store.manifest.totals:  # another store by now
+                self._former += [] if side is None else [side]
+                side = self._sides[name] = side_of(self.mounts.stores[name].path, name, store.manifest)
+            return side
 
     def _keep(self, side: Side | None, key: str, ordinal: int, seen: Seen) -> None:
         """Have a record written down, if the store takes it and the writer keeps up; nobody waits for that."""
@@ -209,7 +214,7 @@ class Service:
         for batcher in (self.questions, self.looks):
             batcher.close(timeout)
         self.keeping.close(timeout, finish=True)
-        for side in self._sides.values():
+        for side in (*self._former, *self._sides.values()):
             side.close()
         self._pool.shutdown(wait=False)
 
@@ -272,6 +277,7 @@ def _form(asked: Asked, model: Model, found: _Found, reply: Reply) -> dict[str, 
         "size": list(record.size),
         "boxes": record.boxes[: len(record)].tolist(),
         "weights": reply.weights,
+        "cut": reply.cut,
     }
     if asked.picture is not None and found.seen is not None:
         form["record"] = record_form(record, "", found.ordinal, found.seen.labels)

@@ -116,8 +116,16 @@ class Side:
             self._looked = now
             parts = _folders(self.path)
             if parts and (self._reader is None or parts != self._parts):
-                self._reader, self._parts = open_store(self.path, partial=True), parts
+                self._reader, self._parts = self._of_the_same_make(open_store(self.path, partial=True)), parts
         return self._reader
+
+    def _of_the_same_make(self, reader: StoreReader) -> StoreReader | None:
+        """The reader, or None where the records are of a store that was there before under that name."""
+        theirs, ours = reader.manifest, self.manifest
+        if (theirs.schema, theirs.provenance) == (ours.schema, ours.provenance):
+            return reader
+        reader.close()
+        return None
 
 
 def side_of(path: Path, name: str, manifest: Manifest, largest: int = LARGEST) -> Side:

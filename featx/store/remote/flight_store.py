@@ -1,6 +1,6 @@
 """A store behind ``grpc://``, for reading: what :class:`featx.store.remote.http_store.HttpStore` is for ``http://``.
 
-A batch is one stream of records, or one for each few megabytes of it; they are taken by the compiled reader where Arrow
+A batch is one stream of records, or one for each 16 MB of it; they are taken by the compiled reader where Arrow
 received them. Whatever arrives is checked against its checksum here.
 """
 
@@ -27,7 +27,7 @@ from featx.store.remote.fetched import Fetched, Fetcher, RemoteGather, Source, c
 from featx.store.remote.flight_calls import FlightCalls
 
 TIMEOUT = 60.0  # seconds
-PORTION = 4 << 20  # bytes of records that are asked for at a time
+PORTION = 16 << 20  # bytes of records that are asked for at a time: one stream for most batches
 FEW = 64  # keys that are asked for singly before all are listed
 _GUESS = 1 << 16  # bytes of a record, before the first has come
 

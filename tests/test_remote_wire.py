@@ -87,7 +87,7 @@ def test_what_follows_an_answer_is_left() -> None:
     assert read([ANSWERS["length"][0] + b"more"])[2] == 4
 
 
-@pytest.mark.parametrize("size", [1, wire.BULK - 1, wire.BULK, 3_000_000])
+@pytest.mark.parametrize("size", [1, 1 << 16, 3_000_000])
 def test_a_body_of_any_size_lands_where_it_is_wanted(size: int) -> None:
     data = random.Random(size).randbytes(size)
     for cut in (0, 1, size // 2):

@@ -23,6 +23,7 @@ from featx.store.remote.retry import STATUSES, Deadline, Transient
 from featx.store.remote.wire import Garbled, Head, Wire
 
 CONNECT = 10.0  # seconds that a connection may take
+_FRESH = 1.0  # seconds
 KEPT = 8  # connections that wait to be used again
 _LONGEST_ERROR = 1 << 16
 _REFUSED = (ConnectionRefusedError, ConnectionAbortedError, ConnectionResetError, BrokenPipeError)
@@ -146,7 +147,7 @@ class Connections:
         except OSError as error:
             raise Transient(f"no answer: {_reason(error)}") from error
         try:
-            return self._read(connection, head, deadline, into), head.keep
+            return self._read(connection, head, deadline, into), head.keep and not connection.closed
         except Garbled as error:
             raise Transient(f"the answer is no HTTP: {error}", once=True) from error
         except OSError as error:
@@ -196,7 +197,12 @@ def told(body: bytes) -> Problem:
 
 
 def _readable(connection: Wire) -> bool:
-    """Whether something waits to be read on a connection on which nothing was asked: its end, as a rule."""
+    """Whether something waits to be read on a connection on which nothing was asked: its end, as a rule.
+
+    One that was used a moment ago is not looked at: should it have ended, the next request is made again at once.
+    """
+    if connection.idle < _FRESH:
+        return bool(connection.left)
     try:
         poll = select.poll()
         poll.register(connection, select.POLLIN)

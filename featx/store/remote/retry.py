@@ -51,6 +51,7 @@ def persist(attempt: Callable[[Deadline], T], url: str, seconds: float) -> T:
     server asked for: many clients that failed together do not come back together.
     """
     deadline, tries, span, once = Deadline(seconds), 0, FIRST, False
+    before: Transient | None = None
     while True:
         tries += 1
         try:
@@ -58,12 +59,14 @@ def persist(attempt: Callable[[Deadline], T], url: str, seconds: float) -> T:
         except Transient as error:
             wait = 0.0 if error.stale else max(random.uniform(span / 2, span), error.wait or 0.0)
             if (error.once and once) or wait >= deadline.left:
-                raise _given_up(url, error, tries, seconds, wait) from error.__cause__
+                cause = before if deadline.left == 0 and before is not None else error  # not that time was up, but why
+                raise _given_up(url, cause, tries, seconds) from cause.__cause__
+            before = error
             once, span = once or error.once, span if error.stale else min(2 * span, MOST)
             time.sleep(wait)
 
 
-def _given_up(url: str, error: Transient, tries: int, seconds: float, wait: float) -> StoreError:
+def _given_up(url: str, error: Transient, tries: int, seconds: float) -> StoreError:
     times = "once" if tries == 1 else f"{tries} times"
     if error.wait and error.wait >= seconds:
         hint = f"the server asks to wait {error.wait:g} s; try again then, or give a longer timeout than {seconds:g} s"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -16,7 +18,6 @@ from typing import NamedTuple
 from featx.store.remote.retry import Deadline, Transient
 
 PIECE = 1 << 20  # bytes that are allocated for bytes that have not come
-BULK = 1 << 16  # bytes from which a body is waited for as a whole
 LONGEST_HEAD = 1 << 16  # bytes
 SILENT = 30.0  # seconds that the next byte of an answer may take
 _STATUS = re.compile(r"HTTP/1\.(\d) (\d{3})(?: (.*))?")
@@ -47,7 +48,16 @@ class Wire:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._came = bytearray()  # that was not asked for yet
-        self._plain = type(sock) is socket.socket and bool(_WHOLE)
+        self._plain = not isinstance(sock, ssl.SSLSocket) and bool(_WHOLE)
+        self._seconds = 0.0  # that the system waits
+        self._used, self.closed = time.monotonic(), False
+        if self._plain:
+            sock.settimeout(None)
+
+    @property
+    def idle(self) -> float:
+        """Seconds since it was used."""
+        return time.monotonic() - self._used
 
     def fileno(self) -> int:
         """Of the connection, to see whether anything comes on it."""
@@ -61,8 +71,12 @@ class Wire:
     def send(self, head: str, body: bytes | None, deadline: Deadline) -> None:
         """Send a request: its first line and headers, without the empty line behind them."""
         self._patience(deadline)
+        self._used = time.monotonic()
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
-        self._sock.sendall(f"{head}{length}\r\n".encode("latin-1") + (body or b""))
+        try:
+            self._sock.sendall(f"{head}{length}\r\n".encode("latin-1") + (body or b""))
+        except BlockingIOError:
+            raise TimeoutError from None
 
     def head(self, deadline: Deadline, *, bodiless: bool = False) -> Head:
         """The head of the answer. ``bodiless``: no body follows, whatever it says."""
@@ -76,12 +90,11 @@ class Wire:
         at = min(len(view), len(self._came))
         view[:at] = self._came[:at]
         del self._came[:at]
-        whole = self._plain and len(view) - at >= BULK
-        if whole:
-            self._wait_in_the_system(deadline)
+        if at < len(view):
+            self._patience(deadline)
         while at < len(view):
             try:
-                got = self._sock.recv_into(view[at:], 0, _WHOLE if whole else 0)
+                got = self._sock.recv_into(view[at:], 0, _WHOLE if self._plain else 0)
             except BlockingIOError:
                 raise TimeoutError from None
             if not got:
@@ -103,6 +116,7 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection."""
+        self.closed = True
         self._sock.close()
 
     def _pieces(self, length: int | None, deadline: Deadline) -> Iterator[bytes]:
@@ -172,22 +186,28 @@ class Wire:
     def _next(self, deadline: Deadline) -> bytes:
         """What the system has next."""
         self._patience(deadline)
-        if found := self._sock.recv(1 << 16):
+        try:
+            found = self._sock.recv(1 << 16)
+        except BlockingIOError:
+            raise TimeoutError from None
+        if found:
             return found
         raise EOFError
 
     def _patience(self, deadline: Deadline) -> None:
-        if deadline.left == 0:
+        """Have the next call wait no longer than it may: by the system, which then fills a buffer in one call."""
+        left = deadline.left
+        if left == 0:
             raise Transient("no time is left")
-        self._sock.settimeout(max(0.01, min(SILENT, deadline.left)))
-
-    def _wait_in_the_system(self, deadline: Deadline) -> None:
-        """Let a call return when all has come or the time is over, and not for every few bytes."""
-        seconds = max(0.01, min(SILENT, deadline.left))
-        self._sock.settimeout(None)
-        self._sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
-        )
+        seconds = max(0.01, min(SILENT, left))
+        if seconds == self._seconds:
+            return
+        self._seconds = seconds
+        if not self._plain:
+            return self._sock.settimeout(seconds)
+        span = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, span)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, span)
 
 
 def _head(data: bytes, bodiless: bool) -> Head:

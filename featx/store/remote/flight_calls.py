@@ -1,15 +1,9 @@
-"""Calls of a server of Arrow Flight: connections of one process, tries, and what errors of Flight mean.
-
-gRPC cannot be used on both sides of a fork: its threads stay behind, and what it polls is shared. So all connections
-are closed before a fork, which waits for calls under way, and each side opens its own when it needs one.
-"""
+"""Calls of a server of Arrow Flight: connections of one process, tries, and what errors of Flight mean."""
 
 from __future__ import annotations
 
 import json
 import os
-import threading
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +12,7 @@ from featx.errors import FeatxError, StoreDamaged, StoreError, UsageError
 from featx.store.manifest import Manifest
 from featx.store.remote.address import Address, read_address, scheme_of, token_from
 from featx.store.remote.flight_faults import fault_of, flight_library, is_passing, said, understood
+from featx.store.remote.flight_forks import guard
 from featx.store.remote.retry import RATE, Deadline, Transient, persist
 
 PLAIN = {"grpc": "http", "grpc+tls": "https"}
@@ -27,7 +22,6 @@ _OPTIONS = {
     "grpc.max_reconnect_backoff_ms": 2000,
 }
 _NONE_KNOWN = 256  # keys of one ticket, of a server that does not say how many it takes
-_FORK_WAITS = 10.0  # seconds for calls under way
 
 T = TypeVar("T")
 
@@ -43,7 +37,7 @@ class FlightCalls:
         self.timeout, self._token = timeout, token_from(token)
         self.digest: str | None = None
         self._address, self._client = _address(url), None
-        _guarded.add(self)
+        guard.add(self)
         if not self._address.store:
             self._address = self._address.named(self._only_store())
         self.url, self.name = self._address.url, self._address.store
@@ -136,7 +130,7 @@ class FlightCalls:
 
         def tried(deadline: Deadline) -> T:
             options = flight.FlightCallOptions(timeout=deadline.left + size / RATE, headers=headers)
-            with _guarded:
+            with guard:
                 try:
                     return attempt(self._opened(), options)
                 except (flight.FlightError, *_arrow_errors()) as error:
@@ -202,42 +196,6 @@ class FlightCalls:
                 "put the name of one behind it",
             )
         return names[0]
-
-
-class _Guard:
-    """Lets no fork happen while a call is under way, and closes all connections before one."""
-
-    def __init__(self) -> None:
-        self._calls: weakref.WeakSet[FlightCalls] = weakref.WeakSet()
-        self._start_anew()
-        os.register_at_fork(
-            before=self._before, after_in_parent=lambda: self._change.release(), after_in_child=self._start_anew
-        )
-
-    def add(self, calls: FlightCalls) -> None:
-        """Watch over its connection."""
-        self._calls.add(calls)
-
-    def __enter__(self) -> None:
-        with self._change:
-            self._under_way += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._change:
-            self._under_way -= 1
-            self._change.notify_all()
-
-    def _before(self) -> None:
-        self._change.acquire()
-        self._change.wait_for(lambda: self._under_way == 0, _FORK_WAITS)
-        for calls in list(self._calls):
-            calls.close()
-
-    def _start_anew(self) -> None:
-        self._change, self._under_way = threading.Condition(), 0
-
-
-_guarded = _Guard()
 
 
 def _arrow_errors() -> Sequence[type[Exception]]:

@@ -89,6 +89,12 @@ def bert(folder: Path, pictures: int, dim: int) -> dict[str, Any]:
     return {"store": grid_store(folder, pictures, dim), "model": {**MODEL, "layers": 1, "max_length": 40}, "data": data}
 
 
+def bert_words(folder: Path, pictures: int, dim: int) -> dict[str, Any]:
+    """VLE's captions."""
+    made, spec = bert(folder, pictures, dim), written("vle-itm")(folder, pictures)
+    return {**made, "data": {"train": spec, "val": spec}}
+
+
 def captions(folder: Path, pictures: int, dim: int) -> dict[str, Any]:
     """Captions in two languages."""
     files = mbart_toys.write_captions(folder, pictures)
@@ -144,6 +150,7 @@ TOYS: dict[str, Toy] = {
     "clip-linear-vizwiz": Toy(vizwiz, linear_toys.IMAGE, large=5 * GRID // 2),
     "clip-mbart-captions": Toy(captions, mbart_toys.DIM, large=GRID, tower="model.encoder.vision_model."),
     "clip-bert-vqa": Toy(bert, vle_toys.DIM, large=GRID, tower=BERT_TOWER),
+    "clip-bert-mlm": Toy(bert_words, vle_toys.DIM, left=0.6, large=GRID, tower=BERT_TOWER),
     "vle-vqa": Toy(vle(written("vle-vqa"), answers={"least": 1}), vle_toys.DIM, large=GRID, tower=VLE_TOWER),
     "vle-itm": Toy(vle(written("vle-itm")), vle_toys.DIM, MATCHING, left=0.5, large=GRID, tower=VLE_TOWER),
     "vle-pbc": Toy(vle(written("vle-pbc")), vle_toys.DIM, large=GRID, tower=VLE_TOWER),

@@ -46,8 +46,8 @@ class ClipVisionBert(Answers):
             "the same as pytorch_model.bin or model.safetensors",
         ),
         verified="the Flax model of gchhablani/multilingual-vqa: every depth, logits and losses of both heads",
-        tasks=("clip-bert-vqa",),
-        recipes=("clip_vision_bert_vqa.yaml", "clip_bert_scenes.yaml"),
+        tasks=("clip-bert-mlm", "clip-bert-vqa"),
+        recipes=("clip_vision_bert_vqa.yaml", "clip_bert_scenes_mlm.yaml", "clip_bert_scenes.yaml"),
     )
 
     network: ClipBert
@@ -109,8 +109,8 @@ class ClipVisionBert(Answers):
         return {name: tensor.to(device) for name, tensor in {**words(self.tokens, questions), **seen}.items()}
 
 
-def check_fits(network: ClipBert, tokens: Tokens, answers: AnswerSpace) -> None:
-    """Raise WeightsError when words, places or answers are not as many as the network has."""
+def check_fits(network: ClipBert, tokens: Tokens, answers: AnswerSpace | None) -> None:
+    """Raise WeightsError when words, places or answers are not as many as the network has; None: it has no answers."""
     config = network.config
     if len(tokens) > config.vocab_size or tokens.max_length > config.max_position_embeddings:
         raise WeightsError(
@@ -118,7 +118,7 @@ def check_fits(network: ClipBert, tokens: Tokens, answers: AnswerSpace) -> None:
             f"vocabulary has {len(tokens)} and texts may have {tokens.max_length}",
             "give the vocabulary that belongs to the weights",
         )
-    if network.answers != len(answers):
+    if answers is not None and network.answers != len(answers):
         raise WeightsError(
             f"the network chooses from {network.answers} answers, the list has {len(answers)}",
             "give the list of answers that belongs to the weights",
@@ -126,13 +126,14 @@ def check_fits(network: ClipBert, tokens: Tokens, answers: AnswerSpace) -> None:
 
 
 def save(
-    folder: Path, network: ClipBert, config: Mapping[str, Any], tokens: Tokens, answers: AnswerSpace,
+    folder: Path, network: ClipBert, config: Mapping[str, Any], tokens: Tokens, answers: AnswerSpace | None,
     about: Mapping[str, Any], dtype: SaveDtype = "float32",
 ) -> None:  # fmt: skip
     """Write all of it into ``folder``; float16 halves the file and is read back as float32."""
-    labels = {"id2label": {str(i): a for i, a in enumerate(answers)}}
+    labels = {} if answers is None else {"id2label": {str(i): a for i, a in enumerate(answers)}}
     write_json(folder / "config.json", {**config, **labels})
     write_tensors(folder / "model.safetensors", network.state_dict(), dtype)
     save_tokens(tokens, folder)
-    answers.write(folder / "answers.json")
+    if answers is not None:
+        answers.write(folder / "answers.json")
     write_json(folder / "featx.json", about)

@@ -107,9 +107,10 @@ class ClipBert(nn.Module):
         logits: torch.Tensor = self.classifier(self.dropout(self.model.pooler(self.model(batch).last_hidden_state)))
         return logits
 
-    def word_logits(self, batch: Batch) -> torch.Tensor:
-        """``[B, L + N, words]``: of the picture's tokens, too, which nobody asks for."""
-        states = self.cls(self.model(batch).last_hidden_state)
+    def word_logits(self, batch: Batch, *, pictures: bool = True) -> torch.Tensor:
+        """``[B, L + N, words]``: of the picture's tokens, too, as published; without ``pictures`` ``[B, L, words]``."""
+        states = self.model(batch).last_hidden_state
+        states = self.cls(states if pictures else states[:, : batch["input_ids"].shape[1]])
         logits: torch.Tensor = torch.nn.functional.linear(
             states, self.model.embeddings.word_embeddings.weight, self.cls.bias
         )

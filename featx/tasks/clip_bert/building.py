@@ -14,6 +14,7 @@ from featx.clip_bert.consumer import MAX_LENGTH, check_fits
 from featx.clip_bert.sizes import Sizes
 from featx.clip_bert.weights import Loaded, give_answers, load_network, new_network, with_answers
 from featx.data import AnswerSpace
+from featx.errors import UsageError
 from featx.tasks import vocabulary as wanted
 from featx.tasks.clip_bert.options import ModelOptions
 from featx.tasks.dimension import dimension
@@ -74,12 +75,8 @@ def build(options: ModelOptions, start: Start | None, store: Any, tokens: Tokens
     """The network: fresh, as it was, or with another list of answers."""
     notes: list[str] = []
     if start is None:
-        network, config = new_network(fresh_sizes(options, tokens, store), len(answers))
-        if options.whiten is not None:
-            whiten(
-                network.model.embeddings.visual_projection, torch.cat(sampled(store, "model.whiten")), options.whiten
-            )
-        loaded, wants = Loaded(network, config, None), Wants(dim=network.dim)
+        loaded = fresh(options, store, tokens, len(answers))
+        wants = Wants(dim=loaded.network.dim)
     else:
         loaded, wants = start.loaded, wants_of_grid(start.about, start.loaded.network.dim)
         if start.own_answers is not None and start.own_answers != answers:
@@ -91,6 +88,27 @@ def build(options: ModelOptions, start: Start | None, store: Any, tokens: Tokens
             notes.append(f"the answers are others than those of {options.weights}: the last layer begins anew")
     check_fits(loaded.network, tokens, answers)
     return Built(loaded, wants, notes)
+
+
+def build_words(options: ModelOptions, start: Start | None, store: Any, tokens: Tokens) -> Built:
+    """The network with its head over masked words: fresh, or as it was. Raises UsageError for one that answers."""
+    if start is not None and start.loaded.network.answers is not None:
+        raise UsageError(
+            f"{options.weights} answers questions and guesses no words", "give weights from before that, or none"
+        )
+    loaded = fresh(options, store, tokens, None) if start is None else start.loaded
+    wants = Wants(dim=loaded.network.dim) if start is None else wants_of_grid(start.about, loaded.network.dim)
+    check_fits(loaded.network, tokens, None)
+    return Built(loaded, wants)
+
+
+def fresh(options: ModelOptions, store: Any, tokens: Tokens, answers: int | None) -> Loaded:
+    """Fresh weights, fitted to the features of the training store where that is asked for."""
+    network, config = new_network(fresh_sizes(options, tokens, store), answers)
+    if options.whiten is not None:
+        rows = torch.cat(sampled(store, "model.whiten"))
+        whiten(network.model.embeddings.visual_projection, rows, options.whiten)
+    return Loaded(network, config, None)
 
 
 def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:

@@ -43,6 +43,33 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class SentenceOptions:
+    """Section ``data`` of ``clip-bert-mlm``: captions, questions or both, see :func:`featx.tasks.corpus.sentences`.
+
+    words: specifications of further texts that a vocabulary is learned from, such as those of the task that follows.
+    """
+
+    train: Any = field(default_factory=list)
+    val: Any = field(default_factory=list)
+    words: Any = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class MlmOptions:
+    """Everything of ``clip-bert-mlm``. hidden: the share of words to guess. Others: as of :class:`ClipBertOptions`."""
+
+    model: ModelOptions = ModelOptions()
+    data: SentenceOptions = field(default_factory=SentenceOptions)
+    hidden: PartShare = 0.15
+    decay: Literal["all", "usual"] = "usual"
+    zero_features: bool = False
+    shuffle_pictures: bool = False
+    save_dtype: SaveDtype = "float32"
+    extractor: Mapping[str, Any] = field(default_factory=dict)
+    store: Any = None
+
+
+@dataclass(frozen=True)
 class ClipBertOptions:
     """Everything.
 

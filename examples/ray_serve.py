@@ -23,27 +23,19 @@ from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featx.care.pull import pull
-from featx.errors import StoreError
 from featx.serve.app import make_app
 from featx.serve.mounted import Mounted, Mounts
 from featx.serve.settings import Settings, is_loopback
-
-WAIT = 600  # seconds for a replica of the same machine that is pulling
+from featx.store.disk import Lock
 
 
 def copy_of(url: str, folder: Path) -> Path:
     """The store at ``url`` in a folder below ``folder``, which the replicas of one machine share."""
     store = folder / url.rstrip("/").rpartition("/")[2]
     folder.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + WAIT
-    while True:
-        try:
-            pull(url, store)
-            return store
-        except StoreError as error:  # another replica of this machine holds the lock
-            if "being written" not in error.message or time.monotonic() > end:
-                raise
-            time.sleep(0.2)
+    with Lock(folder / f".{store.name}.lock", f"the copy in {store}", wait=True):  # one of them pulls, the others wait
+        pull(url, store)
+    return store
 
 
 def lookups(url: str, folder: str, host: str) -> ASGIApp:

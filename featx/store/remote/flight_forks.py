@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
+from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 _FORK_WAITS = 10.0  # seconds for calls under way
+_ENDS_WITHIN = 5.0  # seconds for gRPC
+_GRPC = {"event_engine", "lifeguard", "grpc_global_tim"}  # threads; names end after 15 characters
 
 
 class Closing(Protocol):
@@ -49,9 +54,29 @@ class Guard:
         self._change.wait_for(lambda: self._under_way == 0, _FORK_WAITS)
         for calls in list(self._calls):
             calls.close()
+        _wait_for_grpc()
 
     def _start_anew(self) -> None:
         self._change, self._under_way = threading.Condition(), 0
+
+
+def _wait_for_grpc() -> None:
+    """Wait until gRPC has ended its threads, which it does some time after the last connection was closed.
+
+    A server in this process keeps them for good; then this is in vain, and so is the fork.
+    """
+    end = time.monotonic() + _ENDS_WITHIN
+    while _GRPC & _threads() and time.monotonic() < end:
+        time.sleep(0.002)
+
+
+def _threads() -> set[str]:
+    """Names of the threads of this process; none where the system does not tell."""
+    names = set()
+    for task in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # it has ended
+            names.add(task.read_text().strip())
+    return names
 
 
 guard = Guard()

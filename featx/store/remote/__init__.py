@@ -14,7 +14,8 @@ One noun per module:
 ``posted``      many records by one request each, or from what is kept
 ``fetched``     batches out of records that were fetched, whatever fetches them
 ``http_store``  the reader behind ``http://`` and ``https://``
-``flight_store``  the reader behind ``grpc://`` and ``grpc+tls://``
+``flight_store``  the reader behind ``grpc://`` and ``grpc+tls://``; ``flight_calls`` what it asks, ``flight_rows``
+                what comes, ``flight_faults`` what goes wrong, ``flight_forks`` what a fork asks of gRPC
 ==============  ======================================================================================
 """
 

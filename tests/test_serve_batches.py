@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from featx.serve.mounted import Mounts
-from tests.serving import KEYS, REFUSALS, Answer, Server, bytes_of, make_stores, serving
+from tests.serving import KEYS, REFUSALS, Answer, Server, bytes_of, make_stores, path_of, serving
 from tests.store_oracle import KINDS
 
 
@@ -172,3 +172,26 @@ def test_a_head_that_does_not_end_is_refused(server: Server) -> None:
         except OSError:  # it has hung up
             return
     assert answer.startswith(b"HTTP/1.1 400")
+
+
+def test_a_request_that_comes_behind_a_batch_waits_for_its_turn(server: Server) -> None:
+    """Both in one piece, as HTTP/1.1 allows: the batch is written whole, and the connection stays."""
+    import socket
+    from contextlib import closing
+
+    body = json.dumps({"keys": KEYS[:3]}).encode()
+    head = "POST /v1/stores/lmdb/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    batch = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    single = f"GET {path_of('lmdb', KEYS[4])} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)) as connection:
+        connection.sendall(batch + single + batch)
+        with connection.makefile("rb") as file:
+            answers = []
+            for _ in range(3):
+                assert file.readline().split()[1] == b"200"
+                lines = iter(file.readline, b"\r\n")
+                length = next(int(line.split(b":")[1]) for line in list(lines) if line.startswith(b"content-length:"))
+                answers.append(file.read(length))
+    schema = KINDS["lmdb"].schema
+    assert [record for _, record in frames(answers[0])] == [bytes_of(key, schema) for key in KEYS[:3]]
+    assert answers[1:] == [bytes_of(KEYS[4], schema), answers[0]]

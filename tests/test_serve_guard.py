@@ -201,3 +201,33 @@ def test_clients_that_send_nonsense_or_leave_do_no_harm(server: Server) -> None:
     with closing(socket.create_connection(("127.0.0.1", server.port))) as connection:  # one that never reads
         connection.sendall(f"GET {RECORD} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 50)
     assert server.ask("GET", RECORD).body == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"GET / HTTP/1.1\r\nHost: loc", RECORD.encode()], ids=["nothing", "head", "next"]
+)
+def test_a_connection_on_which_no_whole_request_comes_is_ended(store: Path, begin: bytes) -> None:
+    """However its pieces drip: each would otherwise hold a connection for as long as its client likes."""
+    import socket
+    import time
+
+    with serving(Mounts.of(s=store), timeout=0.5) as running:
+        with closing(socket.create_connection(("127.0.0.1", running.port), timeout=30)) as connection:
+            if begin == RECORD.encode():  # the second request of a connection
+                connection.sendall(b"GET " + begin + b" HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n")
+            else:
+                connection.sendall(begin)
+            latest = time.monotonic() + 20
+            connection.settimeout(0.1)
+            ended = False
+            while not ended and time.monotonic() < latest:
+                try:
+                    if begin:
+                        connection.sendall(b"a" if begin != RECORD.encode() else b"x: y\r\n")
+                    ended = connection.recv(65536) == b""
+                except TimeoutError:
+                    continue
+                except OSError:
+                    ended = True
+        assert ended
+        assert running.ask("GET", RECORD).body == EXPECTED

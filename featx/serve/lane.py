@@ -7,6 +7,7 @@ all, so no rule is written twice. A batch hands its pieces to the socket in one 
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from featx.codec import CHECKSUM, HEADER
 from featx.errors import FeatxError
@@ -47,6 +48,7 @@ class Lane:
         self._stores: dict[bytes, Mounted] = {name.encode(): mounted for name, mounted in mounts.stores.items()}
         self._counts: Counts = app.state.counts
         self._guard = Guard(app, app.state.settings)
+        self.patience: float = app.state.settings.timeout
         self._heads: tuple[Spans | None, bytes] = (None, b"")
 
     def answer(self, url: bytes, headers: Asked) -> tuple[bytes, Bytes] | None:
@@ -54,7 +56,7 @@ class Lane:
         began = perf_counter()
         name, between, rest = url[len(_FRONT) :].partition(_BETWEEN)
         mounted = self._stores.get(name)
-        if mounted is None or not between or b"?" in rest or not self._plain(headers):
+        if mounted is None or not between or b"?" in rest or b"#" in rest or not self._plain(headers):
             return None
         try:
             key = (unquote_to_bytes(rest) if b"%" in rest else rest).decode()
@@ -94,11 +96,35 @@ class Lane:
 
 
 class LaneProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with the short way in it."""
+    """uvicorn's protocol with the short way in it, and an end to waiting for a request that does not come."""
 
     def __init__(self, lane: Lane, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._lane, self._room = lane, HEADERS
+        self._latest: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._heard()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._latest is None and self.timeout_keep_alive_task is None:
+            self._wait()
+
+    def _wait(self) -> None:
+        """The head of the next request has so long, in however many pieces it comes."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._latest = self.loop.call_later(self._lane.patience, self.timeout_keep_alive_handler)
+
+    def _heard(self) -> None:
+        if self._latest is not None:
+            self._latest.cancel()
+            self._latest = None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -118,6 +144,7 @@ class LaneProtocol(HttpToolsProtocol):
             raise ValueError("too long a head")  # the parser ends the request, and uvicorn the connection: 400
 
     def on_headers_complete(self) -> None:
+        self._heard()
         before = self.cycle
         if (
             self.url.startswith(_FRONT)
@@ -133,14 +160,14 @@ class LaneProtocol(HttpToolsProtocol):
                 self.transport.writelines(answer)
                 self.on_response_complete()
                 return
-        if _at_once(type(self.transport).__module__):
-            cast(dict[str, Any], self.scope)["extensions"] = {PIECES: self._write}
         super().on_headers_complete()
+        if _at_once(type(self.transport).__module__):  # its task begins later than this
+            cast(dict[str, Any], self.scope)["extensions"] = {PIECES: partial(self._write, self.cycle)}
 
-    def _write(self, pieces: Sequence[Bytes], size: int) -> None:
-        """The next ``size`` bytes of the body under way."""
-        if not self.cycle.disconnected:
-            self.cycle.expected_content_length -= size
+    def _write(self, cycle: RequestResponseCycle, pieces: Sequence[Bytes], size: int) -> None:
+        """The next ``size`` bytes of the body of a request, which need not be the last that came."""
+        if not cycle.disconnected:
+            cycle.expected_content_length -= size
             self.transport.writelines(pieces)
 
 

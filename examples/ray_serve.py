@@ -9,13 +9,13 @@ and what is there already is not fetched again), and Ray starts another where on
     python -m examples.ray_serve s3://bucket/coco.featx --replicas 4
     python -c "import featx; print(featx.open_store('http://127.0.0.1:8000/coco'))"
 
-Where others can reach it, set FEATX_TOKEN: the replicas ask for it as ``featx serve`` does.
+Where others can reach it, set FEATX_TOKEN where this is run: the replicas, on whatever machine, ask for it as ``featx
+serve`` does.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -23,9 +23,12 @@ from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featx.care.pull import pull
+from featx.cli.serve import read_token
+from featx.errors import FeatxError
 from featx.serve.app import make_app
 from featx.serve.mounted import Mounted, Mounts
-from featx.serve.settings import Settings, is_loopback
+from featx.serve.run import check
+from featx.serve.settings import Settings
 from featx.store.disk import Lock
 
 
@@ -38,13 +41,17 @@ def copy_of(url: str, folder: Path) -> Path:
     return store
 
 
-def lookups(url: str, folder: str, host: str) -> ASGIApp:
-    """The application of one replica. Every request is checked and answered as by ``featx serve``."""
+def lookups(url: str, folder: str, settings: Settings) -> ASGIApp:
+    """The application of one replica. Every request is checked and answered as by ``featx serve``.
+
+    The settings, with the token, come from whoever started it: a replica's own environment is that of its machine.
+    """
+    check(settings)
     store = copy_of(url, Path(folder))
     mounts = Mounts([Mounted(store.name.removesuffix(".featx"), str(store))])
     for name in mounts:
         len(mounts[name])  # a damaged copy is told now
-    return copied(make_app(Settings(host=host, token=os.environ.get("FEATX_TOKEN")), mounts))
+    return copied(make_app(settings, mounts))
 
 
 def copied(app: ASGIApp) -> ASGIApp:
@@ -60,11 +67,11 @@ def copied(app: ASGIApp) -> ASGIApp:
 
 
 def run(url: str, folder: str, *, replicas: int = 2, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Start the replicas; returns when they answer. Raises ValueError for an open address without a token."""
-    if not (is_loopback(host) or os.environ.get("FEATX_TOKEN")):
-        raise ValueError(f"{host} can be reached by others: set FEATX_TOKEN")
+    """Start the replicas; returns when they answer. Raises UsageError for an open address without a token."""
+    settings = Settings(host=host, port=port, token=read_token(None))
+    check(settings)
     replica = serve.deployment(
-        serve.ingress(lambda: lookups(url, folder, host))(),
+        serve.ingress(lambda: lookups(url, folder, settings))(),
         name="lookups", num_replicas=replicas, health_check_period_s=1, ray_actor_options={"num_cpus": 0.5},
         logging_config={"enable_access_log": False},
     )  # fmt: skip
@@ -81,7 +88,10 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    run(options.url, options.folder, replicas=options.replicas, host=options.host, port=options.port)
+    try:
+        run(options.url, options.folder, replicas=options.replicas, host=options.host, port=options.port)
+    except FeatxError as error:
+        parser.error(str(error))
     while True:
         time.sleep(60)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
 import os
 import socket
@@ -11,7 +13,9 @@ import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
+import httpx
 import pytest
 import torch
 import uvicorn
@@ -120,3 +124,26 @@ def test_two_replicas_on_a_ray_cluster_go_on_when_one_is_killed(tmp_path: Path) 
     found = json.loads(done.stdout.splitlines()[-1])
     assert found.pop("reads") > 400
     assert found == {"wrong": [], "failed": [], "replicas": 2, "replaced": True, "went_on": True}
+
+
+def test_a_replica_asks_for_the_token_of_whoever_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for that of the machine that it runs on, where nobody may have set one."""
+    ray = ModuleType("ray")
+    ray.serve = ModuleType("ray.serve")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "examples.ray_serve", ModuleType("examples.ray_serve"))
+    monkeypatch.delitem(sys.modules, "examples.ray_serve")  # one that has this ray goes with it
+    lookups = importlib.import_module("examples.ray_serve").lookups
+    toys.make_store(tmp_path / "s.featx", {"a": toys.record(0)})
+    url, token = (tmp_path / "s.featx").as_uri(), "of-many-letters-and-signs"
+    monkeypatch.delenv("FEATX_TOKEN", raising=False)
+    with pytest.raises(UsageError, match="no token"):
+        lookups(url, str(tmp_path / "copies"), Settings(host="0.0.0.0"))
+    app = lookups(url, str(tmp_path / "copies"), Settings(host="0.0.0.0", token=token))
+
+    async def statuses() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://elsewhere") as client:
+            told = ({}, {"authorization": f"Bearer {token}"})
+            return [(await client.get("/v1/stores/s/records/a", headers=headers)).status_code for headers in told]
+
+    assert asyncio.run(statuses()) == [401, 200]

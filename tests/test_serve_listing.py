@@ -120,7 +120,7 @@ def test_refusals_come_in_pages(server: Server, kind: str) -> None:
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=-1", "limit=a", "limit=10001", "limit=", "order=size", "order=source&after=a", "limit=1_0",
-     "limit=%D9%A3", "after=a%0ab", "after=&order=source"],
+     "limit=%D9%A3", "after=a%0ab", "after=&order=source", "after=1.&order=source", "after=1.a&order=source"],
 )  # fmt: skip
 def test_a_page_that_cannot_be_is_refused(server: Server, query: str) -> None:
     answer = server.ask("GET", f"/v1/stores/lmdb/keys?{query}")
@@ -131,3 +131,34 @@ def test_a_store_that_is_not_there_is_told(server: Server) -> None:
     for rest in ("", "/keys", "/parts", "/failures"):
         answer = server.ask("GET", f"/v1/stores/none{rest}")
         assert (answer.status, answer.json["error"]["code"]) == (404, "no_such_store")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
+def test_pages_in_the_order_of_the_source_list_lose_no_record_of_a_merged_store(tmp_path: Path, limit: int) -> None:
+    """Each of the lists that it was made of began at 0: several records have one ordinal."""
+    from featx.store import create_store, open_part
+    from tests.store_oracle import PROVENANCE, SCHEMA, record_of
+
+    listed = [(0, "b"), (0, "a"), (1, "d"), (1, "c"), (1, "e"), (2, "f"), (3, "h"), (3, "g")]
+    create_store(tmp_path / "s", "lmdb", SCHEMA, PROVENANCE)
+    with open_part(tmp_path / "s", 0) as writer:
+        for ordinal, key in listed:
+            writer.put(key, record_of(key), ordinal)
+        writer.finish()
+    with serving(Mounts.of(s=tmp_path / "s")) as running:
+        found, pages = paged(running, "/v1/stores/s/keys", "keys", limit=limit, order="source")
+        searched = paged(running, "/v1/stores/s/keys", "keys", limit=limit, order="source", search="G")[0]
+    assert found == ["a", "b", "c", "d", "e", "f", "g", "h"]
+    assert pages == -(-len(listed) // limit)
+    assert searched == ["g"]
+
+
+def test_a_search_ends_in_either_order_and_the_next_page_goes_on(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featx.serve import listing
+
+    monkeypatch.setattr(listing, "SCANNED", 10)
+    for order in ("key", "source"):
+        found, pages = paged(server, "/v1/stores/lmdb/keys", "keys", search=KEYS[-1], order=order)
+        assert (found, pages) == ([KEYS[-1]], -(-len(KEYS) // 10)), order

@@ -6,8 +6,8 @@ Functions over a reader, which HTTP and Flight share, and the routes of HTTP.
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice, takewhile
 from typing import Any
 from unicodedata import normalize
@@ -45,12 +45,14 @@ def parts_body(reader: StoreReader) -> dict[str, Any]:
 def keys_page(reader: StoreReader | Spans, query: Mapping[str, str]) -> dict[str, Any]:
     """Some keys, and behind which the next page begins (None: there is none).
 
-    query: ``after``, ``limit``, ``order`` (key or source; then ``after`` is an ordinal), ``prefix``, ``search`` (in any
-    case). A search ends after 50,000 keys, and the next page goes on. Raises UsageError.
+    query: ``after``, ``limit``, ``order`` (key or source; then ``after`` is an ordinal, or ``ORDINAL.N``: behind the
+    first N of the records that share it), ``prefix``, ``search`` (in any case). A search ends after 50,000 keys, and
+    the next page goes on. Raises UsageError.
     """
     spans = reader if isinstance(reader, Spans) else Spans(reader)
     limit, order, after = limit_of(query), query.get("order", "key"), query.get("after")
-    prefix, search = normalize("NFC", query.get("prefix", "")), query.get("search", "").casefold()
+    prefix, search = (normalize("NFC", query.get(name, "")) for name in ("prefix", "search"))
+    search = search.casefold()
     if order == "source":
         return _by_source(spans, after, limit, lambda key: key.startswith(prefix) and search in key.casefold())
     if order != "key":
@@ -78,13 +80,28 @@ def _keys(reader: StoreReader, after: str | None, prefix: str) -> Iterator[str]:
 
 def _by_source(spans: Spans, after: str | None, limit: int, wanted: Callable[[str], bool]) -> dict[str, Any]:
     ordinals, keys = spans.ordinals
-    place = 0 if after is None else bisect_right(ordinals, number(after, "after"))
+    place = 0 if after is None else _behind(ordinals, after)
+    end = min(len(keys), place + SCANNED)
     found: list[str] = []
-    while place < len(keys) and len(found) < limit:
+    while place < end and len(found) < limit:
         if wanted(keys[place]):
             found.append(keys[place])
         place += 1
-    return {"keys": found, "next": ordinals[place - 1] if 0 < place < len(keys) else None}
+    return {"keys": found, "next": _cursor(ordinals, place) if 0 < place < len(keys) else None}
+
+
+def _behind(ordinals: Sequence[int], after: str) -> int:
+    """The place that :func:`_cursor` stands for. Raises UsageError."""
+    text, several, some = after.partition(".")
+    ordinal = number(text, "after")
+    end = bisect_right(ordinals, ordinal)
+    return min(end, bisect_left(ordinals, ordinal) + number(some, "after")) if several else end
+
+
+def _cursor(ordinals: Sequence[int], place: int) -> int | str:
+    """What a page that ends before ``place`` is continued by. In a merged store several records have one ordinal."""
+    last = ordinals[place - 1]
+    return f"{last}.{place - bisect_left(ordinals, last)}" if ordinals[place] == last else last
 
 
 def failures_page(reader: StoreReader | Spans, query: Mapping[str, str]) -> dict[str, Any]:

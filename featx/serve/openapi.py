@@ -105,8 +105,9 @@ def _paths(settings: Settings) -> dict[str, Any]:
             _query("after", _WHOLE), _limit(), statuses=(400, 404),
         ),
         f"{front}/keys": _get(
-            "Keys in the order of their bytes, or of the source list (then `after` is an ordinal). A search looks at "
-            "50,000 keys at most; where `next` is not null there may be more behind it.", _ref("Keys"), JSON, _STORE,
+            "Keys in the order of their bytes, or of the source list. `after` is the `next` of the page before, or in "
+            "the order of bytes any key. A search looks at 50,000 keys at most; where `next` is not null there may be "
+            "more behind it.", _ref("Keys"), JSON, _STORE,
             _query("after", _TEXT), _limit(), _query("order", {"type": "string", "enum": ["key", "source"]}),
             _query("prefix", _TEXT), _query("search", _TEXT), statuses=(400, 404),
         ),

@@ -106,6 +106,14 @@ def test_too_many_keys_and_too_long_a_body_are_refused(server: Server) -> None:
     assert post(server, "lmdb", {"keys": ["a" * 11_000]}).status == 413
 
 
+def test_no_more_is_read_than_so_many_keys_can_need(server: Server) -> None:
+    """The limit of a body is that of pictures; a list of nothing would take many times its size in memory."""
+    with serving(server.mounts, max_keys=10) as running:
+        body = b'{"keys": [' + b"[]," * 100_000 + b"[]]}"
+        assert running.ask("POST", "/v1/stores/lmdb/records", body, {"content-type": "application/json"}).status == 413
+        assert post(running, "lmdb", {"keys": ["a" * 4000] * 10}).status == 200
+
+
 def test_a_body_without_a_length_is_cut_off_at_the_limit(server: Server) -> None:
     import http.client
     from contextlib import closing

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +137,33 @@ def test_a_reader_that_is_in_use_stays_whole_when_the_store_is_gone(tmp_path: Pa
     assert store.renew()
     assert held is not None
     assert bytes(held) == bytes_of(names(10)[2], SCHEMA, 10)
+
+
+def test_whoever_meets_damage_waits_for_the_one_who_opens_the_new_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Mounted("s", make_store(tmp_path / "s", "lmdb", 10))
+    before = store.spans
+    replace(store.path, make_store(tmp_path / "t", "lmdb", 20))
+    begun, go, opens = threading.Event(), threading.Event(), mounted.open_store
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        assert go.wait(30)
+        return opens(*arguments, **options)
+
+    monkeypatch.setattr(mounted, "open_store", slow)
+    with ThreadPoolExecutor(2) as pool:
+        opening = pool.submit(store.renew)
+        assert begun.wait(30)
+        failed = pool.submit(store.again, before)
+        with pytest.raises(TimeoutError):
+            failed.result(0.1)
+        go.set()
+        assert (opening.result(30), failed.result(30)) == (True, True)
+    assert store.spans is not before
+    assert store.again(before)  # whoever comes later is told the same
+    assert not store.again(store.spans)
 
 
 def test_a_superset_is_served_as_the_view_that_its_place_names(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from featx.codec import HEADER_SIZE
 from featx.errors import FeatxError, StoreDamaged, UsageError
+from featx.serve.guard import limited
 from featx.serve.mounted import Mounted, Mounts
 from featx.serve.problems import Problem, log, unknown_store
 from featx.serve.records import absent
@@ -26,6 +27,7 @@ MAX_KEYS = "featx-max-keys"
 PIECES = "featx.pieces"  # extension of the scope: a function that writes many buffers at once
 SENT = "featx.sent"  # in the scope: bytes that were written so
 SMALL = 64 << 10  # pieces up to here are put together: a call costs more than the copy
+KEY_ROOM = 4 << 10  # bytes that a key has in the body, on the average: all that may be asked for need not be taken in
 
 
 class Batches:
@@ -39,7 +41,7 @@ class Batches:
         mounted = self._stores.get(name)
         if mounted is None:
             raise unknown_store(name)
-        data = await read_json(Request(scope, receive))
+        data = await read_json(Request(scope, limited(receive, self._most * KEY_ROOM + SMALL)))
         batch = Batch.of(mounted, asked_keys(data, self._most), data.get("only") == "headers")
         length = length_of(batch.sizes())
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % length), *batch.spans.headers]
@@ -69,7 +71,7 @@ class Batch:
         """The records of ``keys``, or the headers of them only. Raises StoreError while there is no store."""
         spans = mounted.spans
         found = spans.look(keys)
-        if any(isinstance(one, StoreDamaged) for one in found) and mounted.again():  # it was replaced a moment ago
+        if any(isinstance(one, StoreDamaged) for one in found) and mounted.again(spans):  # it was replaced a moment ago
             spans = mounted.spans
             found = spans.look(keys)
         most = HEADER_SIZE if headers else None

@@ -36,7 +36,8 @@ async def send_entity(
     size, status = len(body), 200
     start: list[tuple[bytes, bytes]] = [*headers, (b"etag", tag), (b"accept-ranges", b"bytes")]
     if asked and not _fits(asked, tag):
-        await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", tag)]})
+        same = [line for line in start if line[0] != b"content-type"]  # as of the whole: caches keep what it says
+        await send({"type": "http.response.start", "status": 304, "headers": same})
         await send({"type": "http.response.body"})
         return
     if b"range" in asked and scope["method"] == "GET" and asked.get(b"if-range", tag) == tag:

@@ -61,17 +61,25 @@ class Mounted:
         """The opened store; see ``spans``."""
         return self.spans.reader
 
-    def again(self) -> bool:
-        """Whether the files are others by now, after reading failed. Raises StoreError when they cannot be opened."""
-        if self.renew():
+    def again(self, failed: Spans) -> bool:
+        """Whether the files are others by now, after reading ``failed``. Raises StoreError when they cannot be opened.
+
+        Somebody who is looking already is waited for.
+        """
+        if self._spans is failed:
+            self.renew(wait=True)
+        if self._spans is not failed:
             return True
         if self.trouble is not None:
             raise StoreError(f"{self.name} cannot be opened: {self.trouble}", "ask again")
         return False
 
-    def renew(self) -> bool:
-        """Look at the files at once, and open them if they are others. Whether they were."""
-        if not self._lock.acquire(blocking=self._spans is None):
+    def renew(self, wait: bool = False) -> bool:
+        """Look at the files at once, and open them if they are others. Whether they were.
+
+        Where somebody is looking, nothing is done, unless ``wait`` says so or there is no store yet.
+        """
+        if not self._lock.acquire(blocking=wait or self._spans is None):
             return False  # somebody is looking
         began = monotonic()
         try:

@@ -58,13 +58,13 @@ def _written(spans: Spans, stored: Bytes, key: str, form: str, options: dict[str
 def find(mounted: Mounted, key: str) -> tuple[Spans, Bytes]:
     """The stored bytes of ``key``, and whose they are. Raises Problem for one that is not there, StoreDamaged.
 
-    What is not there, or damaged, may be so because the store was replaced a moment ago: the files are looked at again.
+    What is damaged may be so because the store was replaced a moment ago: the files are looked at again.
     """
     spans = mounted.spans
     try:
         stored = spans.find(key)
     except (StoreDamaged, OSError):
-        if not mounted.again():
+        if not mounted.again(spans):
             raise
         spans, stored = mounted.spans, mounted.spans.find(key)
     if stored is None:

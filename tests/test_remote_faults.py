@@ -93,7 +93,11 @@ def test_what_passes_is_tried_again_and_the_batch_is_right(
     assert_same(store.get_batch(KEYS), open_store(path).get_batch(KEYS))
 
 
-@pytest.mark.parametrize("fault", [cut, reset, status(503), garbage, closing, chunked, flipped(60)], ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [cut, reset, status(503), garbage, closing, chunked, flipped(60)],
+    ids=["cut", "reset", "503", "garbage", "closing", "chunked", "flipped"],
+)
 def test_a_single_record_is_tried_again_too(store: StoreReader, double: Double, fault: Fault) -> None:
     double.faults.append(fault)
     assert store[RECORD] == record_of(RECORD, FIXED)
@@ -161,6 +165,24 @@ def test_no_server_is_told_once_the_time_is_over() -> None:
     assert time.monotonic() - before < 10
     assert url in caught.value.message
     assert "featx serve" in caught.value.hint
+
+
+def test_a_body_that_is_cut_each_time_does_not_make_time_for_ever() -> None:
+    """Each try announces bytes that have their time; were it given anew to each, there would be no end."""
+    tries = 0
+
+    def attempt(deadline: Deadline) -> None:
+        nonlocal tries
+        tries += 1
+        assert tries < 100
+        deadline.allow(retry.RATE // 4)  # a quarter of a second
+        time.sleep(0.02)
+        raise Transient("the answer was cut")
+
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match="the answer was cut"):
+        persist(attempt, "http://x", 0.2)
+    assert time.monotonic() - begin < 2
 
 
 def test_a_host_that_does_not_exist_is_told_at_once() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import featx.live
 from featx.care.merge import merge
+from featx.serve import mounted
 from featx.serve.answers import Limits, ModelSpec
 from featx.serve.answers.extraction import Seen
 from featx.serve.answers.side import Side, finish, side_of
@@ -217,6 +218,52 @@ def test_it_stops_where_it_is_told_to(store: Path, caplog: pytest.LogCaptureFixt
     assert side.trouble is not None
     assert side.find("a") == seen(0).record
     assert side.find("b") is None
+
+
+def test_what_was_kept_before_counts_against_what_may_be_kept(store: Path) -> None:
+    """A process that is started again does not begin to fill the disk anew."""
+    manifest = Manifest.load(store)
+    before = Side(store.parent / "s.cached.featx", manifest)
+    before.put([("a", 0, seen(0))])
+    before.close()
+    size = sum(file.stat().st_size for file in before.path.glob("parts/*/records.log"))
+    assert size > seen(0).bytes
+    full, roomy = (Side(before.path, manifest, largest=most) for most in (size, size + 1))
+    full.put([("b", 1, seen(1))])
+    assert (full.trouble is None, full.find("b")) == (False, None)
+    roomy.put([("c", 2, seen(2))])
+    assert (roomy.trouble, roomy.find("c")) == (None, seen(2).record)
+    roomy.close()
+
+
+def test_a_store_that_was_replaced_leaves_nothing_open_beside_it(
+    store: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each state of the store would else hold a part, of which there are 16."""
+    monkeypatch.setattr(mounted, "EVERY", 0.0)
+    monkeypatch.setattr(mounted, "_SHARE", 0)
+
+    async def main() -> None:
+        numbers = {f"new{number}": number for number in range(20, 24)}
+        app, _ = toys.make_app(Mounts.of(s=store), [ModelSpec("toy", str(model))], {"s": Known(numbers)}, LIMITS,
+                               write=True)  # fmt: skip
+        async with app.router.lifespan_context(app), client(app) as http:
+            for place, key in enumerate(numbers):
+                assert (await http.post("/v1/answer", **about(key))).status_code == 200
+                await toys.until(lambda key=key: key in kept())
+                store.rename(store.with_name(f"old{place}"))
+                toys.make_store(store, range(4 + place))
+
+    def kept() -> list[str]:
+        path = store.parent / "s.cached.featx"
+        if not (path / "manifest.json").exists():
+            return []
+        with open_store(path, partial=True) as reader:
+            return list(reader)
+
+    asyncio.run(main())
+    assert kept() == ["new20", "new21", "new22", "new23"]
+    assert len(list((store.parent / "s.cached.featx/parts").iterdir())) == 1
 
 
 def test_what_is_damaged_is_made_again(store: Path) -> None:

@@ -235,12 +235,15 @@ def test_mistakes_are_sentences_with_an_exit_code(
             ([store, "--max-body", "lots"], 2, "--max-body"),
             ([store, "--workers", 0], 2, "--workers is 0"),
             ([store, "--timeout", "nan"], 2, "--timeout"),
-            ([store, "--port", 70000], 2, "is no port"),
+            ([store, "--port", 70000], 2, "70000 is no port"),
+            ([store, "--flight-port", 70001], 2, "70001 is no port"),
         ]
         for args, code, words in cases:
             found, errors = refused(*args)
             assert (found, words in errors) == (code, True), (args, errors)
             assert "unexpected" not in errors
+            assert errors.count(words) == 1, errors
+            assert "ask again" not in errors, "that is for clients of a server that runs"
     monkeypatch.setenv("FEATX_TOKEN", "sixteen-letters-or-more")
     code, errors = refused(store, "--host", "192.0.2.1")
     assert (code, "is no address of this machine" in errors) == (2, True)

@@ -15,6 +15,7 @@ from featx.cli.output import describe, many
 from featx.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
+    from featx.serve.mounted import Mounted
     from featx.serve.plan import Plan
     from featx.serve.run import Running
 
@@ -75,15 +76,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Serve until told to end."""
-    need("uvicorn", "starlette", "prometheus_client", *(["granian"] if options.server == "granian" else []))
+    granian = ["granian"] if options.server == "granian" else []
+    need("uvicorn", "httptools", "starlette", "python_multipart", "prometheus_client", *granian)
     from featx.serve.plan import extensions
     from featx.serve.run import serve
 
     plan = plan_of(options)
     mounts = plan.mounts()  # now: a mistake is told before it listens
-    records = {name: len(reader) for name, reader in mounts.items()}
+    records = {name: records_of(mounted) for name, mounted in mounts.stores.items()}
     extensions(plan, mounts)
     serve(plan, lambda running: tell(options, running, records))
+
+
+def records_of(mounted: Mounted) -> int:
+    """How many records a store has. Raises StoreError for what is none, StoreDamaged."""
+    with mounted.opened() as reader:
+        return len(reader)
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

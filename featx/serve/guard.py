@@ -62,7 +62,7 @@ class Guard:
         except Exception as error:
             if told.begun:
                 if not isinstance(error, Problem):
-                    log.error("%s %s", scope["method"], scope["path"], exc_info=error)
+                    log.error("%s %r", scope["method"], scope["path"], exc_info=error)
                 raise Gone from None
             await answer_of(scope, error)(scope, receive, told)
 

@@ -61,6 +61,10 @@ class Mounted:
         """The opened store; see ``spans``."""
         return self.spans.reader
 
+    def opened(self) -> StoreReader:
+        """The store that lies there now, opened anew. Raises StoreError, StoreDamaged: what is wrong with it."""
+        return open_store({"path": str(self.path), **self._view}, partial=not Manifest.load(self.path).complete)
+
     def again(self, failed: Spans) -> bool:
         """Whether the files are others by now, after reading ``failed``. Raises StoreError when they cannot be opened.
 
@@ -95,7 +99,7 @@ class Mounted:
             self.trouble = None
             return False
         try:
-            opened = open_store({"path": str(self.path), **self._view}, partial=not Manifest.load(self.path).complete)
+            opened = self.opened()
         except (FeatxError, OSError) as error:
             if self.trouble != str(error):
                 log.warning("%s cannot be opened: %s", self.name, error)

@@ -79,7 +79,7 @@ def problem_of(error: Exception) -> Problem:
 def answer_of(scope: Scope, error: Exception) -> Response:
     """The answer to a request that ended in ``error``; what nobody foresaw goes to the log with its traceback."""
     if not isinstance(error, Problem | FeatxError):
-        log.error("%s %s", scope["method"], scope["path"], exc_info=error)
+        log.error("%s %r", scope["method"], scope["path"], exc_info=error)
     return problem_of(error).response()
 
 

@@ -66,8 +66,9 @@ def check(settings: Settings) -> None:
     for name in ("timeout", "drain"):
         if not 0 <= getattr(settings, name) < 1e6 or (name == "timeout" and settings.timeout == 0):
             raise UsageError(f"--{name} is {getattr(settings, name):g}", "give seconds")
-    if not (0 <= settings.port < 65536 and 0 <= settings.flight_port < 65536):
-        raise UsageError(f"{settings.port} is no port", "ports are 0 (any that is free) to 65535")
+    for port in (settings.port, settings.flight_port):
+        if not 0 <= port < 65536:
+            raise UsageError(f"{port} is no port", "ports are 0 (any that is free) to 65535")
 
 
 def _flight(plan: Plan, stack: ExitStack) -> str:

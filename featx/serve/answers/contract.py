@@ -10,6 +10,7 @@ Schema = dict[str, Any]
 
 _STATUSES = {
     "400": "What is asked cannot be read",
+    "403": "A page of another host asks",
     "404": "No such store, key or model",
     "413": "The body is too large",
     "415": "The body is neither JSON nor a form",

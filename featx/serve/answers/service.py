@@ -101,7 +101,7 @@ class Service:
             group=lambda one: one.model.name, alone=lambda one: one.explain,
         )  # fmt: skip
         self.keeping: Batcher[_Kept, None] = Batcher(
-            _keep, "featx-keep", size=16, wait=0, room=64, group=lambda kept: id(kept.side)
+            self._write, "featx-keep", size=16, wait=0, room=64, group=lambda kept: id(kept.side)
         )
 
     async def _thread(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -207,7 +207,16 @@ class Service:
         try:
             self.keeping.submit(_Kept(side, key, ordinal, seen))
         except Busy:
-            log.info("%s is not kept: the disk does not keep up", key)
+            log.info("%r is not kept: the disk does not keep up", key)
+
+    def _write(self, records: Sequence[_Kept]) -> list[None]:
+        """The work of the writing thread: records beside one store, after those of stores that were replaced ended."""
+        with self._siding:
+            former, self._former = self._former, []
+        for side in former:
+            side.retire()
+        records[0].side.put([(kept.key, kept.ordinal, kept.seen) for kept in records])
+        return [None] * len(records)
 
     def close(self, timeout: float | None = None) -> None:
         """Begin nothing more, write down what is to be kept, and end the threads."""
@@ -260,11 +269,6 @@ async def _of_model(work: Awaitable[T]) -> T:
 
 def _digest(data: bytes) -> str:
     return sha256(data).hexdigest()
-
-
-def _keep(records: Sequence[_Kept]) -> list[None]:
-    records[0].side.put([(kept.key, kept.ordinal, kept.seen) for kept in records])
-    return [None] * len(records)
 
 
 def _form(asked: Asked, model: Model, found: _Found, reply: Reply) -> dict[str, Any]:

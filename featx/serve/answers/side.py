@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from featx.serve.answers.extraction import Seen
 
 PARTS = 16  # so many processes can write
-LARGEST = 10 << 30  # bytes of records that one process writes
+LARGEST = 10 << 30  # bytes of records beside a store; several processes may exceed it by what each writes
 _EVERY = 1.0  # seconds between two looks for parts that others have begun
 _PICTURES = ("decoder", "key_rule")  # of a store's provenance: what an extractor does not decide
 
@@ -69,7 +69,7 @@ class Side:
             writer = self._begin()
             for key, ordinal, seen in {store_key(one[0]): one for one in records}.values():
                 if self.written >= self.largest:
-                    raise StoreError(f"{self.path} has got {self.written} bytes, the most a process may write", "")
+                    raise StoreError(f"{self.path} has got {self.written} bytes, and is to have {self.largest}", "")
                 if key not in writer.done and self.find(key) is None:
                     writer.put(key, seen.record, ordinal)
                     self.written += seen.bytes
@@ -78,6 +78,11 @@ class Side:
             self.trouble = str(error)
             log.warning("what is extracted is not kept any more: %s", error)
             self.close()
+
+    def retire(self) -> None:
+        """Write nothing more: there is another store now. By the thread that writes."""
+        self.trouble = "its store was replaced"
+        self.close()
 
     def close(self) -> None:
         """Let go of the part; what was committed stays."""
@@ -93,6 +98,7 @@ class Side:
         """A part that nobody else writes."""
         if self._writer is None:
             facts = self.manifest
+            self.written = max(self.written, _bytes(self.path))
             create_store(self.path, "lmdb", facts.schema, facts.provenance, facts.labels, parts=PARTS)
             self._writer = next((writer for part in range(PARTS) if (writer := self._part(part)) is not None), None)
         if self._writer is None:
@@ -137,6 +143,11 @@ def finish(path: str | os.PathLike[str]) -> None:
     """Make a whole store of what a server that does not run any more has kept. Raises StoreError while one does."""
     for part in range(Manifest.load(Path(path)).parts):
         open_part(path, part).finish()
+
+
+def _bytes(path: Path) -> int:
+    """Of the files of all parts, whoever wrote them."""
+    return sum(file.stat().st_size for file in path.glob("parts/*/*"))
 
 
 def _folders(path: Path) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class Space:
 
 
 def announced(request: Request, most: int) -> tuple[str, int]:
-    """(media type, bytes that the body may have), by the headers. Raises Problem: 411 to 415 before a byte is read."""
+    """(media type, bytes that the body may have), by the headers. Raises Problem: 400, 413, 415."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/json", "multipart/form-data"):
         raise Problem(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-import threading
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -34,26 +34,30 @@ class Buffer:
 
 
 class Buffers:
-    """Buffers that several threads take and give back."""
+    """Buffers that several threads take and give back.
+
+    There is no lock: what ends a loan may be the collector of garbage, in the midst of anything, or happen in a forked
+    child. Each step is one call of a list, which the interpreter does as a whole.
+    """
 
     def __init__(self) -> None:
         self._free: list[Buffer] = []
-        self._lock = threading.Lock()
 
     def take(self, size: int) -> Buffer:
         """One of at least ``size`` bytes, of any content. Raises StoreError where there is no memory for it."""
-        with self._lock:
-            fitting = [place for place, buffer in enumerate(self._free) if buffer.size >= size]
-            if fitting:
-                return self._free.pop(fitting[-1])
+        for buffer in reversed(self._free.copy()):
+            if buffer.size >= size:
+                with suppress(ValueError):  # another thread took it
+                    self._free.remove(buffer)
+                    return buffer
         return Buffer(size)
 
     def give(self, buffer: Buffer) -> None:
         """Take one back."""
-        with self._lock:
-            self._free.append(buffer)
-            if len(self._free) > KEPT:
-                self._free.remove(min(self._free, key=lambda buffer: buffer.size))
+        self._free.append(buffer)
+        while len(self._free) > KEPT:
+            with suppress(ValueError):
+                self._free.remove(min(self._free.copy(), key=lambda buffer: buffer.size))
 
 
 class Loan:

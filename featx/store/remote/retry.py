@@ -29,19 +29,25 @@ class Transient(Exception):
 
 
 class Deadline:
-    """The time that is left for one answer, with all its tries."""
+    """The time that is left for one answer, with all its tries. Its bytes have theirs once, however often they come."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._end = seconds, time.monotonic() + seconds
+        self._size = self._most = 0  # bytes of this try, and of the longest
 
     @property
     def left(self) -> float:
         """Seconds, not below 0."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end + self._most / RATE - time.monotonic())
 
     def allow(self, size: int) -> None:
-        """So many bytes are about to come: they have their time."""
-        self._end += size / RATE
+        """So many more bytes of this try are about to come: they have their time."""
+        self._size += size
+        self._most = max(self._most, self._size)
+
+    def again(self) -> None:
+        """Another try begins."""
+        self._size = 0
 
 
 def persist(attempt: Callable[[Deadline], T], url: str, seconds: float) -> T:
@@ -54,6 +60,7 @@ def persist(attempt: Callable[[Deadline], T], url: str, seconds: float) -> T:
     before: Transient | None = None
     while True:
         tries += 1
+        deadline.again()
         try:
             return attempt(deadline)
         except Transient as error:

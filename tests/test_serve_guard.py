@@ -85,6 +85,24 @@ def test_health_needs_no_token_and_tells_nothing_of_a_store(secured: Server) -> 
         assert KEYS[0].encode() not in answer.body
 
 
+def test_strangers_are_not_told_which_store_is_not_there(tmp_path: Path) -> None:
+    for token, told in ((TOKEN, ["a store cannot be opened"]), (None, ["the store secret cannot be opened"])):
+        with serving(Mounts.of(secret=tmp_path / "nothing"), token=token) as running:
+            answer = running.ask("GET", "/readyz")
+            assert (answer.status, answer.json["reasons"]) == (503, told)
+
+
+def test_what_follows_a_body_is_no_header(server: Server) -> None:
+    """Else a trailer would be taken for the host, or the origin, that a proxy or a browser has said."""
+    import socket
+
+    for host, trailer, status in ((b"localhost", b"evil", b"200"), (b"evil", b"localhost", b"421")):
+        head = b"POST /v1/stores/s/records HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % host
+        with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)) as connection:
+            connection.sendall(head + b'c\r\n{"keys": []}\r\n0\r\nHost: %b\r\n\r\n' % trailer)
+            assert connection.recv(4096).split()[1] == status
+
+
 def test_the_token_is_in_no_log_and_no_answer(store: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), serving(Mounts.of(s=store), token=TOKEN) as running:
         answers = [

@@ -52,7 +52,7 @@ def make_app(settings: Settings, mounts: Mounts, extensions: Sequence[Extension]
         Route(f"{RECORDS}/{{key:key}}", Records(mounts), methods=["GET"]),
         Route(RECORDS, Batches(mounts, settings.max_keys), methods=["POST"]),
         *listing_routes(mounts, settings.max_keys),
-        *health_routes(mounts, [extension.ready for extension in extensions]),
+        *health_routes(mounts, [extension.ready for extension in extensions], named=settings.token is None),
         metrics_route(counts, mounts, [extension.figures for extension in extensions]),
         openapi_route(settings, extensions),
         *(route for extension in extensions for route in extension.routes),

@@ -16,17 +16,25 @@ from featx.serve.problems import JSON
 _FRESH = {"cache-control": "no-store"}
 
 
-def health_routes(mounts: Mounts, ready: Sequence[Callable[[], str | None]]) -> list[Route]:
-    """The two routes. ready: of each extension None, or why it cannot answer yet."""
+def health_routes(mounts: Mounts, ready: Sequence[Callable[[], str | None]], named: bool = True) -> list[Route]:
+    """The two routes. ready: of each extension None, or why it cannot answer yet. named: whether stores are named,
+    which strangers are not told."""
 
     async def healthz(request: Request) -> Response:
         return Response(json.dumps({"status": "ok"}), media_type=JSON, headers=_FRESH)
 
     async def readyz(request: Request) -> Response:
-        reasons = [f"the store {name} cannot be opened" for name in mounts if not _opens(mounts, name)]
+        reasons = [f"{said(name)} cannot be opened" for name in mounts if not _opens(mounts, name)]
         reasons += [reason for ask in ready if (reason := ask()) is not None]
-        body = {"ready": not reasons, "reasons": reasons, "notes": _notes(mounts)}
+        notes = [
+            f"{said(name)} was replaced by one that cannot be opened; the one before is served"
+            for name in _behind(mounts)
+        ]
+        body = {"ready": not reasons, "reasons": reasons, "notes": notes}
         return Response(json.dumps(body), 503 if reasons else 200, _FRESH, JSON)
+
+    def said(name: str) -> str:
+        return f"the store {name}" if named else "a store"
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
 
@@ -38,7 +46,6 @@ def _opens(mounts: Mounts, name: str) -> bool:
         return False
 
 
-def _notes(mounts: Mounts) -> list[str]:
-    """What is served although it is not what lies there now."""
-    behind = [name for name, mounted in mounts.stores.items() if mounted.trouble is not None and _opens(mounts, name)]
-    return [f"the store {name} was replaced by one that cannot be opened; the one before is served" for name in behind]
+def _behind(mounts: Mounts) -> list[str]:
+    """Stores that are served although they are not what lies there now."""
+    return [name for name, mounted in mounts.stores.items() if mounted.trouble is not None and _opens(mounts, name)]

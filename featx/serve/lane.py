@@ -161,6 +161,7 @@ class LaneProtocol(HttpToolsProtocol):
                 self.on_response_complete()
                 return
         super().on_headers_complete()
+        self.headers = []  # those of the request are its scope's; what follows its body (trailers) is none of them
         if _at_once(type(self.transport).__module__):  # its task begins later than this
             cast(dict[str, Any], self.scope)["extensions"] = {PIECES: partial(self._write, self.cycle)}
 

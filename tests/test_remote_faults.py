@@ -369,6 +369,8 @@ def test_a_wait_grows_and_has_chance_in_it(monkeypatch: pytest.MonkeyPatch) -> N
     ("url", "message"),
     [
         ("http://user:secret@host/s", "holds a user name or a password"),
+        ("http://user:secret@host:port/s", "is no URL of a store"),
+        ("http://user:secret@[::1/s", "is no URL of a store"),
         ("http://host/s?token=secret", "has a query"),
         ("http://host/s#secret", "has a query or a fragment"),
         ("http:///s", "is no URL of a store"),
@@ -384,6 +386,12 @@ def test_urls_that_are_none_are_refused_and_secrets_not_repeated(url: str, messa
     assert "secret" not in str(caught.value)
 
 
+def test_a_token_in_a_location_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UsageError, match=r"has no 'token'.*\n.*FEATX_TOKEN") as caught:
+        open_store({"path": "http://host/s", "token": "secret"})
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("option", [{"token": "a"}, {"cache": True}, {"cache_limit": "1GB"}, {"timeout": 3}], ids=str)
 def test_what_is_for_urls_is_refused_for_a_folder(path: Path, option: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="is for a store behind a URL"):
@@ -391,7 +399,7 @@ def test_what_is_for_urls_is_refused_for_a_folder(path: Path, option: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "option", [{"timeout": 0}, {"timeout": -1}, {"cache_limit": "much"}, {"token": "a b"}], ids=str
+    "option", [{"timeout": 0}, {"timeout": -1}, {"cache_limit": "much"}, {"token": "a b"}, {"cache": 5}], ids=str
 )
 def test_options_that_make_no_sense_are_refused(double: Double, option: dict[str, object]) -> None:
     with pytest.raises(UsageError):

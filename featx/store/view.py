@@ -44,11 +44,13 @@ def located(where: Any) -> tuple[str, dict[str, Any]]:
         if isinstance(where, str | os.PathLike) and os.fspath(where):
             return os.fspath(where), {}
         raise UsageError(f"the store is {where!r}", "give the path of its folder, or its URL")
-    unknown = sorted(set(where) - {"path", *_CHOICES, *_REMOTE})
-    if unknown or not (isinstance(where.get("path"), str | os.PathLike) and os.fspath(where["path"])):
-        raise UsageError(
-            f"the store is {dict(where)!r}", "give a path, or {path: PATH, boxes: 10..100, score_threshold: 0.2}"
-        )
+    unknown = sorted(map(str, set(where) - {"path", *_CHOICES, *_REMOTE}))
+    form = "give a path, or {path: PATH, boxes: 10..100, score_threshold: 0.2}"
+    if unknown:  # its value may be secret
+        token = ", and a token in the environment (FEATX_TOKEN)" if "token" in unknown else ""
+        raise UsageError(f"a store has no {', '.join(map(repr, unknown))}", form + token)
+    if not (isinstance(where.get("path"), str | os.PathLike) and os.fspath(where["path"])):
+        raise UsageError(f"the path of the store is {where.get('path')!r}", form)
     return os.fspath(where["path"]), {name: where[name] for name in _CHOICES if where.get(name) is not None}
 
 

@@ -67,7 +67,8 @@ def read_address(url: str) -> Address:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError(f"{url!r} is no URL of a store: {error}", _FORM) from None
+        bare = scheme_of(url) + "://" + url.partition("://")[2].rpartition("@")[2]  # no password is repeated
+        raise UsageError(f"{bare!r} is no URL of a store: {error}", _FORM) from None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if parts.username is not None or parts.password is not None:
         raise UsageError(

@@ -20,6 +20,7 @@ _OPTIONS = {
     "grpc.http2.max_frame_size": 1 << 20,  # bytes; 16 KiB unless one asks
     "grpc.initial_reconnect_backoff_ms": 100,  # how long gRPC fails at once, without trying, after a failure
     "grpc.max_reconnect_backoff_ms": 2000,
+    "grpc.enable_http_proxy": 0,  # it would be asked of the environment, and see the token
 }
 _NONE_KNOWN = 256  # keys of one ticket, of a server that does not say how many it takes
 

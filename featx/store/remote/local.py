@@ -44,8 +44,10 @@ _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 def cache_folder(cache: str | os.PathLike[str] | bool) -> Path:
     """Where records are kept: the folder given, or the user's own for True.
 
-    That is below FEATX_HOME, else XDG_CACHE_HOME, else ``~/.cache``.
+    That is below FEATX_HOME, else XDG_CACHE_HOME, else ``~/.cache``. Raises UsageError for what is no folder.
     """
+    if not isinstance(cache, str | os.PathLike | bool):
+        raise UsageError(f"cache is {cache!r}", "give a folder, or True for your own")
     if not isinstance(cache, bool):
         return Path(cache).expanduser()
     home = os.environ.get("FEATX_HOME")
@@ -57,10 +59,10 @@ def cache_folder(cache: str | os.PathLike[str] | bool) -> Path:
 def read_limit(limit: str | int | None) -> int:
     """Bytes of ``"10GB"``, ``"512 MiB"`` or a number. Raises UsageError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", str(LIMIT if limit is None else limit).strip().lower())
-    size = int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]]) if found else 0
-    if size < _LEAST:
+    size = float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]] if found else 0.0
+    if not _LEAST <= size < 1 << 63:
         raise UsageError(f"cache_limit is {limit!r}", "give bytes, at least a megabyte: 10GB, 500MB")
-    return size
+    return int(size)
 
 
 @dataclass

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
@@ -168,12 +170,55 @@ def test_a_record_that_is_damaged_there_is_told(double: Double, path: Path) -> N
             double.faults.clear()
 
 
+def test_a_view_of_nothing_is_not_followed(double: Double) -> None:
+    """The record is null, and its view names a buffer that is not there."""
+    view = np.array([(100, b"", 7, 0)], [("length", "<i4"), ("prefix", "V4"), ("buffer", "<i4"), ("offset", "<i4")])
+    column = pa.Array.from_buffers(pa.binary_view(), 1, [pa.py_buffer(b"\0"), pa.py_buffer(view.tobytes())])
+    problem = pa.array([{"kind": "damaged", "message": "it rotted", "hint": ""}], VIEWS[2].type)
+    batch = pa.RecordBatch.from_arrays([pa.array(KEYS[:1]), column, problem], schema=VIEWS)
+    with store_of(double) as store:
+        double.faults = [streams(batch)]
+        with pytest.raises(StoreDamaged, match="it rotted"):
+            store.get_batch(KEYS[:1])
+
+
+def test_a_problem_that_is_none_is_no_problem(double: Double, path: Path) -> None:
+    columns = [pa.array(KEYS[:1]), pa.array([open_store(path).stored_bytes(KEYS[0])], pa.binary_view()), pa.array([1])]
+    schema = pa.schema([*list(VIEWS)[:2], pa.field("problem", pa.int64())])
+    with store_of(double) as store:
+        double.faults = [streams(pa.RecordBatch.from_arrays(columns, schema=schema), schema=schema)]
+        assert_same(store.get_batch(KEYS[:1]), open_store(path).get_batch(KEYS[:1]))
+
+
+def test_what_is_damaged_there_is_not_said_to_be_missing_when_rows_are_counted(double: Double) -> None:
+    names = ["ordinal", "count", "size", "checksum", "rows"]
+    problem = pa.array([{"kind": "damaged", "message": "it rots", "hint": ""}], VIEWS[2].type)
+    arrays = [pa.array(KEYS[:1]), *(pa.nulls(1, pa.uint64()) for _ in names), problem]
+    batch = pa.RecordBatch.from_arrays(arrays, names=["key", *names, "problem"])
+    with store_of(double) as store:
+        double.faults = [streams(batch, schema=batch.schema)] * 2
+        with pytest.raises(StoreDamaged, match="it rots"):
+            store.row_counts(KEYS[:1])
+        assert KEYS[0] in store
+
+
 def test_a_manifest_that_was_changed_is_refused(double: Double, path: Path) -> None:
     document = (path / "manifest.json").read_bytes()
     for body in (b"", b"{}", document.replace(b"float16", b"float32"), document[:-9], b"[" * 5000):
         double.faults = [lambda body=body: iter([flight.Result(body)])]
         with pytest.raises(StoreError):
             open_store(f"grpc://127.0.0.1:{double.port}/s")
+
+
+def test_a_proxy_of_the_environment_is_not_asked(double: Double, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.1)
+        for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        with store_of(double, token="secret", timeout=5) as store:
+            assert_same(store.get_batch(KEYS), open_store(path).get_batch(KEYS))
+        with pytest.raises(TimeoutError):
+            proxy.accept()
 
 
 def test_a_fault_survives_its_way_whatever_its_text() -> None:

@@ -5,8 +5,8 @@ Batches are validated before anything in them is followed; the bytes of a record
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,24 +28,31 @@ def records(stream: Any, names: Sequence[str], where: str) -> Fetched:
     first = 0
     for batch in _checked(stream, ["key", "record", "problem"], names):
         end = first + batch.num_rows
-        column, problems = batch.column(1), batch.column(2)
+        column = batch.column(1)
         if str(column.type) != "binary_view":
             raise _strange(f"a column of {column.type}")
         addresses[first:end], sizes[first:end] = _places(column)
-        if problems.null_count < batch.num_rows:
-            for place, problem in enumerate(problems.to_pylist(), first):
-                if problem is not None and problem.get("kind") == "damaged":
-                    errors[place] = StoreDamaged(
-                        f"record {names[place]!r} of {where} is damaged there: {problem.get('message')}", _HINT
-                    )
+        errors |= _damaged(batch.column(2), first, names, where)
         held.append(batch)
         first = end
     return Fetched(addresses, sizes, errors, held)
 
 
-def counts(stream: Any, names: Sequence[str]) -> tuple[Array, Array]:
-    """Rows and real rows of a stream in the form ``headers``, int64 ``[B, 2]``, and for which names there is one."""
+class Counts(NamedTuple):
+    """rows: rows and real rows of each record, int64 ``[B, 2]``. there: bool ``[B]``, False where there is none.
+
+    errors: why, by place, where it is not that the key is absent.
+    """
+
+    rows: Array
+    there: Array
+    errors: Mapping[int, FeatxError]
+
+
+def counts(stream: Any, names: Sequence[str], where: str) -> Counts:
+    """What a stream in the form ``headers`` says. Raises Transient for what is no answer about ``names``."""
     found, there = np.zeros((len(names), 2), np.int64), np.zeros(len(names), bool)
+    errors: dict[int, FeatxError] = {}
     first = 0
     columns = ["key", "ordinal", "count", "size", "checksum", "rows", "problem"]
     for batch in _checked(stream, columns, names):
@@ -54,8 +61,9 @@ def counts(stream: Any, names: Sequence[str]) -> tuple[Array, Array]:
             column = batch.column(name)
             found[first:end, place] = column.fill_null(0).to_numpy(zero_copy_only=False)
             there[first:end] = column.is_valid().to_numpy(zero_copy_only=False)
+        errors |= _damaged(batch.column("problem"), first, names, where)
         first = end
-    return found, there
+    return Counts(found, there, errors)
 
 
 def keys(stream: Any) -> list[Any]:
@@ -79,6 +87,18 @@ def _checked(stream: Any, columns: Sequence[str], names: Sequence[str] | None) -
         raise _strange(f"{first} of {len(names)} records")
 
 
+def _damaged(problems: Any, first: int, names: Sequence[str], where: str) -> dict[int, FeatxError]:
+    """The errors of records that are damaged where they are stored, by place; ``first`` is that of the column."""
+    if problems.null_count == len(problems):
+        return {}
+    told = ((place, problem) for place, problem in enumerate(problems.to_pylist(), first) if isinstance(problem, dict))
+    return {
+        place: StoreDamaged(f"record {names[place]!r} of {where} is damaged there: {problem.get('message')}", _HINT)
+        for place, problem in told
+        if problem.get("kind") == "damaged"
+    }
+
+
 def _places(column: Any) -> tuple[Array, Array]:
     """Addresses and sizes of the values of a validated column of binary_view; 0 where one is null."""
     if not len(column):
@@ -87,9 +107,9 @@ def _places(column: Any) -> tuple[Array, Array]:
     view = np.frombuffer(views, _VIEW, len(column), column.offset * _VIEW.itemsize)
     inline = views.address + _VIEW.itemsize * (column.offset + np.arange(len(column), dtype=np.int64)) + 4
     starts = np.array([0 if buffer is None else buffer.address for buffer in data] or [0], np.int64)
-    short = view["length"] <= _INLINE
-    addresses = np.where(short, inline, starts[np.where(short, 0, view["buffer"])] + view["offset"])
     there = column.is_valid().to_numpy(zero_copy_only=False)
+    inside = (view["length"] <= _INLINE) | ~there  # what a view of nothing says was not validated
+    addresses = np.where(inside, inline, starts[np.where(inside, 0, view["buffer"])] + view["offset"])
     return np.where(there, addresses, 0), np.where(there, view["length"], 0)
 
 

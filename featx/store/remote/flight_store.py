@@ -87,7 +87,8 @@ class FlightStore(StoreReader):
                 self._known = frozenset(map(store_key, self.keys()))
         if self._known is not None:
             return stored in self._known
-        return bool(self._counts([stored.decode()])[1][0])
+        found = self._counts([stored.decode()])
+        return bool(found.there[0]) or 0 in found.errors
 
     def find(self, key: bytes) -> bytes | None:
         """As StoreReader.find. What does not fit its checksum is asked for once more."""
@@ -124,16 +125,16 @@ class FlightStore(StoreReader):
         found = np.empty((len(names), 2), np.int64)
         for first in range(0, len(names), most):
             some = names[first : first + most]
-            counts, there = self._counts(some)
-            if not there.all():
-                raise self.missing(some[int(np.argmin(there))])
-            found[first : first + most] = counts
+            counts = self._counts(some)
+            if not counts.there.all():
+                place = int(np.argmin(counts.there))
+                raise counts.errors.get(place) or self.missing(some[place])
+            found[first : first + most] = counts.rows
         return found
 
-    def _counts(self, names: Sequence[str]) -> tuple[Array, Array]:
-        """Rows of the records of ``names``, and for which there is one."""
+    def _counts(self, names: Sequence[str]) -> flight_rows.Counts:
         asked = list(names)
-        return self._calls.get({"keys": asked}, "headers", lambda stream: flight_rows.counts(stream, asked))
+        return self._calls.get({"keys": asked}, "headers", lambda stream: flight_rows.counts(stream, asked, self.url))
 
     @property
     def gathering(self) -> RemoteGather | None:

@@ -181,6 +181,23 @@ def test_damage_is_found_dropped_and_fetched_again(
         assert {key for body in double.bodies for key in body["keys"]} == fetched  # kept again, and sound
 
 
+@pytest.mark.parametrize("way", ["native", "plain"])
+def test_what_is_kept_is_checked_by_who_checks_nothing_else(
+    double: Double, path: Path, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "plain":
+        monkeypatch.setattr("featx.store.remote.http_store.reader", lambda: type("R", (), {"module": None}))
+    keys, folder = list(open_store(path)), open_store(path)
+    with open_store(f"{double.url}/s", cache=tmp_path / "kept", checksums="never") as store:
+        store.get_batch(keys)
+    file = segments(tmp_path / "kept")[0]
+    data = bytearray(file.read_bytes())
+    data[len(data) // len(keys) * 3 + 60] ^= 64  # in its features
+    file.write_bytes(data)
+    with open_store(f"{double.url}/s", cache=tmp_path / "kept", checksums="never") as store:
+        assert_same(store.get_batch(keys), folder.get_batch(keys))
+
+
 def test_whatever_the_files_hold_nothing_wrong_is_read(double: Double, path: Path, tmp_path: Path) -> None:
     keys, folder = list(open_store(path)), open_store(path)
     expected = folder.get_batch(keys)

@@ -166,6 +166,26 @@ def test_membership_is_that_of_the_folder_and_many_questions_are_one_list(
         assert [method for method, _ in double.asked] == ["HEAD"] * 3 + ["GET"]
 
 
+def test_membership_is_not_answered_by_a_server_that_has_the_store_no_more(single_path: Path) -> None:
+    with serving(served(single_path)) as double, open_store(f"{double.url}/s") as store:
+        key = next(iter(open_store(single_path)))
+        assert key in store
+        assert "nobody" not in store
+        del double.stores["s"]
+        with pytest.raises(StoreError, match="there is no store at"):
+            assert key in store
+
+
+def test_rows_of_many_records_are_counted_in_few_buffers(single_path: Path) -> None:
+    keys = list(open_store(single_path))
+    with serving(served(single_path)) as double:
+        double.most_keys = 3
+        with open_store(f"{double.url}/s") as store:
+            assert (store.row_counts(keys + keys[:2]) == open_store(single_path).row_counts(keys + keys[:2])).all()
+            assert isinstance(store, HttpStore)
+            assert len(store._posted._buffers._free) <= 2
+
+
 def test_connections_are_used_again(store: StoreReader, double: Double) -> None:
     store[names(1)[0]]
     before = double.connections

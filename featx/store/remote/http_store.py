@@ -41,7 +41,7 @@ class HttpStore(StoreReader):
 
     url: see :func:`featx.store.remote.address.read_address`. token: of a server that wants one; by default that of the
     environment, FEATX_TOKEN. cache, cache_limit: see :class:`featx.store.remote.local.LocalCache`; of a store that is
-    unfinished nothing is kept. timeout: seconds that an answer may take, waits and further tries among them, and one
+    unfinished nothing is kept; with one all records are checked, for what a crash tore is in it. timeout: seconds that an answer may take, waits and further tries among them, and one
     more for each 256 KiB of it. What was tried again without success is a StoreError that names the URL.
     """
 
@@ -74,8 +74,10 @@ class HttpStore(StoreReader):
                 self._cache = LocalCache(cache_folder(cache), self.manifest.totals.digest, limit)
         self._posted = Posted(self._service, self.schema, self._cache)
         self._fetcher = Fetcher(Source(self._posted.fetch, self._posted.portion, self.url))
+        self._verified = checksums != "never" or self._cache is not None
         native = reader().module and gatherable(self.schema)
-        self._gather = RemoteGather(self.schema, checksums, self._fetcher) if native else None
+        policy: Checksums = "always" if self._verified else "never"
+        self._gather = RemoteGather(self.schema, policy, self._fetcher) if native else None
         self._parts: list[PartManifest] | None = None
         self._looked_up = 0  # keys, singly
         self._known: frozenset[bytes] | None = None
@@ -129,22 +131,25 @@ class HttpStore(StoreReader):
     ) -> RecordBatch:  # fmt: skip
         if self._gather is not None:
             return self._gather.batch(keys, out, dtype, boxes, fields, self.missing)
-        records = plain_records(self._fetcher, keys, self.schema, self.checksums != "never", self.missing)
+        records = plain_records(self._fetcher, keys, self.schema, self._verified, self.missing)
         return gather(keys, records, self.schema, out, dtype, boxes, fields)
 
     def row_counts(self, keys: Sequence[str]) -> Array:
         """As StoreReader.row_counts; headers alone travel."""
         names = checked_names(keys)
-        unique = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        fetched, counts = self._posted.headers(list(unique)), np.empty((len(unique), 2), np.int64)
-        for name, place in unique.items():
-            if place in fetched.errors:
-                raise fetched.errors[place]
-            if not fetched.addresses[place]:
-                raise self.missing(name)
-            head = peek(fetched.stored(place)[:HEADER_SIZE], store_key(name))
-            counts[place] = head.rows, head.count
-        return counts[[unique[name] for name in names]]
+        unique, counts = list(dict.fromkeys(names)), dict[str, tuple[int, int]]()
+        most = self._service.most_keys
+        for first in range(0, len(unique), most):
+            some = unique[first : first + most]
+            fetched = self._posted.headers(some)
+            for place, name in enumerate(some):
+                if place in fetched.errors:
+                    raise fetched.errors[place]
+                if not fetched.addresses[place]:
+                    raise self.missing(name)
+                head = peek(fetched.stored(place)[:HEADER_SIZE], store_key(name))
+                counts[name] = head.rows, head.count
+        return np.array([counts[name] for name in names], np.int64).reshape(-1, 2)
 
     @property
     def gathering(self) -> RemoteGather | None:

@@ -80,7 +80,10 @@ class Service:
         answer = self.ask(method, path, good=(200, 404), headers=headers)
         if answer.status == 200:
             return answer
-        if method != "HEAD" and told(answer.body).code in ("", "no_such_store"):
+        if method == "HEAD":  # it says nothing, unless the digest of the store that was asked
+            if DIGEST not in answer.headers:
+                self.check_same()
+        elif told(answer.body).code in ("", "no_such_store"):
             raise self._error(answer)
         return None
 

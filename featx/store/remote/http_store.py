@@ -41,8 +41,9 @@ class HttpStore(StoreReader):
 
     url: see :func:`featx.store.remote.address.read_address`. token: of a server that wants one; by default that of the
     environment, FEATX_TOKEN. cache, cache_limit: see :class:`featx.store.remote.local.LocalCache`; of a store that is
-    unfinished nothing is kept; with one all records are checked, for what a crash tore is in it. timeout: seconds that an answer may take, waits and further tries among them, and one
-    more for each 256 KiB of it. What was tried again without success is a StoreError that names the URL.
+    unfinished nothing is kept, and with a cache every record is checked: what a crash tore may be in it. timeout:
+    seconds that an answer may take, waits and further tries among them, and one more for each 256 KiB of it. What was
+    tried again without success is a StoreError that names the URL.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -164,6 +165,48 @@ def test_records_that_are_put_together_are_made_one_by_one(
     assert (first.kind, bytes(first.body)) == (1, bytes_of(KEYS[0], KINDS["hdf5"].schema))
     assert len(made) == 1
     assert [len(first.body), *(len(frame.body) for frame in frames_made)] == list(batch.sizes())
+
+
+def test_a_reader_that_takes_nothing_makes_no_copies_of_all_it_asked_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small records are put together, which copies them: as they are taken, and not all at once."""
+    import socket
+    import time
+    from contextlib import closing
+
+    from featx.serve import batches
+
+    made: list[int] = []
+
+    def counted(pieces: Any) -> Iterator[Any]:
+        for piece in sends(pieces):
+            made.append(len(piece))
+            yield piece
+
+    def settled() -> int:
+        last = -1
+        while last != len(made):
+            last = len(made)
+            time.sleep(0.2)
+        return sum(made)
+
+    sends = batches.sends
+    monkeypatch.setattr(batches, "sends", counted)
+    with serving(server.mounts, max_keys=100_000, max_body=1 << 25) as running:
+        keys = KEYS * 400
+        body = json.dumps({"keys": keys}).encode()
+        head = "POST /v1/stores/lmdb/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        with closing(socket.create_connection(("127.0.0.1", running.port), timeout=30)) as connection:
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            connection.recv(1)
+            waiting = settled()
+        assert waiting < 20_000_000  # what the sockets hold, and a little more
+        assert settled() < waiting + 5_000_000  # nor is the rest made when the reader has gone
+        made.clear()
+        whole = post(running, "lmdb", {"keys": keys}).body
+    assert len(whole) == sum(made) > 40_000_000
+    assert [record for _, record in frames(whole)] == [bytes_of(k, KINDS["lmdb"].schema) for k in KEYS] * 400
 
 
 def test_a_head_that_does_not_end_is_refused(server: Server) -> None:

@@ -1,7 +1,7 @@
 """Many records in one answer: a frame for each key, in the order asked (``featx.store.remote.framing``).
 
 What is missing, refused or damaged is said in its place, and fails nothing else. The length is known before the first
-byte leaves; pieces are parts of the mapped files and are not copied.
+byte leaves; large pieces are parts of the mapped files and are not copied.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ MAX_KEYS = "featx-max-keys"
 PIECES = "featx.pieces"  # extension of the scope: a function that writes many buffers at once
 SENT = "featx.sent"  # in the scope: bytes that were written so
 SMALL = 64 << 10  # pieces up to here are put together: a call costs more than the copy
+COPIED = 16 << 20  # bytes of them that may wait for a slow reader; more are put together as it takes them
+LOOK = 32  # pieces between two looks whether somebody still takes them
 KEY_ROOM = 4 << 10  # bytes that a key has in the body, on the average: all that may be asked for need not be taken in
 
 
@@ -41,19 +43,23 @@ class Batches:
         mounted = self._stores.get(name)
         if mounted is None:
             raise unknown_store(name)
-        data = await read_json(Request(scope, limited(receive, self._most * KEY_ROOM + SMALL)))
+        request = Request(scope, limited(receive, self._most * KEY_ROOM + SMALL))
+        data = await read_json(request)
         batch = Batch.of(mounted, asked_keys(data, self._most), data.get("only") == "headers")
-        length = length_of(batch.sizes())
+        sizes = list(batch.sizes())
+        length = length_of(sizes)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % length), *batch.spans.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         write = scope.get("extensions", {}).get(PIECES)
         pieces = sends(framed(batch.frames()))
-        if write is not None and batch.whole:
+        if write is not None and batch.whole and sum(size for size in sizes if size <= SMALL) <= COPIED:
             write(list(pieces), length)
             scope[SENT] = length
         else:
-            for piece in pieces:
+            for number, piece in enumerate(pieces, 1):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if number % LOOK == 0 and await request.is_disconnected():
+                    return
         await send({"type": "http.response.body"})
 
 

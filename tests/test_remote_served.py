@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,3 +128,25 @@ def test_what_needs_the_folder_says_so(
     words = [command, f"{url}/varying", *([str(tmp_path / "out.npz")] if command == "convert" else [])]
     assert main(words) in (2, 4)
     assert "the folder of a store" in capsys.readouterr().err
+
+
+def test_a_key_that_a_store_had_before_it_was_replaced_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """Where a record is asked for alone, and where it is only asked whether it is there."""
+    make_store(tmp_path / "s", "lmdb", 9)
+    make_store(tmp_path / "new", "lmdb", 3)
+    last = names(9)[-1]
+    command = [sys.executable, "-m", "featx", "serve", str(tmp_path / "s"), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            with open_store(json.loads(server.stdout.readline())["url"]) as store:
+                assert "nobody" not in store
+                (tmp_path / "s").rename(tmp_path / "old")
+                (tmp_path / "new").rename(tmp_path / "s")
+                time.sleep(1.2)  # the server looks once a second
+                with pytest.raises(StoreError, match="was replaced"):
+                    store[last]
+                with pytest.raises(StoreError, match="was replaced"):
+                    assert last in store
+        finally:
+            server.terminate()

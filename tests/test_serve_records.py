@@ -200,6 +200,8 @@ def test_a_key_that_is_not_there_and_one_that_was_refused_are_told_apart(server:
     refused = server.ask("GET", path_of(kind, REFUSALS[0]))
     assert (unknown.status, unknown.json["error"]["code"]) == (404, "not_found")
     assert (refused.status, refused.json["error"]["code"]) == (404, "refused")
+    known = server.ask("HEAD", path_of(kind, KEY))
+    assert known.headers["featx-digest"] == unknown.headers["featx-digest"] == refused.headers["featx-digest"]
     assert "the file has no bytes" in refused.json["error"]["message"]
     assert server.ask("GET", path_of("nothing", KEY)).json["error"]["code"] == "no_such_store"
 

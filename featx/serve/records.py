@@ -73,13 +73,15 @@ def find(mounted: Mounted, key: str) -> tuple[Spans, Bytes]:
 
 
 def absent(spans: Spans, key: str) -> Problem:
-    """There is no record of that key: it is unknown, or was refused."""
+    """There is no record of that key: it is unknown, or was refused. The answer says in which store."""
+    headers = {name.decode(): value.decode() for name, value in spans.headers}
     refusal = spans.refusals.get(key)
     if refusal is not None:
         message = f"{key[:200]!r} is not in the store: it was refused ({refusal.reason}: {refusal.message})"
-        return Problem(404, "refused", message, "mend the picture and extract again with --retry-refused")
+        return Problem(404, "refused", message, "mend the picture and extract again with --retry-refused", headers)
     message = f"{key[:200]!r} is not among the {len(spans.reader)} records of the store"
-    return Problem(404, "not_found", message, "`store.keys()`, and .../keys of the server, list what there is")
+    hint = "`store.keys()`, and .../keys of the server, list what there is"
+    return Problem(404, "not_found", message, hint, headers)
 
 
 def _key(scope: Scope, decoded: str) -> str:

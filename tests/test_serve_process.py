@@ -237,6 +237,7 @@ def test_mistakes_are_sentences_with_an_exit_code(
             ([store, "--timeout", "nan"], 2, "--timeout"),
             ([store, "--port", 70000], 2, "70000 is no port"),
             ([store, "--flight-port", 70001], 2, "70001 is no port"),
+            ([store, "--model", "default", "--device", "tpu"], 2, "the device 'tpu' cannot be used"),
         ]
         for args, code, words in cases:
             found, errors = refused(*args)

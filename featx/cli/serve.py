@@ -85,6 +85,10 @@ def run(options: argparse.Namespace) -> None:
     mounts = plan.mounts()  # now: a mistake is told before it listens
     records = {name: records_of(mounted) for name, mounted in mounts.stores.items()}
     extensions(plan, mounts)
+    if plan.models and plan.device != "cpu":
+        from featx.device import usable_device
+
+        usable_device(plan.device)
     serve(plan, lambda running: tell(options, running, records))
 
 

@@ -75,6 +75,7 @@ def begin_log(quiet: bool) -> None:
     own.propagate = theirs.propagate = False
     theirs.setLevel(logging.ERROR)
     theirs.addFilter(_worth_saying)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the client is told what is wrong with its form
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:

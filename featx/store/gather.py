@@ -1,6 +1,6 @@
 """Batches by the compiled reader: one call finds the records of all keys, another checks and converts them.
 
-What Python tells it are rows of int64, addresses among them; ``csrc/store/words.cpp`` reads them in the same order.
+What Python tells it are rows of int64 (``words``), addresses among them.
 ``batch`` is the plain twin, record by record, which gives the same bits.
 """
 
@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from featx.codec import VERSION, layout, store_key, text, unpack
-from featx.errors import FeatxError, StoreDamaged, UsageError
+from featx.codec import layout, store_key, text, unpack
+from featx.errors import FeatxError, StoreDamaged
 from featx.record import RecordBatch
 from featx.schema import Array, Field, Schema
 from featx.store.base import Shard
 from featx.store.batch import allocate, check_boxes, check_out, places_of
 from featx.store.native import reader, usable_cores
 from featx.store.reader import Checksums
+from featx.store.words import (
+    ABSENT,
+    BAD_CHOICE,
+    BAD_TREE,
+    COUNT,
+    GOOD,
+    ROWS,
+    SHARD,
+    SIZE,
+    STATUS,
+    TOO_LONG,
+    absent_places,
+    schema_words,
+    too_long,
+)
 
-# A place is a row of eight numbers: csrc/store/record.h, struct Place.
-_STATUS, _SHARD, _AT, _SIZE, _ROWS, _COUNT = range(6)
-_GOOD, _ABSENT, _BAD_TREE, _BAD_RECORD, _BAD_CHECKSUM, _TOO_LONG, _BAD_CHOICE = range(7)
-_AS_STORED, _HALF, _BFLOAT, _CODES = range(4)
-_WIDENED = {"float16": _HALF, "bfloat16": _BFLOAT, "int8": _CODES}
 _LOOSE = 2  # a shard without a file: records in memory
 _POLICIES: dict[Checksums, int] = {"never": 0, "once": 1, "always": 2}
 _LARGEST = 2**31  # values of a row, rows of a record: no product of three such numbers is taken
@@ -73,7 +82,7 @@ class Gather:
 
     def __init__(self, schema: Schema, shards: Sequence[Shard], checksums: Checksums) -> None:
         self.schema, self.threads = schema, min(4, usable_cores())
-        self._policy, self._fields = _POLICIES[checksums], _schema_words(schema, "float32")
+        self._policy, self._fields = _POLICIES[checksums], schema_words(schema, "float32")
         self._files: list[Shard] = []
         self._others: list[Shard] = []
         self._owners: list[object] = []
@@ -94,9 +103,9 @@ class Gather:
 
     def row_counts(self, keys: Sequence[str], missing: Missing) -> Array:
         """Rows, and real rows among them, of each record: ``[B, 2]`` int64."""
-        places = _places(len(keys))
+        places = absent_places(len(keys))
         self._locate(tuple(keys), places, missing)
-        return places[:, [_ROWS, _COUNT]]
+        return places[:, [ROWS, COUNT]]
 
     @property
     def maps(self) -> list[memoryview]:
@@ -118,13 +127,13 @@ class Gather:
         None: they are not good, or not in a mapped file; :meth:`featx.store.StoreReader.find` says more. Raises
         UsageError for what is no key.
         """
-        places = _places(len(keys))
+        places = absent_places(len(keys))
         reader().module.gather(self._fields, self._words, tuple(keys), _stored, places, None, 1)
         return [self._span(place) for place in places.tolist()]
 
     def _span(self, place: list[int]) -> memoryview | int | None:
         status, file, at, _, rows, *_ = place
-        if status != _GOOD:
+        if status != GOOD:
             return None
         start, mapped = self._mapped[file]
         length = self._lengths.get(rows)
@@ -134,9 +143,9 @@ class Gather:
 
     def find(self, keys: Sequence[str], fields: Sequence[Field], missing: Missing) -> Found:
         """Records with the values of some small ``fields``, in the dtypes of memory; checked as a batch of them is."""
-        names, places = tuple(keys), _places(len(keys))
+        names, places = tuple(keys), absent_places(len(keys))
         held = self._locate(names, places, missing)
-        rows = int(places[:, _ROWS].max(initial=0))
+        rows = int(places[:, ROWS].max(initial=0))
         arrays = {
             f.name: np.empty((len(keys), *((rows,) if f.per == "region" else ()), *f.shape), f.memory_dtype)
             for f in fields
@@ -144,9 +153,9 @@ class Gather:
         mask, sizes = np.empty((len(keys), rows), bool), np.empty((len(keys), 2), np.float32)
         wanted = [arrays[f.name].ctypes.data if f.name in arrays else 0 for f in self.schema.fields]
         batch = np.array([rows, 0, 0, self._policy, mask.ctypes.data, sizes.ctypes.data, *wanted], np.int64)
-        if not self._native(_schema_words(self.schema, "float32"), names, places, batch):
+        if not self._native(schema_words(self.schema, "float32"), names, places, batch):
             self._refuse(names, places, rows, missing)
-        return Found(places[:, _COUNT].copy(), arrays, places, held)
+        return Found(places[:, COUNT].copy(), arrays, places, held)
 
     def chosen(
         self, keys: Sequence[str], choice: Choice, out: RecordBatch | None, dtype: str, boxes: str,
@@ -162,9 +171,9 @@ class Gather:
         room = out.features.shape[1]
         if most > room:
             longest = int(choice.counts.argmax())
-            raise _too_long(names[longest], most, room)
+            raise too_long(names[longest], most, room)
         batch = places_of(out, names)
-        words = _schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
+        words = schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
         rows, counts = (np.ascontiguousarray(array, np.int64) for array in (choice.rows, choice.counts))
         numbers = [rows.ctypes.data, counts.ctypes.data, rows.shape[1]]
         told = np.concatenate([self._batch_words(batch, boxes, _POLICIES["never"]), np.array(numbers, np.int64)])
@@ -180,16 +189,16 @@ class Gather:
         check_boxes(boxes)
         if out is not None:
             check_out(out, self.schema, len(keys), dtype, fields)
-        names, places = tuple(keys), _places(len(keys))
+        names, places = tuple(keys), absent_places(len(keys))
         held: list[bytes] = []
         rows = self.schema.rows
         if self._others or (out is None and rows is None):
             held = self._locate(names, places, missing)
         if out is None:
-            rows = int(places[:, _ROWS].max(initial=0)) if rows is None else rows
+            rows = int(places[:, ROWS].max(initial=0)) if rows is None else rows
             out = allocate(self.schema, len(names), rows, dtype, fields)
         batch = places_of(out, names)
-        words = _schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
+        words = schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
         if not self._native(words, names, places, self._batch_words(batch, boxes, self._policy)):
             self._refuse(names, places, out.features.shape[1], missing)
         del held
@@ -201,15 +210,15 @@ class Gather:
 
     def _locate(self, names: tuple[str, ...], places: Array, missing: Missing) -> list[bytes]:
         """Fill the places of all records. Returns what must be kept until they were read."""
-        words, held = _schema_words(self.schema, "float32"), list[bytes]()
+        words, held = schema_words(self.schema, "float32"), list[bytes]()
         if self._native(words, names, places, None):
             return held
-        for number in np.flatnonzero(places[:, _STATUS] != _GOOD).tolist() if self._others else ():
+        for number in np.flatnonzero(places[:, STATUS] != GOOD).tolist() if self._others else ():
             key = store_key(names[number])
             record = next((found for shard in self._others if (found := shard.get(key)) is not None), None)
-            if record is not None and places[number, _STATUS] in (_ABSENT, _BAD_TREE):
+            if record is not None and places[number, STATUS] in (ABSENT, BAD_TREE):
                 address = np.frombuffer(record, np.uint8).ctypes.data
-                places[number, : _SIZE + 1] = _GOOD, len(self._files), address, len(record)
+                places[number, : SIZE + 1] = GOOD, len(self._files), address, len(record)
                 held.append(record)
         if not (held and self._native(words, names, places, None)):
             self._refuse(names, places, 0, missing)
@@ -217,13 +226,13 @@ class Gather:
 
     def _refuse(self, names: tuple[str, ...], places: Array, room: int, missing: Missing) -> None:
         """Raise for the first record that is not good."""
-        number = int(np.flatnonzero(places[:, _STATUS] != _GOOD)[0])
-        status, name, file = int(places[number, _STATUS]), names[number], int(places[number, _SHARD])
-        if status == _ABSENT:
+        number = int(np.flatnonzero(places[:, STATUS] != GOOD)[0])
+        status, name, file = int(places[number, STATUS]), names[number], int(places[number, SHARD])
+        if status == ABSENT:
             raise missing(name)
-        if status == _TOO_LONG:
-            raise _too_long(name, int(places[number, _ROWS]), room)
-        if status == _BAD_CHOICE:
+        if status == TOO_LONG:
+            raise too_long(name, int(places[number, ROWS]), room)
+        if status == BAD_CHOICE:
             raise AssertionError(f"rows were chosen that record {name!r} has not")
         key = store_key(name)
         shard = self._files[file] if file < len(self._files) else next(s for s in self._others if key in s)
@@ -251,33 +260,7 @@ class Gather:
         return np.array([*numbers, *(0 if t is None else t.data_ptr() for t in tensors)], np.int64)
 
 
-def _too_long(name: str, rows: int, room: int) -> UsageError:
-    return UsageError(f"record {name!r} has {rows} rows, out has room for {room}", "make a buffer of more rows")
-
-
-def _places(count: int) -> Array:
-    places = np.zeros((count, 8), np.int64)
-    places[:, _STATUS] = _ABSENT
-    return places
-
-
-_NOWHERE = _places(1)
-
-
-@lru_cache(maxsize=64)
-def _schema_words(schema: Schema, features: str) -> Array:
-    """The schema for the compiled reader; ``features`` is their dtype in the batch."""
-    slots = layout(schema, 1)[0]
-    words = [VERSION, VERSION, -1 if schema.rows is None else schema.rows, len(slots)]
-    for slot in slots:
-        words += [slot.size, slot.field.per == "region"]
-    for number, slot in enumerate(slots):
-        field = slot.field
-        if slot.name != field.name:  # the scales of the next one
-            continue
-        kept = field.dtype == (features if field == schema.fields[0] else str(field.memory_dtype))
-        words += [number, _AS_STORED if kept else _WIDENED[field.dtype], prod(field.shape)]
-    return np.array(words, np.int64)
+_NOWHERE = absent_places(1)
 
 
 def _stored(name: object) -> bytes:

@@ -21,23 +21,21 @@ from featx.errors import FeatxError, StoreDamaged
 from featx.record import Record, RecordBatch
 from featx.schema import Array, Field, Schema
 from featx.store.batch import allocate, check_boxes, check_out, places_of
-from featx.store.gather import (
-    _ABSENT,
-    _AT,
-    _GOOD,
-    _ROWS,
-    _SHARD,
-    _SIZE,
-    _STATUS,
-    _TOO_LONG,
-    Found,
-    Gather,
-    Missing,
-    _places,
-    _schema_words,
-    _too_long,
-)  # fmt: skip
+from featx.store.gather import Found, Gather, Missing
 from featx.store.reader import Checksums
+from featx.store.words import (
+    ABSENT,
+    AT,
+    GOOD,
+    ROWS,
+    SHARD,
+    SIZE,
+    STATUS,
+    TOO_LONG,
+    absent_places,
+    schema_words,
+    too_long,
+)
 
 THREADS = 8  # that fetch, for all who read a store at once
 AHEAD = 2  # portions under way while one is converted
@@ -136,10 +134,10 @@ class Fetcher:
         fetched = self.source.fetch(list(once), again)
         if len(once) < len(names):
             fetched = fetched.at([once[name] for name in names])
-        places = _places(len(names))
+        places = absent_places(len(names))
         there = fetched.addresses != 0
-        places[there, _STATUS], places[there, _SHARD] = _GOOD, 0
-        places[there, _AT], places[there, _SIZE] = fetched.addresses[there], fetched.sizes[there]
+        places[there, STATUS], places[there, SHARD] = GOOD, 0
+        places[there, AT], places[there, SIZE] = fetched.addresses[there], fetched.sizes[there]
         return Portion(first, names, fetched, places)
 
     @property
@@ -169,7 +167,7 @@ class RemoteGather(Gather):
             rows = self.schema.rows
             if rows is None:  # of the longest, which is known when all have come
                 whole = list(portions)
-                rows = max((int(portion.places[:, _ROWS].max(initial=0)) for portion in whole), default=0)
+                rows = max((int(portion.places[:, ROWS].max(initial=0)) for portion in whole), default=0)
                 portions = iter(whole)
             out = allocate(self.schema, len(names), rows, dtype, fields)
         batch = places_of(out, names)
@@ -198,7 +196,7 @@ class RemoteGather(Gather):
 
     def _examined(self, portion: Portion, missing: Missing) -> Portion:
         """A portion whose records have the structure that they must have, counts filled in."""
-        words = _schema_words(self.schema, "float32")
+        words = schema_words(self.schema, "float32")
         if self._native(words, portion.names, portion.places, None):
             return portion
         if _broken(portion):
@@ -209,7 +207,7 @@ class RemoteGather(Gather):
 
     def _fill(self, portion: Portion, batch: RecordBatch, boxes: str, missing: Missing) -> None:
         """Write the records of a portion to their places in the batch."""
-        words = _schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
+        words = schema_words(self.schema, str(batch.features.dtype).removeprefix("torch."))
         part = _part(batch, portion)
         told = self._batch_words(part, boxes, self._policy)
         if self._native(words, portion.names, portion.places, told):
@@ -221,21 +219,21 @@ class RemoteGather(Gather):
 
     def _explain(self, portion: Portion, room: int, missing: Missing) -> None:
         """Raise for the first record that is not good."""
-        place = int(np.flatnonzero(portion.places[:, _STATUS] != _GOOD)[0])
+        place = int(np.flatnonzero(portion.places[:, STATUS] != GOOD)[0])
         if place in portion.fetched.errors:
             raise portion.fetched.errors[place]
         self._refuse(portion.names, portion.places, room, missing)
 
     def _refuse(self, names: tuple[str, ...], places: Array, room: int, missing: Missing) -> None:
-        number = int(np.flatnonzero(places[:, _STATUS] != _GOOD)[0])
+        number = int(np.flatnonzero(places[:, STATUS] != GOOD)[0])
         row, name = places[number].tolist(), names[number]
-        if row[_STATUS] == _ABSENT:
+        if row[STATUS] == ABSENT:
             raise missing(name)
-        if row[_STATUS] == _TOO_LONG:
-            raise _too_long(name, row[_ROWS], room)
+        if row[STATUS] == TOO_LONG:
+            raise too_long(name, row[ROWS], room)
         where = self._fetcher.source.where
         try:
-            unpack(ctypes.string_at(row[_AT], row[_SIZE]), self.schema, store_key(name))
+            unpack(ctypes.string_at(row[AT], row[SIZE]), self.schema, store_key(name))
         except FeatxError as error:
             raise _from(where, error) from None
         raise StoreDamaged(f"record {name!r} from {where} changed while it was read", "read it again")
@@ -283,9 +281,9 @@ def checked_names(keys: Sequence[str]) -> tuple[str, ...]:
 
 def _broken(portion: Portion) -> bool:
     """Whether a record came, and is not good."""
-    status = portion.places[:, _STATUS]
-    came = (portion.fetched.addresses != 0) & (status != _TOO_LONG)
-    return bool((came & (status != _GOOD)).any())
+    status = portion.places[:, STATUS]
+    came = (portion.fetched.addresses != 0) & (status != TOO_LONG)
+    return bool((came & (status != GOOD)).any())
 
 
 def _part(batch: RecordBatch, portion: Portion) -> RecordBatch:

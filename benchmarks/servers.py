@@ -2,7 +2,7 @@
 
 Whatever is not installed is left out and named. Redis is filled by pipelines, nginx serves a folder with a file for
 each record, the bare app is uvicorn and Starlette around py-lmdb, and the socket sends the same bytes with nothing
-around them: what one connection carries at most.
+around them, for each byte that asks or without end: what one connection carries at most.
 """
 
 from __future__ import annotations
@@ -77,6 +77,11 @@ def pipe(size: int, port: int) -> list[str]:
     return [sys.executable, "-m", "benchmarks.servers", "pipe", str(size), str(port)]
 
 
+def stream(size: int, port: int) -> list[str]:
+    """A socket that sends without end, ``size`` bytes in each call, as iperf does."""
+    return [sys.executable, "-m", "benchmarks.servers", "stream", str(size), str(port)]
+
+
 def nginx(store: Path, work: Path, port: int) -> list[str]:
     """nginx over a file for each record, written here."""
     binary = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
@@ -124,13 +129,13 @@ def serve_bare(path: str, port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", access_log=False)
 
 
-def serve_pipe(size: int, port: int) -> None:
-    """For every byte that comes in, ``size`` bytes out, to each client from a thread."""
+def serve_socket(size: int, port: int, asked: bool) -> None:
+    """To each client from a thread ``size`` bytes, again and again: when ``asked``, for every byte that comes in."""
     block = memoryview(bytes(size))
 
     def answer(client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
-            while client.recv(1):
+            while not asked or client.recv(1):
                 client.sendall(block)
 
     with socket.create_server(("127.0.0.1", port)) as listener:
@@ -139,6 +144,8 @@ def serve_pipe(size: int, port: int) -> None:
 
 
 if __name__ == "__main__":
-    {"bare": lambda a, b: serve_bare(a, int(b)), "pipe": lambda a, b: serve_pipe(int(a), int(b))}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    kind, told, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    if kind == "bare":
+        serve_bare(told, at)
+    else:
+        serve_socket(int(told), at, kind == "pipe")

@@ -3,8 +3,9 @@
 Records of 36 x 2048 float16, in the page cache of every server; the client is this process, the servers are others.
 One look-up is one key out of a shuffled list, asked for when the answer before it is there; HTTP is read by the same
 few lines of http.client from all three servers, into memory that is used again, and Redis by redis-py with hiredis.
-A batch is 64 keys. The socket sends as many bytes as the answer has, with nothing around them. Turns go round, so that
-a slow minute hits all alike; shares are of the same turn.
+A batch is 64 keys. One socket is asked for as many bytes as the answer has, with nothing around them; another sends
+without end, as iperf does, and shares of batches are of that. Turns go round, so that a slow minute hits all alike;
+shares are of the same turn. Two clients wait for each other, and count from the first begin to the last end.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import servers
 from benchmarks.readers import key_of
@@ -32,7 +33,9 @@ from featx import FeatureLoader, open_store
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "serving"
 RECORDS, BATCH, TURNS, SINGLES, BATCHES = 512, 64, 9, 600, 24
-SOCKET = "one plain socket"
+FORMS = ("records", "views")
+EPOCHS = 12  # of the loader that are timed: what it read ahead before is 2 % of it
+SOCKET, LINE = "one plain socket, asked", "one plain socket, without end"
 Ask = Callable[[list[str]], int]  # keys -> bytes that came
 
 
@@ -65,15 +68,25 @@ class Http:
             return size
 
 
-def plain(port: int, size: int) -> Ask:
-    """The socket: a byte out, ``size`` bytes in."""
+class Run(NamedTuple):
+    """What one client did, and when by the clock that all processes share."""
+
+    begin: float
+    end: float
+    records: int
+    bytes: int
+
+
+def plain(port: int, size: int, asked: bool) -> Ask:
+    """The socket: ``size`` bytes in, when ``asked`` for a byte out."""
     one, room = socket.create_connection(("127.0.0.1", port)), memoryview(bytearray(size))
 
     def ask(keys: list[str]) -> int:
-        one.sendall(b"x")
+        if asked:
+            one.sendall(b"x")
         view = room
         while view:
-            view = view[one.recv_into(view) :]
+            view = view[one.recv_into(view, 0, socket.MSG_WAITALL) :]
         return size
 
     return ask
@@ -81,6 +94,7 @@ def plain(port: int, size: int) -> Ask:
 
 def redis_ways(port: int, store: Path) -> tuple[dict[str, Ask], dict[str, Ask]]:
     """GET; MGET and a pipeline of GETs; of the same bytes, written here."""
+    import hiredis  # noqa: F401  without it redis-py parses in Python, which would be another benchmark
     import redis
 
     one = redis.Redis(port=port)
@@ -98,14 +112,14 @@ def redis_ways(port: int, store: Path) -> tuple[dict[str, Ask], dict[str, Ask]]:
     return {"Redis GET": lambda keys: len(one.get(keys[0]))}, many
 
 
-def flight_way(port: int) -> Ask:
-    """do_get of stored records."""
+def flight_way(port: int, form: str) -> Ask:
+    """do_get of stored records, in one of the two forms that have them."""
     from pyarrow import flight
 
     client = flight.connect(f"grpc://127.0.0.1:{port}")
 
     def ask(keys: list[str]) -> int:
-        ticket = flight.Ticket(json.dumps({"store": "s", "keys": keys, "form": "records"}).encode())
+        ticket = flight.Ticket(json.dumps({"store": "s", "keys": keys, "form": form}).encode())
         return sum(chunk.data.nbytes for chunk in client.do_get(ticket))
 
     return ask
@@ -126,9 +140,18 @@ def everything(store: Path, record: int) -> Iterator[tuple[dict[str, Ask], dict[
             except (RuntimeError, ImportError, OSError) as error:
                 absent[name] = str(error)
 
-        start(SOCKET, lambda port: servers.pipe(record, port), lambda port: one.update({SOCKET: plain(port, record)}))
+        start(
+            SOCKET,
+            lambda port: servers.pipe(record, port),
+            lambda port: one.update({SOCKET: plain(port, record, True)}),
+        )
         sent = BATCH * record
-        start("a batch", lambda port: servers.pipe(sent, port), lambda port: many.update({SOCKET: plain(port, sent)}))
+        start(LINE, lambda port: servers.stream(sent, port), lambda port: many.update({LINE: plain(port, sent, False)}))
+        start(
+            "a batch",
+            lambda port: servers.pipe(sent, port),
+            lambda port: many.update({SOCKET: plain(port, sent, True)}),
+        )
         start("nginx", lambda port: servers.nginx(store, WORK, port), lambda port: one.update(nginx=Http(port).get))
         start("bare", lambda port: servers.bare(store, port), lambda port: one.update({"bare app": Http(port).get}))
 
@@ -151,7 +174,7 @@ def everything(store: Path, record: int) -> Iterator[tuple[dict[str, Ask], dict[
         other = servers.free_port()
         start(
             "Flight", lambda port: servers.flight(store, port, other),
-            lambda port: many.update({"featx, Flight": flight_way(port)}),
+            lambda port: many.update({f"featx, Flight, {form}": flight_way(port, form) for form in FORMS}),
         )  # fmt: skip
         yield one, many, ports[0], absent
 
@@ -164,8 +187,9 @@ def main() -> None:
     with open_store(store) as reader:
         record = len(reader.stored_bytes(keys[0]))
     with everything(store, record) as (one, many, port, absent):
-        results = {"single": turns(one, keys, 1, SINGLES), "batch": turns(many, keys, BATCH, BATCHES)}
-        results["loader"] = loaders(port, many[SOCKET], keys)
+        results = {"single": turns(one, keys, 1, SINGLES, record, SOCKET)}
+        results["batch"] = turns(many, keys, BATCH, BATCHES, record, LINE)
+        results["loader"] = loaders(port, many[LINE], keys)
     shutil.rmtree(WORK)
     for name, rows in results.items():
         print(table([[name, "records/s", "GB/s", "of the socket", "p50, ms", "p99, ms"], *map(cells, rows.items())]))
@@ -175,8 +199,10 @@ def main() -> None:
     print("wrote", save("serving", {"records": RECORDS, "bytes": record, **results, "left out": absent}))
 
 
-def turns(ways: dict[str, Ask], keys: list[str], size: int, asks: int) -> dict[str, dict[str, Any]]:
-    """Every way in every turn: rates of each turn, and all latencies."""
+def turns(
+    ways: dict[str, Ask], keys: list[str], size: int, asks: int, record: int, limit: str
+) -> dict[str, dict[str, Any]]:
+    """Every way in every turn: rates of each turn, shares of those of ``limit``, and all latencies."""
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(TURNS + 1):
@@ -189,57 +215,66 @@ def turns(ways: dict[str, Ask], keys: list[str], size: int, asks: int) -> dict[s
                 came += ask(chosen)
                 took.append(time.perf_counter() - start)
             seconds = time.perf_counter() - begin
+            if came < asks * size * record:
+                raise RuntimeError(f"{name}: {came} bytes came for {asks * size} records of {record}")
             if turn:
                 rates[name].append((asks * size / seconds, came / seconds / 1e9))
                 times[name] += took
-    return {name: summary(rates[name], rates[SOCKET], times[name]) for name in ways}
+    return {name: summary(rates[name], rates[limit], times[name]) for name in ways}
 
 
 def loaders(port: int, pipe: Ask, keys: list[str]) -> dict[str, dict[str, Any]]:
     """The loader of the training loop over a URL, alone and two of them at once; the socket in the same turns."""
-    names = (SOCKET, "FeatureLoader from a URL", "two clients at once")
+    names = (LINE, "FeatureLoader from a URL", "two clients at once")
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for turn in range(TURNS + 1):
-        begin = time.perf_counter()
+        begin = time.monotonic()
         came = sum(pipe(keys[:BATCH]) for _ in range(BATCHES))
-        seconds = time.perf_counter() - begin
-        found = [
-            (BATCHES * BATCH / seconds, came / seconds / 1e9), feed(port, keys),
-            tuple(map(sum, zip(*both(port), strict=True))),
-        ]  # fmt: skip
-        for name, rate in zip(names, found, strict=True):
+        line = Run(begin, time.monotonic(), BATCHES * BATCH, came)
+        for name, runs in zip(names, ([line], together(port, 1), together(port, 2)), strict=True):
             if turn:
-                rates[name].append((rate[0], rate[1]))
-    return {name: summary(rates[name], rates[SOCKET], []) for name in names}
+                rates[name].append(rate(runs))
+    return {name: summary(rates[name], rates[LINE], []) for name in names}
 
 
-def feed(port: int, keys: list[str], epochs: int = 4) -> tuple[float, float]:
-    """Records and GB a second through FeatureLoader, without a step; the first epoch, which checks all, not counted."""
+def feed(port: int, keys: list[str], ready: Callable[[], object]) -> Run:
+    """What FeatureLoader feeds, without a step. The first epoch, not timed, ends with a call of ``ready``."""
     store = open_store(f"http://127.0.0.1:{port}/v1/stores/s")
-    size = len(store.stored_bytes(keys[0]))
-    loader = FeatureLoader(store, keys, batch=BATCH, epochs=epochs, fields=(), dtype="stored")
+    size, first = len(store.stored_bytes(keys[0])), len(keys) // BATCH
+    loader = FeatureLoader(store, keys, batch=BATCH, epochs=1 + EPOCHS, fields=(), dtype="stored")
     begin, count = 0.0, 0
-    for number, _ in enumerate(loader, 1):
-        if number == len(keys) // BATCH:
-            begin = time.perf_counter()
-        count = number
-    seconds = time.perf_counter() - begin
-    records = (count - len(keys) // BATCH) * BATCH
+    for count, _ in enumerate(loader, 1):
+        if count == first:
+            ready()
+            begin = time.monotonic()
+    end, records = time.monotonic(), (count - first) * BATCH
     store.close()
-    return records / seconds, records * size / seconds / 1e9
+    return Run(begin, end, records, records * size)
 
 
-def both(port: int) -> list[tuple[float, float]]:
-    """Two processes that feed at once."""
+def together(port: int, clients: int) -> list[Run]:
+    """Processes that feed at once: none begins before all are ready."""
     command = [sys.executable, "-m", "benchmarks.serving", str(port)]
-    ran = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    return [tuple(json.loads(one.communicate()[0])) for one in ran]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    ran: list[Any] = [subprocess.Popen(command, **pipes) for _ in range(clients)]
+    for one in ran:
+        one.stdout.readline()
+    for one in ran:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return [Run(*json.loads(one.communicate()[0])) for one in ran]
+
+
+def rate(runs: list[Run]) -> tuple[float, float]:
+    """Records and GB a second of all of them, from the first begin to the last end."""
+    seconds = max(run.end for run in runs) - min(run.begin for run in runs)
+    return sum(run.records for run in runs) / seconds, sum(run.bytes for run in runs) / seconds / 1e9
 
 
 def summary(
     rates: list[tuple[float, float]], limits: list[tuple[float, float]], times: list[float]
 ) -> dict[str, dict[str, float]]:
-    """Medians, least and most; shares are of the socket in the same turn."""
+    """Medians, least and most; shares are of the limit in the same turn."""
     named = {
         "records": [r for r, _ in rates], "GB": [g for _, g in rates],
         "share": [a[1] / b[1] for a, b in zip(rates, limits, strict=True)],
@@ -261,5 +296,11 @@ def cells(row: tuple[str, dict[str, Any]]) -> list[str]:
     ]  # fmt: skip
 
 
+def wait() -> str:
+    """Say that this client is ready, and wait for the others."""
+    print("ready", flush=True)
+    return sys.stdin.readline()
+
+
 if __name__ == "__main__":
-    print(json.dumps(feed(int(sys.argv[1]), [key_of(row) for row in range(RECORDS)])))
+    print(json.dumps(feed(int(sys.argv[1]), [key_of(row) for row in range(RECORDS)], wait)))

@@ -73,12 +73,14 @@ def slow(reply: Reply) -> None:
     reply.wait = threading.Event()
 
 
+PROXIED = body(b"Internal Server Error", "text/plain", 500)  # of what is before servers, one of which died
+
 PASSING: dict[str, list[Fault | None]] = {
     "cut": [cut], "cut three times": [cut] * 3, "reset": [reset], "503": [status(503)],
     "503 that says when": [status(503, "0")], "502 and 504": [status(502), status(504)], "429": [status(429)],
     "garbage": [garbage], "closed after an answer": [closing], "in pieces": [chunked],
     "flipped": [flipped(-100)], "flipped header of a record": [flipped(18)], "flipped end": [flipped(-20)],
-    "no records": [body(b"<html>", "text/html")],
+    "500 of a proxy": [PROXIED], "no records": [body(b"<html>", "text/html")],
     "one after another": [reset, status(503), cut, chunked],
 }  # fmt: skip
 
@@ -117,6 +119,7 @@ LASTING: dict[str, tuple[Fault, type[FeatxError], str]] = {
     "401": (status(401), UsageError, "wants a token"),
     "404": (status(404), StoreError, "there is no store at"),
     "500": (status(500), StoreError, "answers 500: so so"),
+    "500 of a proxy": (PROXIED, StoreError, "tried 2 times: what is before the server answers 500"),
     "no server of ours": (body(b"<html>", "text/html"), StoreError, "sends text/html where records were asked for"),
     "elsewhere": (elsewhere, StoreError, "elsewhere, at http://a.b/"),
     "replaced": (header("featx-digest", "f" * 32), StoreError, "was replaced"),

@@ -162,6 +162,8 @@ class Connections:
             if status in STATUSES:
                 said = told(body).message or head.reason
                 raise Transient(f"the server answers {status}: {said}", wait=_asked_to_wait(headers))
+            if status == 500 and not told(body).code:  # nor is it of featx: a proxy, whose server died as it answered
+                raise Transient(f"what is before the server answers 500: {head.reason}", once=True)
             return Answer(status, headers, body, len(body))
         if 300 <= status < 400 and status != 304:
             raise StoreError(

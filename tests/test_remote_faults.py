@@ -389,6 +389,16 @@ def test_urls_that_are_none_are_refused_and_secrets_not_repeated(url: str, messa
     assert "secret" not in str(caught.value)
 
 
+def test_a_record_that_comes_damaged_twice_is_told_with_its_key_and_url(store: StoreReader, double: Double) -> None:
+    for action, at in ((lambda: store[RECORD], 60), (lambda: store.get_batch([RECORD]), 16 + 60)):
+        double.faults.extend([flipped(at), flipped(at)])
+        with pytest.raises(StoreDamaged) as caught:
+            action()
+        assert RECORD in caught.value.message
+        assert double.url in caught.value.message
+        assert "delete" not in caught.value.hint  # it may be sound where it lies
+
+
 def test_a_token_in_a_location_is_refused_and_not_repeated() -> None:
     with pytest.raises(UsageError, match=r"has no 'token'.*\n.*FEATX_TOKEN") as caught:
         open_store({"path": "http://host/s", "token": "secret"})

@@ -231,6 +231,20 @@ def test_threads_may_share_a_store(store: StoreReader, path: Path) -> None:
         list(pool.map(read, range(30)))
 
 
+def test_a_store_that_one_thread_closes_is_read_on_by_another(
+    single: Double, single_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posted, "PORTION", 4000)  # a batch is many portions
+    keys = list(open_store(single_path))
+    expected = open_store(single_path).get_batch(keys)
+    with open_store(f"{single.url}/s") as store, ThreadPoolExecutor(3) as pool:
+        reading = [pool.submit(store.get_batch, keys) for _ in range(40)]
+        while not all(one.done() for one in reading):
+            store.close()
+        for one in reading:
+            assert_same(one.result(), expected)
+
+
 def test_a_pickle_opens_the_store_again(store: StoreReader, path: Path) -> None:
     again = pickle.loads(pickle.dumps(store))
     assert isinstance(again, HttpStore)

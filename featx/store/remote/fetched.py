@@ -38,6 +38,9 @@ from featx.store.words import (
 )
 
 THREADS = 8  # that fetch, for all who read a store at once
+_DAMAGED = (
+    "run `featx verify` on the store where it lies; if that finds nothing, something between changes what is sent"
+)
 AHEAD = 2  # portions under way while one is converted
 
 
@@ -114,15 +117,15 @@ class Fetcher:
         """End the threads when they are done with what they are at."""
         pool, self._pool = self._pool, None
         if pool is not None and self._pid == os.getpid():
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False)  # who still reads in another thread gets what was asked for
 
     def _ahead(self, cuts: Iterator[tuple[int, tuple[str, ...]]]) -> Iterator[Portion]:
         waiting: deque[Future[Portion]] = deque()
         try:
-            waiting += [self._threads.submit(self._portion, cut) for cut in islice(cuts, AHEAD)]
+            waiting += [self._submit(cut) for cut in islice(cuts, AHEAD)]
             while waiting:
                 portion = waiting.popleft().result()
-                waiting += [self._threads.submit(self._portion, cut) for cut in islice(cuts, 1)]
+                waiting += [self._submit(cut) for cut in islice(cuts, 1)]
                 yield portion
         finally:
             for future in waiting:
@@ -139,6 +142,15 @@ class Fetcher:
         places[there, STATUS], places[there, SHARD] = GOOD, 0
         places[there, AT], places[there, SIZE] = fetched.addresses[there], fetched.sizes[there]
         return Portion(first, names, fetched, places)
+
+    def _submit(self, cut: tuple[int, tuple[str, ...]]) -> Future[Portion]:
+        pool = self._threads
+        try:
+            return pool.submit(self._portion, cut)
+        except RuntimeError:
+            if pool is self._pool:  # the interpreter ends
+                raise
+            return self._threads.submit(self._portion, cut)  # another thread closed the store
 
     @property
     def _threads(self) -> ThreadPoolExecutor:
@@ -235,7 +247,7 @@ class RemoteGather(Gather):
         try:
             unpack(ctypes.string_at(row[AT], row[SIZE]), self.schema, store_key(name))
         except FeatxError as error:
-            raise _from(where, error) from None
+            raise came_from(where, error) from None
         raise StoreDamaged(f"record {name!r} from {where} changed while it was read", "read it again")
 
 
@@ -252,7 +264,7 @@ def plain_records(
                 try:
                     record = _plain(alone, 0, schema, verify, missing)
                 except FeatxError as error:
-                    raise _from(fetcher.source.where, error) from None
+                    raise came_from(fetcher.source.where, error) from None
             yield record
 
 
@@ -264,11 +276,10 @@ def _plain(portion: Portion, place: int, schema: Schema, verify: bool, missing: 
     return decode(portion.fetched.stored(place), schema, store_key(portion.names[place]), verify=verify)
 
 
-def _from(where: str, error: FeatxError) -> FeatxError:
+def came_from(where: str, error: FeatxError) -> FeatxError:
     """The same error, with where the record came from."""
-    if where in error.message:
-        return error
-    return type(error)(f"{error.message} (from {where})", error.hint)
+    message = error.message if where in error.message else f"{error.message} (from {where})"
+    return type(error)(message, _DAMAGED if isinstance(error, StoreDamaged) else error.hint)
 
 
 def checked_names(keys: Sequence[str]) -> tuple[str, ...]:

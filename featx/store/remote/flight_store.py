@@ -13,8 +13,8 @@ from typing import Any, get_args
 import numpy as np
 
 from featx.codec import HEADER_SIZE, checksum, examine, layout, store_key
-from featx.errors import FeatxError, KeyNotFound, StoreError, UsageError
-from featx.record import RecordBatch
+from featx.errors import FeatxError, KeyNotFound, StoreDamaged, StoreError, UsageError
+from featx.record import Record, RecordBatch
 from featx.schema import Array
 from featx.store.batch import gather
 from featx.store.gather import gatherable
@@ -23,7 +23,7 @@ from featx.store.manifest import PartManifest
 from featx.store.native import reader
 from featx.store.reader import Checksums, Order, StoreReader
 from featx.store.remote import flight_rows
-from featx.store.remote.fetched import Fetched, Fetcher, RemoteGather, Source, checked_names, plain_records
+from featx.store.remote.fetched import Fetched, Fetcher, RemoteGather, Source, came_from, checked_names, plain_records
 from featx.store.remote.flight_calls import FlightCalls
 
 TIMEOUT = 60.0  # seconds
@@ -109,6 +109,12 @@ class FlightStore(StoreReader):
             return checksum(stored, key) == examine(stored, self.schema, key).checksum
         except StoreError:
             return False
+
+    def __getitem__(self, key: str) -> Record:
+        try:
+            return super().__getitem__(key)
+        except StoreDamaged as error:
+            raise came_from(self.url, error) from None
 
     def get_batch(
         self, keys: Sequence[str], out: RecordBatch | None = None, *, dtype: str = "float32", boxes: str = "pixels",

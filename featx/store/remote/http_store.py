@@ -14,8 +14,8 @@ from typing import Any, get_args
 import numpy as np
 
 from featx.codec import HEADER_SIZE, checksum, examine, peek, store_key
-from featx.errors import FeatxError, KeyNotFound, StoreError, UsageError
-from featx.record import RecordBatch
+from featx.errors import FeatxError, KeyNotFound, StoreDamaged, StoreError, UsageError
+from featx.record import Record, RecordBatch
 from featx.schema import Array
 from featx.store.batch import gather
 from featx.store.gather import gatherable
@@ -23,7 +23,7 @@ from featx.store.ledger import Refusal
 from featx.store.manifest import PartManifest
 from featx.store.native import reader
 from featx.store.reader import Checksums, Order, StoreReader
-from featx.store.remote.fetched import Fetcher, RemoteGather, Source, checked_names, plain_records
+from featx.store.remote.fetched import Fetcher, RemoteGather, Source, came_from, checked_names, plain_records
 from featx.store.remote.local import LocalCache, cache_folder, read_limit
 from featx.store.remote.posted import Posted
 from featx.store.remote.service import Service
@@ -125,6 +125,12 @@ class HttpStore(StoreReader):
             return checksum(stored, key) == examine(stored, self.schema, key).checksum
         except StoreError:
             return False
+
+    def __getitem__(self, key: str) -> Record:
+        try:
+            return super().__getitem__(key)
+        except StoreDamaged as error:
+            raise came_from(self.url, error) from None
 
     def get_batch(
         self, keys: Sequence[str], out: RecordBatch | None = None, *, dtype: str = "float32", boxes: str = "pixels",

@@ -12,7 +12,8 @@ One noun per module:
 ``local``       records that were read once, kept on disk up to a limit
 ``service``     the routes of one store of a server, and what their answers mean
 ``posted``      many records by one request each, or from what is kept
-``fetched``     batches out of records that were fetched, whatever fetches them
+``fetched``     records in memory, whatever fetches them, portion by portion ahead of who uses them
+``gathered``    batches out of records that were fetched
 ``http_store``  the reader behind ``http://`` and ``https://``
 ``flight_store``  the reader behind ``grpc://`` and ``grpc+tls://``; ``flight_calls`` what it asks, ``flight_rows``
                 what comes, ``flight_faults`` what goes wrong, ``flight_forks`` what a fork asks of gRPC

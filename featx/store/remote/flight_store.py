@@ -23,8 +23,9 @@ from featx.store.manifest import PartManifest
 from featx.store.native import reader
 from featx.store.reader import Checksums, Order, StoreReader
 from featx.store.remote import flight_rows
-from featx.store.remote.fetched import Fetched, Fetcher, RemoteGather, Source, came_from, checked_names, plain_records
+from featx.store.remote.fetched import Fetched, Fetcher, Source, checked_names
 from featx.store.remote.flight_calls import FlightCalls
+from featx.store.remote.gathered import RemoteGather, came_from, plain_records
 
 TIMEOUT = 60.0  # seconds
 PORTION = 16 << 20  # bytes of records that are asked for at a time: one stream for most batches

@@ -23,7 +23,8 @@ from featx.store.ledger import Refusal
 from featx.store.manifest import PartManifest
 from featx.store.native import reader
 from featx.store.reader import Checksums, Order, StoreReader
-from featx.store.remote.fetched import Fetcher, RemoteGather, Source, came_from, checked_names, plain_records
+from featx.store.remote.fetched import Fetcher, Source, checked_names
+from featx.store.remote.gathered import RemoteGather, came_from, plain_records
 from featx.store.remote.local import LocalCache, cache_folder, read_limit
 from featx.store.remote.posted import Posted
 from featx.store.remote.service import Service

@@ -226,16 +226,26 @@ def test_parts_of_one_store_may_have_their_weights_in_different_places_but_not_d
 
 
 SCENES = [
-    "featx scenes data/scenes --train 6000 --val 400 --seed 1",
-    "featx train configs/clip_scenes.yaml --out runs/clip",
+    "featx scenes data/scenes --train 16000 --val 400 --seed 1",
+    "featx train configs/clip_scenes.yaml --out runs/clip && featx train configs/clip_scenes_fine.yaml --out runs/clip-fine",
     "for s in train val; do featx extract data/scenes/$s data/scenes/$s.clip.featx"
     " --config configs/clip_scenes_grid.yaml; done",
 ]
 
 
-@pytest.mark.parametrize("name", ["clip_bert", "clip_mbart", "vle_vqa", "vle_itm", "vle_pbc"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip_bert_scenes",
+        "clip_bert_scenes_mlm",
+        "clip_mbart_scenes",
+        "vle_vqa_scenes",
+        "vle_itm_scenes",
+        "vle_pbc_scenes",
+    ],
+)
 def test_every_recipe_for_grids_of_scenes_begins_with_the_commands_that_make_its_stores(name: str) -> None:
-    text = (Path(__file__).resolve().parent.parent / f"configs/{name}_scenes.yaml").read_text()
+    text = (Path(__file__).resolve().parent.parent / f"configs/{name}.yaml").read_text()
     assert "".join(f"# {line}\n" for line in SCENES) in text
 
 

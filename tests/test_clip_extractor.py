@@ -227,7 +227,8 @@ def test_parts_of_one_store_may_have_their_weights_in_different_places_but_not_d
 
 SCENES = [
     "featx scenes data/scenes --train 16000 --val 400 --seed 1",
-    "featx train configs/clip_scenes.yaml --out runs/clip && featx train configs/clip_scenes_fine.yaml --out runs/clip-fine",
+    "featx train configs/clip_scenes.yaml --out runs/clip && "
+    "featx train configs/clip_scenes_fine.yaml --out runs/clip-fine",
     "for s in train val; do featx extract data/scenes/$s data/scenes/$s.clip.featx"
     " --config configs/clip_scenes_grid.yaml; done",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from featx.errors import StoreError, UsageError
+from featx.errors import StoreDamaged, StoreError, UsageError
 from featx.serve import mounted
 from featx.serve.mounted import Mounted, Mounts
 from featx.store import create_store, open_part
@@ -186,3 +186,23 @@ def test_what_is_no_store_is_refused_at_the_start(tmp_path: Path) -> None:
             Mounted(name, tmp_path)
     with pytest.raises(UsageError, match="two stores"):
         Mounts([Mounted("a", tmp_path), Mounted("a", tmp_path / "b")])
+
+
+def test_a_store_that_is_replaced_while_it_is_opened_is_opened_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = make_store(tmp_path / "s", "lmdb", 10), make_store(tmp_path / "t", "hdf5", 20)
+    real, tries = mounted.open_store, []
+
+    def opening(*args: Any, **options: Any) -> Any:
+        tries.append(args)
+        if len(tries) == 1:  # the manifest of one, the parts of the other
+            replace(path, other)
+            raise StoreDamaged("its files hold 0 records, its part.json says 10", "extract again")
+        return real(*args, **options)
+
+    monkeypatch.setattr(mounted, "open_store", opening)
+    store = Mounted("s", str(path))
+    assert store.reader.manifest.backend == "hdf5"
+    assert store.trouble is None
+    assert len(tries) == 2

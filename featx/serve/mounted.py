@@ -24,6 +24,7 @@ from featx.store.reader import StoreReader
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 EVERY = 1.0  # seconds between two looks at the files of a store
 TRUSTED = 1_000_000  # records up to which a store is looked through when it is opened, and not when a key is missing
+_ATTEMPTS = 5  # to open a store that is replaced while it is opened
 _SHARE = 20  # of that time opening may take one part in so many
 
 Signature = tuple[tuple[int, int, int] | None, ...]
@@ -94,25 +95,39 @@ class Mounted:
             self._lock.release()
 
     def _look(self) -> bool:
-        found = _signature(self.path, None if self._spans is None else self._spans.reader.manifest)
+        found = self._signature()
         if found == self._seen and self._spans is not None:
             self.trouble = None
             return False
+        for _ in range(_ATTEMPTS):
+            opened = self._tried()
+            before, found = found, self._signature()
+            if found == before:
+                break  # else it was replaced meanwhile, and what was opened may be half of each
+        if opened is None:
+            return False
+        if self._spans is not None:
+            log.info("%s is another now: %d records", self.name, len(opened))
+        self._spans, self.trouble = Spans(opened), None
+        self._seen = found if found == _signature(self.path, opened.manifest) else None
+        return True
+
+    def _tried(self) -> StoreReader | None:
+        """The store that lies there, None when it cannot be opened, for the reason that ``trouble`` is then."""
         try:
             opened = self.opened()
         except (FeatxError, OSError) as error:
             if self.trouble != str(error):
                 log.warning("%s cannot be opened: %s", self.name, error)
             self.trouble = str(error)
-            return False
-        if self._spans is not None:
-            log.info("%s is another now: %d records", self.name, len(opened))
+            return None
         if len(opened) <= TRUSTED:
             with suppress(FeatxError):  # records have checksums of their own, and are served all the same
                 next(opened.keys(), None)
-        self._spans, self.trouble = Spans(opened), None
-        self._seen = found if found == _signature(self.path, opened.manifest) else None
-        return True
+        return opened
+
+    def _signature(self) -> Signature:
+        return _signature(self.path, None if self._spans is None else self._spans.reader.manifest)
 
 
 class Mounts(Mapping[str, StoreReader]):

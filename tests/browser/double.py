@@ -48,7 +48,7 @@ class Double:
     ) -> None:  # fmt: skip
         self.stores, self.pictures, self.models = dict(stores), dict(pictures), list(models)
         self.token: str | None = None
-        self.busy = 0  # so many requests are put off
+        self.busy = 0  # so many requests for records and answers are put off
         self.retry_after = "1"
         self.weights: list[float] | None = None
         self.upload: dict[str, Any] = {}  # the record of an uploaded picture
@@ -77,7 +77,7 @@ class Double:
             return await call(request)
         if self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
             return problem(401, "a token is needed", headers={"www-authenticate": "Bearer"})
-        if self.busy > 0:
+        if self.busy > 0 and ("/records/" in request.url.path or request.url.path == "/v1/answer"):
             self.busy -= 1
             return problem(503, "the server is busy", "ask again", {"retry-after": self.retry_after})
         return await call(request)

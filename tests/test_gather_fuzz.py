@@ -17,9 +17,9 @@ import pytest
 
 from featx.store import open_store
 from featx.store.folder import FolderStore
-from featx.store.gather import _schema_words
 from featx.store.hdf5_sealed import ArraysShard, PlacedShard
 from featx.store.lmdb_sealed import SealedShard
+from featx.store.words import schema_words
 from tests.conftest import absent
 from tests.store_oracle import make_store
 from tests.test_gather import schema_of
@@ -75,7 +75,7 @@ def case(store: FolderStore, file: Path) -> bytes:
     fields = store.schema.fields
     sizes = [prod(f.shape_for(ROWS)) * (4 if f.name == "features" else f.memory_dtype.itemsize) for f in fields]
     rows = (
-        _schema_words(store.schema, "float32").tolist(),
+        schema_words(store.schema, "float32").tolist(),
         (*told.kind, 0, *rest),
         [ROWS] + [0] * (5 + len(fields)),
         sizes,

@@ -21,7 +21,7 @@ from featx.serve.mounted import Mounts
 from featx.serve.settings import Settings
 from featx.store import StoreReader, create_store, open_part, open_store, read_manifest
 from featx.store.native import Reader
-from featx.store.remote import flight_store
+from featx.store.remote import flight_store, remote_store
 from featx.store.remote.flight_store import FlightStore
 from tests.flight_calls import served
 from tests.store_oracle import FIXED, PROVENANCE, SCHEMA, make_store, names, record_of
@@ -55,7 +55,7 @@ def store(
     service: FlightService, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StoreReader]:
     if request.param == "plain":
-        monkeypatch.setattr(flight_store, "reader", lambda: Reader(None, "left out"))
+        monkeypatch.setattr(remote_store, "reader", lambda: Reader(None, "left out"))
     monkeypatch.setattr(flight_store, "PORTION", 20_000)  # a few records, so that a batch is many portions
     with open_store(f"{service.location}/s") as opened:
         yield opened
@@ -128,7 +128,7 @@ def errors_of(store: StoreReader, keys: list[str]) -> list[FeatxError]:
 def test_membership_is_that_of_the_folder(store: StoreReader, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = open_store(path)
     asked = [*folder, names(COUNT)[6], "nobody", "", "new\nline", "x" * 1000]
-    monkeypatch.setattr(flight_store, "FEW", 5)
+    monkeypatch.setattr(remote_store, "FEW", 5)
     assert [key in store for key in asked] == [key in folder for key in asked]
     assert [key in store for key in reversed(asked)] == [key in folder for key in reversed(asked)]
     assert 7 not in store

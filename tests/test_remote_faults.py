@@ -15,7 +15,7 @@ from featx.codec import store_key
 from featx.errors import FeatxError, KeyNotFound, StoreDamaged, StoreError, UsageError
 from featx.store import StoreReader, open_store
 from featx.store.native import Reader
-from featx.store.remote import connection, http_store, posted, retry, wire
+from featx.store.remote import connection, posted, remote_store, retry, wire
 from featx.store.remote.framing import MEDIA_TYPE
 from featx.store.remote.http_store import HttpStore
 from featx.store.remote.retry import Deadline, Transient, persist
@@ -63,7 +63,7 @@ def double(path: Path) -> Iterator[Double]:
 @pytest.fixture(params=["native", "plain"])
 def store(double: Double, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreReader]:
     if request.param == "plain":
-        monkeypatch.setattr(http_store, "reader", lambda: Reader(None, "left out"))
+        monkeypatch.setattr(remote_store, "reader", lambda: Reader(None, "left out"))
     with open_store(f"{double.url}/s", timeout=30) as opened:
         yield opened
 

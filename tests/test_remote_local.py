@@ -161,7 +161,7 @@ def test_damage_is_found_dropped_and_fetched_again(
 ) -> None:
     if way == "plain":
         monkeypatch.setenv("FEATX_NATIVE", "0")
-        monkeypatch.setattr("featx.store.remote.http_store.reader", lambda: type("R", (), {"module": None}))
+        monkeypatch.setattr("featx.store.remote.remote_store.reader", lambda: type("R", (), {"module": None}))
     keys, folder = list(open_store(path)), open_store(path)
     with open_store(f"{double.url}/s", cache=tmp_path / "kept") as store:
         store.get_batch(keys)
@@ -186,7 +186,7 @@ def test_what_is_kept_is_checked_by_who_checks_nothing_else(
     double: Double, path: Path, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "plain":
-        monkeypatch.setattr("featx.store.remote.http_store.reader", lambda: type("R", (), {"module": None}))
+        monkeypatch.setattr("featx.store.remote.remote_store.reader", lambda: type("R", (), {"module": None}))
     keys, folder = list(open_store(path)), open_store(path)
     with open_store(f"{double.url}/s", cache=tmp_path / "kept", checksums="never") as store:
         store.get_batch(keys)

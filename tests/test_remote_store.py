@@ -19,7 +19,7 @@ from featx.loading import FeatureDataset, FeatureLoader
 from featx.schema import Field, Schema
 from featx.store import StoreReader, create_store, open_part, open_store, read_manifest
 from featx.store.native import Reader
-from featx.store.remote import fetched, http_store, posted
+from featx.store.remote import fetched, posted, remote_store
 from featx.store.remote.http_store import HttpStore
 from tests.forked import in_child
 from tests.remote_double import Double, served, serving
@@ -58,7 +58,7 @@ def single(single_path: Path) -> Iterator[Double]:
 @pytest.fixture(params=["native", "plain"])
 def store(double: Double, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreReader]:
     if request.param == "plain":
-        monkeypatch.setattr(http_store, "reader", lambda: Reader(None, "left out"))
+        monkeypatch.setattr(remote_store, "reader", lambda: Reader(None, "left out"))
     monkeypatch.setattr(posted, "PORTION", 20_000)  # a few records, so that a batch is many portions
     double.faults.clear()
     with open_store(f"{double.url}/s") as opened:
@@ -158,7 +158,7 @@ def test_membership_is_that_of_the_folder_and_many_questions_are_one_list(
     asked = [*folder, refused, "nobody", "", "new\nline", "x" * 1000]
     assert [key in store for key in asked] == [key in folder for key in asked]
     assert 7 not in store
-    monkeypatch.setattr(http_store, "FEW", 3)
+    monkeypatch.setattr(remote_store, "FEW", 3)
     with open_store(f"{double.url}/s") as again:
         del double.asked[:]
         assert all(key in again for key in folder)

@@ -14,6 +14,7 @@ One noun per module:
 ``posted``      many records by one request each, or from what is kept
 ``fetched``     records in memory, whatever fetches them, portion by portion ahead of who uses them
 ``gathered``    batches out of records that were fetched
+``remote_store``  what both readers have in common
 ``http_store``  the reader behind ``http://`` and ``https://``
 ``flight_store``  the reader behind ``grpc://`` and ``grpc+tls://``; ``flight_calls`` what it asks, ``flight_rows``
                 what comes, ``flight_faults`` what goes wrong, ``flight_forks`` what a fork asks of gRPC

@@ -44,7 +44,7 @@ def read_header(data: bytes) -> Header:
     ``truncated`` (not even the header is whole), ``corrupt``."""
     if not data:
         raise PictureRefused("empty", "the file has 0 bytes", "fetch it again")
-    reader = next((reader for magic, reader in _READERS if magic.match(data)), None)
+    reader = next((reader for magic, reader, _ in _READERS if magic.match(data)), None)
     if reader is None:
         raise _unknown(data)
     try:
@@ -54,6 +54,11 @@ def read_header(data: bytes) -> Header:
     if header.width < 1 or header.height < 1:
         raise corrupt(f"the header says {header.width} x {header.height} pixels")
     return header
+
+
+def media_type(start: bytes) -> str | None:
+    """The media type of a picture file by its first :data:`START` bytes, None of what is decoded by nobody here."""
+    return next((kind for magic, _, kind in _READERS if magic.match(start)), None)
 
 
 def truncated(where: str) -> PictureRefused:
@@ -218,14 +223,16 @@ def _tiff(data: bytes) -> Header:
     )
 
 
-_READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = (
-    (re.compile(rb"\xff\xd8\xff"), _jpeg),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), _png),
-    (re.compile(rb"GIF8[79]a"), _gif),
-    (re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), _bmp),
-    (re.compile(rb"(?s)RIFF.{4}WEBP"), _webp),
-    (re.compile(rb"II\*\0|MM\0\*"), _tiff),
+_READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header], str], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), _jpeg, "image/jpeg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), _png, "image/png"),
+    (re.compile(rb"GIF8[79]a"), _gif, "image/gif"),
+    (re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), _bmp, "image/bmp"),
+    (re.compile(rb"(?s)RIFF.{4}WEBP"), _webp, "image/webp"),
+    (re.compile(rb"II\*\0|MM\0\*"), _tiff, "image/tiff"),
 )
+MEDIA_TYPES = tuple(kind for _, _, kind in _READERS)
+START = 18  # bytes that tell which of them a file is
 _FOREIGN = (
     (re.compile(rb"(?s).{4}ftyp"), "AVIF, HEIC or a video"),
     (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),

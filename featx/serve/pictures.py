@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import stat
 import threading
 import time
@@ -23,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from featx.codec import store_key
+from featx.decode.header import MEDIA_TYPES, START, media_type
 from featx.errors import FeatxError, PictureRefused, UsageError
 from featx.images import KEY_RULES, Source, list_pictures
 from featx.serve.extension import Extension
@@ -35,14 +35,6 @@ LARGEST = 64 << 20  # bytes of a picture that is sent
 BLOCK = 256 << 10
 EVERY = 30.0  # seconds between two listings, at least
 _SHARE = 20  # listing may take one part in so many of the time
-_MAGIC = (
-    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
-    (re.compile(rb"GIF8[79]a"), "image/gif"),
-    (re.compile(rb"(?s)RIFF.{4}WEBP"), "image/webp"),
-    (re.compile(rb"BM"), "image/bmp"),
-    (re.compile(rb"II\*\0|MM\0\*"), "image/tiff"),
-)
 
 
 class Pictures:
@@ -174,9 +166,9 @@ class _Route:
             if refusal.reason == "missing":
                 return None
             raise Problem(403, refusal.reason, refusal.message, refusal.hint) from None
-        start, about = file.read(16), os.fstat(file.fileno())
+        start, about = file.read(START), os.fstat(file.fileno())
         file.seek(0)
-        kind = next((kind for magic, kind in _MAGIC if magic.match(start)), None)
+        kind = media_type(start)
         if kind is None:
             file.close()
             raise Problem(403, "not-an-image", f"what lies there under {key[:200]!r} is no picture", "")
@@ -216,7 +208,7 @@ _GET: dict[str, Any] = {
     "responses": {
         "200": {
             "description": "The file as it lies, if it is one of these",
-            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for _, kind in _MAGIC},
+            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES},
         },
         "304": {"description": "It is the one that the client has"},
         "403": {**_ERROR, "description": "It is too large, no picture, or outside the folder"},

@@ -69,7 +69,7 @@ made.prepare = keeping
 try:
     epoch(made, many, "kept")
     told["bites"] = False
-except (MemoryError, RuntimeError) as error:
+except (MemoryError, RuntimeError, OSError) as error:  # an OSError where a map is refused
     del made, prepare
     kept.clear()
     told["bites"] = "memory" in f"{type(error).__name__} {error}".lower()
@@ -100,7 +100,7 @@ def stored(options: dict[str, Any]) -> int:
 
 def child(code: str, task: str, out: Path, few: dict[str, Any], many: dict[str, Any]) -> dict[str, Any]:
     """What a process said."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-c", COMMON + code, task, str(out), json.dumps(few), json.dumps(many), str(ROOM)]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

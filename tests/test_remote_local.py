@@ -16,8 +16,9 @@ import pytest
 from featx.codec import encode, store_key
 from featx.errors import StoreDamaged, UsageError
 from featx.store import open_store
-from featx.store.remote import local, posted
-from featx.store.remote.local import LocalCache, cache_folder, read_limit
+from featx.store.remote import local, posted, room
+from featx.store.remote.local import LocalCache
+from featx.store.remote.room import cache_folder, read_limit
 from tests.forked import in_child
 from tests.remote_double import Double, served, serving
 from tests.store_oracle import FIXED, make_store, names, record_of
@@ -252,6 +253,7 @@ def test_other_stores_make_room_too(tmp_path: Path) -> None:
 def test_a_loop_over_more_than_fits_finds_what_it_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, pairs = cache_at(tmp_path, MB), [stored(name) for name in names(500)]
     monkeypatch.setattr(local, "_LOOK", 0.01)
+    monkeypatch.setattr(room, "PAUSE", 0.01)
     found = []
     for _ in range(3):
         found.append(0)

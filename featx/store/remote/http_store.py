@@ -17,9 +17,10 @@ from featx.errors import UsageError
 from featx.schema import Array
 from featx.store.reader import Checksums, Order
 from featx.store.remote.fetched import Source, checked_names
-from featx.store.remote.local import LocalCache, cache_folder, read_limit
+from featx.store.remote.local import LocalCache
 from featx.store.remote.posted import Posted
 from featx.store.remote.remote_store import RemoteStore
+from featx.store.remote.room import cache_folder, read_limit
 from featx.store.remote.service import Service
 
 TIMEOUT, OPENING = 60.0, 10.0  # seconds; a server that was never there is waited for less long

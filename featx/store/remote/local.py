@@ -5,9 +5,6 @@ multiples of 16, and ``NAME.index``, a row of three u64 for each: xxh3_64 of its
 only ever appended to, by the one process that made them; others read along. Nothing is synced and nobody waits for a
 lock, because nothing has to be believed: a record carries a checksum that is seeded by its key, so bytes that rotted,
 were torn by a crash or belong to another key are found out when they are read, dropped, and fetched again.
-
-Room is made by removing whole segments, those first that were not used for the longest. While all of them are in use,
-nothing is added instead, or a loop over more than fits would find nothing twice.
 """
 
 from __future__ import annotations
@@ -27,42 +24,14 @@ import numpy as np
 import xxhash
 
 from featx.codec import ALIGN, checksum, peek
-from featx.errors import StoreError, UsageError
+from featx.errors import StoreError
+from featx.store.remote.room import INDEX, SEGMENT, Room
 
-LIMIT = "10GB"
-_SUFFIX = ".records"
-_LEAST = 1 << 20  # bytes of a limit
 _SEGMENTS = 16  # as many make up the limit
 _LARGEST = 256 << 20  # bytes of a segment
 _LOOK = 1.0  # seconds after which the segments of other processes are looked for
 _TOUCH = 60.0  # seconds after which the use of a segment is noted again
-_PATIENCE = 4  # times the limit that is turned away before what is in use makes room all the same
 _ROW = np.dtype("<u8")
-_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
-
-def cache_folder(cache: str | os.PathLike[str] | bool) -> Path:
-    """Where records are kept: the folder given, or the user's own for True.
-
-    That is below FEATX_HOME, else XDG_CACHE_HOME, else ``~/.cache``. Raises UsageError for what is no folder.
-    """
-    if not isinstance(cache, str | os.PathLike | bool):
-        raise UsageError(f"cache is {cache!r}", "give a folder, or True for your own")
-    if not isinstance(cache, bool):
-        return Path(cache).expanduser()
-    home = os.environ.get("FEATX_HOME")
-    if home:
-        return Path(home) / "records"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featx" / "records"
-
-
-def read_limit(limit: str | int | None) -> int:
-    """Bytes of ``"10GB"``, ``"512 MiB"`` or a number. Raises UsageError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", str(LIMIT if limit is None else limit).strip().lower())
-    size = float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]] if found else 0.0
-    if not _LEAST <= size < 1 << 63:
-        raise UsageError(f"cache_limit is {limit!r}", "give bytes, at least a megabyte: 10GB, 500MB")
-    return int(size)
 
 
 @dataclass
@@ -97,8 +66,8 @@ class LocalCache:
         self._segments: dict[int, _Segment] = {}
         self._numbers: dict[str, int] = {}
         self._own: _Open | None = None
-        self._off, self._turned_away, self._since = False, 0, time.time()
-        self._looked = self._full = float("-inf")  # when: at the folder, and that there was no room
+        self._off, self._room = False, Room(root, limit)
+        self._looked = float("-inf")  # when at the folder
         self._lock, self._pid = threading.Lock(), os.getpid()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -199,19 +168,17 @@ class LocalCache:
 
     def _begin(self, size: int) -> _Open | None:
         """A new segment to write, if there is room for one."""
-        if time.monotonic() - self._full < _LOOK:
-            self._turned_away += size
+        if self._room.closed(size):
             return None
         self._end()
         self._look()
-        if not self._make_room():
-            self._full = time.monotonic()
-            self._turned_away += size
+        if not self._room.make(self._size, size):
             return None
+        self._look()
         name = f"{time.time_ns():016x}-{os.getpid()}-{secrets.token_hex(4)}"
         flags = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        index = os.open(self.folder / f"{name}.index", flags | os.O_WRONLY | os.O_APPEND, 0o600)
-        handle = os.open(self.folder / f"{name}{_SUFFIX}", flags | os.O_RDWR, 0o600)
+        index = os.open(self.folder / f"{name}{INDEX}", flags | os.O_WRONLY | os.O_APPEND, 0o600)
+        handle = os.open(self.folder / f"{name}{SEGMENT}", flags | os.O_RDWR, 0o600)
         self._own = _Open(self._open(name, handle), index, 0)
         return self._own
 
@@ -221,28 +188,11 @@ class LocalCache:
         if own is not None:
             os.close(own.rows)
 
-    def _make_room(self) -> bool:
-        """Remove segments until one more fits, of any store; False when all of them are in use."""
-        there = sorted(_listed(self.root))  # by the time of their last use
-        total = sum(size for _, size, _ in there)
-        for used, size, path in there:
-            if total + self._size <= self.limit:
-                break
-            if used > self._since:
-                if self._turned_away < _PATIENCE * self.limit:
-                    return False
-                self._turned_away = 0
-            path.unlink(missing_ok=True)
-            path.with_suffix(".index").unlink(missing_ok=True)
-            total -= size
-        self._look()
-        return True
-
     def _look(self) -> None:
         """Take up what other processes wrote, and let go of what they removed."""
         self._looked = time.monotonic()
         with os.scandir(self.folder) as entries:
-            names = {entry.name.removesuffix(_SUFFIX) for entry in entries if entry.name.endswith(_SUFFIX)}
+            names = {entry.name.removesuffix(SEGMENT) for entry in entries if entry.name.endswith(SEGMENT)}
         for name in [name for name in self._numbers if name not in names]:
             number = self._numbers.pop(name)
             os.close(self._segments.pop(number).handle)
@@ -251,7 +201,7 @@ class LocalCache:
         for name in sorted(names):
             try:
                 if name not in self._numbers:
-                    self._open(name, os.open(self.folder / f"{name}{_SUFFIX}", os.O_RDONLY | os.O_CLOEXEC))
+                    self._open(name, os.open(self.folder / f"{name}{SEGMENT}", os.O_RDONLY | os.O_CLOEXEC))
                 self._take_up(self._numbers[name])
             except FileNotFoundError:  # removed a moment ago
                 continue
@@ -271,7 +221,7 @@ class LocalCache:
     def _take_up(self, number: int) -> None:
         """Read the rows that were added to the index of a segment."""
         segment = self._segments[number]
-        with (self.folder / f"{segment.name}.index").open("rb") as file:
+        with (self.folder / f"{segment.name}{INDEX}").open("rb") as file:
             file.seek(24 * segment.rows)
             data = file.read()
         rows = np.frombuffer(data[: len(data) // 24 * 24], _ROW).reshape(-1, 3)
@@ -286,7 +236,7 @@ class LocalCache:
         if now - segment.used > _TOUCH:
             segment.used = now
             try:
-                os.utime(self.folder / f"{segment.name}{_SUFFIX}")
+                os.utime(self.folder / f"{segment.name}{SEGMENT}")
             except OSError:  # removed, or not ours
                 return
 
@@ -324,15 +274,3 @@ def _write(handle: int, record: Any, at: int) -> None:
     while waiting:
         written = os.pwrite(handle, waiting, at)
         waiting, at = waiting[written:], at + written
-
-
-def _listed(root: Path) -> list[tuple[float, int, Path]]:
-    """The segments of all stores: when they were used last, their sizes, their paths."""
-    found = []
-    for path in root.glob(f"*/*{_SUFFIX}"):
-        try:
-            state = path.stat()
-        except FileNotFoundError:
-            continue
-        found.append((state.st_mtime, state.st_size, path))
-    return found

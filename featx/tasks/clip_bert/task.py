@@ -10,23 +10,19 @@ import torch
 
 from featx.clip_bert.consumer import save
 from featx.clip_bert.losses import IGNORED, answer_loss
-from featx.clip_bert.network import ClipBert
 from featx.data import AnswerSpace, Question
 from featx.data.answers import settled_answer
 from featx.errors import UsageError
-from featx.grids import blind, grid, words
 from featx.lxmert.losses import bce_soft
 from featx.metrics import accuracy
 from featx.metrics.report import Tally, percent
 from featx.settings import read
-from featx.task import Batch, Group, Split, Task
+from featx.task import Batch, Task
 from featx.tasks import building as lxmert_building
 from featx.tasks import corpus
-from featx.tasks.about import about
 from featx.tasks.clip_bert import building
+from featx.tasks.clip_bert.common import ClipBertTask
 from featx.tasks.clip_bert.options import ClipBertOptions
-from featx.tasks.decay import decay_groups
-from featx.wants import Wants
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,52 +32,41 @@ if TYPE_CHECKING:
 _LEAST = 9  # how many questions must settle on an answer, where nobody says
 
 
-class ClipBertVqa(Task):
+class ClipBertVqa(ClipBertTask):
     """Questions of all languages in one list; a question is learned by the answer that its annotators settled on."""
 
     name: ClassVar[str] = "clip-bert-vqa"
-    model: ClipBert
 
     def __init__(self, options: ClipBertOptions) -> None:
         self.options, data = options, options.data
-        self._examples = {
+        start = building.Start.of(options.model)
+        questions = {
             "train": corpus.answered(corpus.questions(data.train, "train"), "train"),
             "val": corpus.answered(corpus.questions(data.val, "val"), "val"),
         }
-        start = building.Start.of(options.model)
-        everything = corpus.distinct(q for split in self._examples.values() for q in split)
+        super().__init__(options, questions, start)
+        everything = corpus.distinct(q for split in questions.values() for q in split)
         own = start.own_answers if start else None
         self.answers = corpus.answer_space(data.answers, everything) or own or _published(everything)
         self._unknown = self._class_of_others()
-        asked = corpus.distinct(self._examples["train"])
+        asked = corpus.distinct(questions["train"])
         self.tokens = building.vocabulary(options.model, start, (q.text for q in asked))
         self.built = building.build(options.model, start, options.store, self.tokens, self.answers)
         self.model = self.built.loaded.network
         self.notes = [*self.built.notes, *lxmert_building.cut_short(self.tokens, [q.text for q in asked])]
-        self._about = start.about if start else {}
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Task:
         return cls(read(ClipBertOptions, "", options))
 
-    def wants(self) -> Wants:
-        return self.built.wants
-
-    def examples(self, split: Split) -> Sequence[Question]:
-        found = self._examples[split]
-        return corpus.with_other_pictures(found) if split == "val" and self.options.shuffle_pictures else found
-
     def prepare(
         self, examples: Sequence[Question], records: RecordBatch | None, rngs: Iterable[np.random.Generator] | None
     ) -> dict[str, torch.Tensor]:
         """Words, grid, and labels ``[B]`` int64, -100 where there is none; or target ``[B, C]`` of soft scores."""
-        if records is None:
-            raise UsageError("CLIP-Vision-BERT reads a store", "name one in the configuration")
-        seen = blind(len(examples), self.model.dim) if self.options.zero_features else grid(records)
         wanted = {"target": torch.from_numpy(self.answers.targets([q.scores for q in examples]))}
         if self.options.loss == "ce":
             wanted = {"labels": torch.tensor([self._class(q) for q in examples])}
-        return {**words(self.tokens, [q.text for q in examples]), **seen, **wanted}
+        return {**self.inputs(examples, records), **wanted}
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
         logits = self.model.answer_logits(batch)
@@ -114,15 +99,9 @@ class ClipBertVqa(Task):
             **{name: percent(hits) for name, hits in shares.items() if hits},
         }
 
-    def groups(self) -> list[Group]:
-        return decay_groups(self.model, self.options.decay)
-
     def export(self, folder: Path, trained_on: Mapping[str, Any]) -> None:
         """The folder that ``featx ask`` and ``featx predict`` read, see :mod:`featx.clip_bert.consumer`."""
-        said = about(
-            self.name, self.built.wants, trained_on, start=self._about, extractor=self.options.extractor,
-            loss=self.options.loss, max_length=self.tokens.max_length,
-        )  # fmt: skip
+        said = self.said(trained_on, loss=self.options.loss)
         config = self.built.loaded.config
         save(folder, self.model, config, self.tokens, self.answers, said, self.options.save_dtype)
 

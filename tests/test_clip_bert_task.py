@@ -194,7 +194,7 @@ def test_weights_go_on_with_their_own_answers_or_begin_anew_with_others(home: Pa
 
 def test_configurations_of_the_repository_are_understood() -> None:
     found = {}
-    for name in ("clip_vision_bert_vqa.yaml", "clip_bert_scenes.yaml"):
+    for name in ("clip_vision_bert_vqa.yaml", "clip_bert_scenes_en.yaml", "clip_bert_scenes.yaml"):
         recipe = read_recipe(str(ROOT / "configs" / name))
         assert recipe.task == "clip-bert-vqa"
         found[name] = read(ClipBertOptions, "", recipe.options), recipe.train

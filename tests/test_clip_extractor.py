@@ -238,6 +238,7 @@ SCENES = [
     "name",
     [
         "clip_bert_scenes",
+        "clip_bert_scenes_en",
         "clip_bert_scenes_mlm",
         "clip_mbart_scenes",
         "vle_vqa_scenes",

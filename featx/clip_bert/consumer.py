@@ -47,7 +47,12 @@ class ClipVisionBert(Answers):
         ),
         verified="the Flax model of gchhablani/multilingual-vqa: every depth, logits and losses of both heads",
         tasks=("clip-bert-mlm", "clip-bert-vqa"),
-        recipes=("clip_vision_bert_vqa.yaml", "clip_bert_scenes_mlm.yaml", "clip_bert_scenes.yaml"),
+        recipes=(
+            "clip_vision_bert_vqa.yaml",
+            "clip_bert_scenes_mlm.yaml",
+            "clip_bert_scenes_en.yaml",
+            "clip_bert_scenes.yaml",
+        ),
     )
 
     network: ClipBert

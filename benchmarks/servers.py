@@ -77,6 +77,11 @@ def pipe(size: int, port: int) -> list[str]:
     return [sys.executable, "-m", "benchmarks.servers", "pipe", str(size), str(port)]
 
 
+def bare_flight(size: int, port: int) -> list[str]:
+    """Flight itself: a ticket "ROWS BATCHES" is answered with batches of ``size`` bytes a row, made beforehand."""
+    return [sys.executable, "-m", "benchmarks.servers", "flight", str(size), str(port)]
+
+
 def stream(size: int, port: int) -> list[str]:
     """A socket that sends without end, ``size`` bytes in each call, as iperf does."""
     return [sys.executable, "-m", "benchmarks.servers", "stream", str(size), str(port)]
@@ -129,6 +134,27 @@ def serve_bare(path: str, port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", access_log=False)
 
 
+def serve_flight(size: int, port: int) -> None:
+    """Batches out of memory by pyarrow's own server: nothing of it runs in Python once an answer has begun."""
+    import os
+
+    import pyarrow as pa
+    from pyarrow import flight
+
+    made: dict[int, pa.RecordBatch] = {}
+
+    class Server(flight.FlightServerBase):  # type: ignore[misc]
+        def do_get(self, context: object, ticket: flight.Ticket) -> flight.RecordBatchStream:
+            rows, batches = map(int, ticket.ticket.split())
+            if rows not in made:
+                made[rows] = pa.record_batch([pa.array([os.urandom(size) for _ in range(rows)], pa.binary())], ["row"])
+            return flight.RecordBatchStream(
+                pa.RecordBatchReader.from_batches(made[rows].schema, [made[rows]] * batches)
+            )
+
+    Server(f"grpc://127.0.0.1:{port}").serve()
+
+
 def serve_socket(size: int, port: int, asked: bool) -> None:
     """To each client from a thread ``size`` bytes, again and again: when ``asked``, for every byte that comes in."""
     block = memoryview(bytes(size))
@@ -147,5 +173,7 @@ if __name__ == "__main__":
     kind, told, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
     if kind == "bare":
         serve_bare(told, at)
+    elif kind == "flight":
+        serve_flight(int(told), at)
     else:
         serve_socket(int(told), at, kind == "pipe")

@@ -133,6 +133,19 @@ def flight_way(port: int, form: str) -> Ask:
     return ask
 
 
+def bare_flight_way(port: int, rows: int) -> Ask:
+    """do_get of as many records as are asked for, ``rows`` in a batch."""
+    from pyarrow import flight
+
+    client = flight.connect(f"grpc://127.0.0.1:{port}")
+
+    def ask(keys: list[str]) -> int:
+        ticket = flight.Ticket(f"{rows} {len(keys) // rows}".encode())
+        return sum(chunk.data.nbytes for chunk in client.do_get(ticket))
+
+    return ask
+
+
 @contextlib.contextmanager
 def everything(store: Path, record: int) -> Iterator[tuple[dict[str, Ask], dict[str, Ask], int, dict[str, str]]]:
     """All that is installed: ways to ask for one key, ways to ask for many, featx's port, and what is left out."""
@@ -159,6 +172,11 @@ def everything(store: Path, record: int) -> Iterator[tuple[dict[str, Ask], dict[
             "a batch",
             lambda port: servers.pipe(sent, port),
             lambda port: many.update({SOCKET: plain(port, sent, True)}),
+        )
+        start(
+            "Flight itself",
+            lambda port: servers.bare_flight(record, port),
+            lambda port: many.update({f"Flight itself, {n} in a batch": bare_flight_way(port, n) for n in (1, BATCH)}),
         )
         start("nginx", lambda port: servers.nginx(store, WORK, port), lambda port: one.update(nginx=Http(port).get))
         start("bare", lambda port: servers.bare(store, port), lambda port: one.update({"bare app": Http(port).get}))

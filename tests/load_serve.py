@@ -85,7 +85,15 @@ def _trouble(pid: int, folder: Path, load: float) -> dict[str, Any]:
 def _workers(pid: int) -> list[int]:
     """The processes that answer."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    return [int(one) for one in children if b"spawn_main" in _line(one)]
+
+
+def _line(pid: str) -> bytes:
+    """The command line of a process; empty where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _anonymous(pid: int) -> int:

@@ -35,26 +35,28 @@ def gather(
     fields: Sequence[str] | None,
 ) -> RecordBatch:
     """What :meth:`featx.store.StoreReader.get_batch` does, record by record."""
-    check_boxes(boxes)
+    check_asked(schema, len(keys), out, dtype, boxes, fields)
     if out is None:
         records, rows = _measured(records, schema)
         out = allocate(schema, len(keys), rows, dtype, fields)
-    else:
-        check_out(out, schema, len(keys), dtype, fields)
     batch = fill(keys, records, schema, out)
     if boxes == "unit":
         batch.boxes.div_(batch.sizes.flip(1).repeat(1, 2)[:, None])
     return batch
 
 
-def check_boxes(boxes: str) -> None:
-    """Raise UsageError for boxes that nobody knows."""
+def check_asked(
+    schema: Schema, size: int, out: RecordBatch | None, dtype: str, boxes: str, fields: Sequence[str] | None
+) -> None:
+    """Raise UsageError for boxes that nobody knows, and for an ``out`` that cannot take ``size`` records."""
     if boxes not in BOXES:
         raise UsageError(f"boxes is {boxes!r}", f"ask for one of {', '.join(BOXES)}")
+    if out is not None:
+        _check_out(out, schema, size, dtype, fields)
 
 
-def check_out(out: RecordBatch, schema: Schema, size: int, dtype: str, fields: Sequence[str] | None) -> None:
-    """Raise UsageError, saying which tensor and why, for an ``out`` that cannot take ``size`` records."""
+def _check_out(out: RecordBatch, schema: Schema, size: int, dtype: str, fields: Sequence[str] | None) -> None:
+    """Raise UsageError, saying which tensor and why."""
     if dtype != "float32" or fields is not None:
         raise UsageError("dtype and fields were given beside out", "out decides both: leave them out")
     if out.features.ndim != 3:

@@ -80,14 +80,8 @@ class FolderStore(StoreReader):
     def __len__(self) -> int:
         return sum(map(len, self._shards))
 
-    def __contains__(self, key: object) -> bool:
-        if not isinstance(key, str):
-            return False
-        try:
-            stored = store_key(key)
-        except UsageError:
-            return False
-        return self._search(lambda shard: stored in shard or None) is not None
+    def holds(self, key: bytes) -> bool:
+        return self._search(lambda shard: key in shard or None) is not None
 
     def find(self, key: bytes) -> bytes | None:
         return self._search(lambda shard: shard.get(key))

@@ -18,7 +18,7 @@ from featx.errors import FeatxError, StoreDamaged
 from featx.record import RecordBatch
 from featx.schema import Array, Field, Schema
 from featx.store.base import Shard
-from featx.store.batch import allocate, check_boxes, check_out, places_of
+from featx.store.batch import allocate, check_asked, places_of
 from featx.store.native import reader, usable_cores
 from featx.store.reader import Checksums
 from featx.store.words import (
@@ -162,11 +162,9 @@ class Gather:
         fields: Sequence[str] | None, missing: Missing,
     ) -> RecordBatch:  # fmt: skip
         """A batch of some rows of the records that were found for ``keys``."""
-        check_boxes(boxes)
         schema, names, most = choice.schema, tuple(keys), int(choice.counts.max(initial=0))
-        if out is not None:
-            check_out(out, schema, len(names), dtype, fields)
-        else:
+        check_asked(schema, len(names), out, dtype, boxes, fields)
+        if out is None:
             out = allocate(schema, len(names), most if schema.rows is None else schema.rows, dtype, fields)
         room = out.features.shape[1]
         if most > room:
@@ -186,9 +184,7 @@ class Gather:
         missing: Missing,
     ) -> RecordBatch:  # fmt: skip
         """See :meth:`featx.store.StoreReader.get_batch`. ``missing`` makes the error for a key that is not there."""
-        check_boxes(boxes)
-        if out is not None:
-            check_out(out, self.schema, len(keys), dtype, fields)
+        check_asked(self.schema, len(keys), out, dtype, boxes, fields)
         names, places = tuple(keys), absent_places(len(keys))
         held: list[bytes] = []
         rows = self.schema.rows

@@ -43,9 +43,19 @@ class StoreReader(ABC):
     def __len__(self) -> int:
         """Number of records."""
 
-    @abstractmethod
     def __contains__(self, key: object) -> bool:
-        """Whether the store holds a record for the picture ``key``."""
+        """Whether the store holds a record for the picture ``key``; what can be no key is in no store."""
+        if not isinstance(key, str):
+            return False
+        try:
+            stored = store_key(key)
+        except UsageError:
+            return False
+        return self.holds(stored)
+
+    @abstractmethod
+    def holds(self, key: bytes) -> bool:
+        """Whether there is a record under a stored key."""
 
     @abstractmethod
     def keys(self, order: Order = "key") -> Iterator[str]:

@@ -226,8 +226,8 @@ class View(StoreReader):
     def __len__(self) -> int:
         return len(self.superset)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self.superset
+    def holds(self, key: bytes) -> bool:
+        return self.superset.holds(key)
 
     def missing(self, key: str) -> FeatxError:
         return self.superset.missing(key)

@@ -15,7 +15,7 @@ from featx.codec import decode, store_key, unpack
 from featx.errors import FeatxError, StoreDamaged
 from featx.record import Record, RecordBatch
 from featx.schema import Array, Field, Schema
-from featx.store.batch import allocate, check_boxes, check_out, places_of
+from featx.store.batch import allocate, check_asked, places_of
 from featx.store.gather import Found, Gather, Missing
 from featx.store.reader import Checksums
 from featx.store.remote.fetched import Fetcher, Portion, checked_names
@@ -37,9 +37,7 @@ class RemoteGather(Gather):
         self, keys: Sequence[str], out: RecordBatch | None, dtype: str, boxes: str, fields: Sequence[str] | None,
         missing: Missing,
     ) -> RecordBatch:  # fmt: skip
-        check_boxes(boxes)
-        if out is not None:
-            check_out(out, self.schema, len(keys), dtype, fields)
+        check_asked(self.schema, len(keys), out, dtype, boxes, fields)
         names = checked_names(keys)
         portions: Iterator[Portion] = (self._examined(portion, missing) for portion in self._fetcher(names))
         if out is None:

@@ -89,19 +89,13 @@ class RemoteStore(StoreReader):
     def _rows(self, what: str) -> Iterable[Mapping[str, Any]]:
         """What the server lists: "parts" or "failures"."""
 
-    def __contains__(self, key: object) -> bool:
+    def holds(self, key: bytes) -> bool:
         """As StoreReader. Who asks for many gets the list of all keys fetched once, where it cannot grow."""
-        if not isinstance(key, str):
-            return False
-        try:
-            stored = store_key(key)
-        except UsageError:
-            return False
         if self._known is None and self.manifest.complete:
             self._looked_up += 1
             if self._looked_up > FEW:
                 self._known = frozenset(map(store_key, self.keys()))
-        return self._has(stored) if self._known is None else stored in self._known
+        return self._has(key) if self._known is None else key in self._known
 
     def find(self, key: bytes) -> bytes | None:
         """As StoreReader.find. What does not fit its checksum is asked for once more."""

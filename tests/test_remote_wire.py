@@ -23,7 +23,7 @@ def sent(pieces: Sequence[bytes], *, end: bool = True) -> Iterator[Wire]:
     near = Plain(near.family, near.type, near.proto, near.detach())
 
     def send() -> None:
-        for piece in pieces:
+        for piece in filter(None, pieces):  # nothing at all may still find the other side gone
             far.sendall(piece)
         if end:
             far.close()

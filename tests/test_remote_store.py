@@ -245,6 +245,26 @@ def test_a_store_that_one_thread_closes_is_read_on_by_another(
             assert_same(one.result(), expected)
 
 
+def test_a_store_that_is_closed_whenever_threads_are_asked_for_is_read_on(
+    single: Double, single_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(ThreadPoolExecutor):
+        times = 3
+
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            if Closed.times:
+                Closed.times -= 1
+                store.close()  # what another thread may do at any time
+            return super().submit(*args, **kwargs)
+
+    monkeypatch.setattr(posted, "PORTION", 4000)
+    monkeypatch.setattr(fetched, "ThreadPoolExecutor", Closed)
+    keys = list(open_store(single_path))
+    with open_store(f"{single.url}/s") as store:
+        assert_same(store.get_batch(keys), open_store(single_path).get_batch(keys))
+    assert Closed.times == 0
+
+
 def test_a_pickle_opens_the_store_again(store: StoreReader, path: Path) -> None:
     again = pickle.loads(pickle.dumps(store))
     assert isinstance(again, HttpStore)

@@ -122,19 +122,20 @@ class Fetcher:
         return Portion(first, names, fetched, places)
 
     def _submit(self, cut: tuple[int, tuple[str, ...]]) -> Future[Portion]:
-        pool = self._threads
-        try:
-            return pool.submit(self._portion, cut)
-        except RuntimeError:
-            if pool is self._pool:  # the interpreter ends
-                raise
-            return self._threads.submit(self._portion, cut)  # another thread closed the store
+        while True:
+            pool = self._threads()
+            try:
+                return pool.submit(self._portion, cut)
+            except RuntimeError:
+                if pool is self._pool:  # the interpreter ends; else another thread closed the store just now
+                    raise
 
-    @property
     def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None or self._pid != os.getpid():
-            self._pool, self._pid = ThreadPoolExecutor(THREADS, "featx-fetch"), os.getpid()
-        return self._pool
+        pool = self._pool  # looked at once: another thread may close the store at any time
+        if pool is None or self._pid != os.getpid():
+            pool = self._pool = ThreadPoolExecutor(THREADS, "featx-fetch")
+            self._pid = os.getpid()
+        return pool
 
 
 def checked_names(keys: Sequence[str]) -> tuple[str, ...]:

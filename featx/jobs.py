@@ -27,6 +27,7 @@ from featx.progress import Progress, Summary
 from featx.registry import load
 from featx.runner import Runner, opened
 from featx.store import create_store, open_part, open_store
+from featx.store.pulse import Count
 from featx.text_sources import list_texts
 
 LIBRARIES = (
@@ -137,16 +138,23 @@ def run(
         unit = job.extractor.reads
         progress = Progress(len(job.sources), done_before=done, json=json_lines, quiet=quiet, unit=unit)
         try:
-            Runner(
-                job.extractor, writer, progress,
-                batch=job.config.batch, workers=job.config.workers, policy=job.policy, on_note=on_note,
-            ).run(job.sources, resume_hint)  # fmt: skip
+            with writer.beating(len(job.sources), lambda: _count(progress, done)):
+                Runner(
+                    job.extractor, writer, progress,
+                    batch=job.config.batch, workers=job.config.workers, policy=job.policy, on_note=on_note,
+                ).run(job.sources, resume_hint)  # fmt: skip
         finally:
             summary = progress.close()
     for sentence in job.extractor.notes():  # what only the run could show
         if sentence not in told:
             on_note(sentence)
     return summary
+
+
+def _count(progress: Progress, before: int) -> Count:
+    """How a run stands that found ``before`` pictures done."""
+    now = progress.summary()
+    return Count(before + now.pictures + now.refused, now.refused, now.shares)
 
 
 def about() -> dict[str, Any]:

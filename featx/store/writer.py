@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from featx.store.completion import complete, reopen_part
 from featx.store.groups import Group, Groups
 from featx.store.ledger import Refusal, append_lines, mend, read_ledger, read_lines
 from featx.store.manifest import FORMAT, Manifest, PartManifest, Totals, file_hash, part_folder
+from featx.store.pulse import Count, Heart, remove_pulse
 
 GROUP_BYTES = 8 << 20  # a group is committed before it exceeds this, in the background
 
@@ -55,6 +57,7 @@ class PartWriter:
         self.folder = part_folder(store, part, self.manifest.parts)
         self._groups = Groups(self._append, GROUP_BYTES)
         self._refusals: dict[bytes, Refusal] = {}
+        self._heart: Heart | None = None
         with disk.room(self.folder):
             disk.make_folders(self.folder)
             self._lock = disk.Lock(self.folder / ".lock", f"part {part} of {self.manifest.parts} of {store}")
@@ -79,6 +82,7 @@ class PartWriter:
         self._log: Log | None = None
         self._shards: list[Shard] = []
         if self.finished:
+            remove_pulse(self.folder)
             self._shards = open_sealed(self.manifest.backend, self.folder, self.schema, self.finished)
         else:
             mend(ledger)
@@ -143,6 +147,16 @@ class PartWriter:
             append_lines(self.folder / "aliases.jsonl", [{"key": name} for name in group.names])
             self._writable.append(group.records)
 
+    def beating(self, total: int, count: Callable[[], Count]) -> AbstractContextManager[object]:
+        """While this is entered, a pulse tells from outside how the part of ``total`` pictures is doing; see ``pulse``.
+
+        ``count`` is asked from another thread. A finished part has none.
+        """
+        if self.finished is not None:
+            return nullcontext()
+        self._heart = Heart(self.folder, total, count)
+        return self._heart
+
     def finish(self) -> PartManifest:
         """Commit, seal the files and publish the part; the last part to finish completes the store.
 
@@ -153,6 +167,8 @@ class PartWriter:
         with disk.room(self.folder):
             if self.finished is None:
                 sealed = self._seal()
+                if self._heart is not None:
+                    self._heart.stop()  # a finished part holds no pulse
                 sealed.save(self.folder)
                 self.finished = sealed
                 disk.remove(self.folder / "aliases.jsonl")

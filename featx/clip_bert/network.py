@@ -1,8 +1,8 @@
 """The network: words and tokens of a picture in one sequence, BERT over both, and a head on the first word.
 
-The layers are those of transformers' VisualBERT, which is this model but for the places of the picture's tokens: here
-all of them get one and the same, whose number is how many tokens the picture has. That is a slip of the original's
-broadcasting, with which the published weights were trained.
+The layers are those of transformers' VisualBERT, which is this model but for the places of the picture's tokens: in the
+published one all of them get one and the same, whose number is how many tokens the picture has. That is a slip of the
+original's broadcasting, with which the published weights were trained; a network of your own may have one for each.
 
 Axes: B examples, L word pieces, N tokens of the picture, D features, H width.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from featx.clip_bert.places import Places
 from featx.errors import UsageError
 
 Batch = Mapping[str, torch.Tensor]
@@ -54,6 +55,7 @@ class Trunk(nn.Module):
         super().__init__()
         library: Any = import_module("transformers.models.visual_bert.modeling_visual_bert")
         self.embeddings = Embeddings(config)
+        self.places: Places = getattr(config, "visual_places", "count")
         self.encoder = library.VisualBertEncoder(config)
         if pools:
             self.pooler = library.VisualBertPooler(config)
@@ -70,8 +72,9 @@ class Trunk(nn.Module):
         return self.encoder(states, hidden[:, None, None, :], **more)
 
     def visual_places(self, batch: Batch) -> torch.Tensor:
-        """The places of the picture's tokens, int64 ``[B, N]``: those of the batch (``visual_places``), if it has such,
-        or, for every token, how many the picture has, whatever it is padded to.
+        """The places of the picture's tokens, int64 ``[B, N]``: those of the batch (``visual_places``), if it has such;
+        else 0, 1, ... where the network has a place for each, or, for every token, how many the picture has, whatever
+        it is padded to.
         """
         if "visual_places" in batch:
             return batch["visual_places"]
@@ -81,6 +84,8 @@ class Trunk(nn.Module):
                 f"pictures have {mask.shape[1]} tokens, the network has places for {known - 1}",
                 "extract a coarser grid, as the network was trained with",
             )
+        if self.places == "each":
+            return torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
         return mask.sum(dim=1, keepdim=True).expand(mask.shape)
 
 

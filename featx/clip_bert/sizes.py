@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from featx.clip_bert.places import Places
 from featx.errors import UsageError, WeightsError
 from featx.text.library import transformers
 
@@ -20,7 +21,10 @@ _KNOWN = (
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a new network; the defaults are those of bert-base-multilingual-uncased. dim: of the features."""
+    """Sizes of a new network; the defaults are those of bert-base-multilingual-uncased.
+
+    dim: of the features. places: whether all tokens of a picture share one, as published, or each has its own.
+    """
 
     vocabulary: int
     dim: int
@@ -31,6 +35,7 @@ class Sizes:
     positions: int = 512
     dropout: float = 0.1
     init_std: float = 0.02
+    places: Places = "count"
 
     def config(self) -> dict[str, Any]:
         """As a ``config.json``. Raises UsageError for sizes that do not fit."""
@@ -48,6 +53,7 @@ class Sizes:
                 "initializer_range": self.init_std, "layer_norm_eps": 1e-12, "pad_token_id": 0,
             },
             "clip_vision_config": {"model_type": "clip_vision_model", "hidden_size": self.dim},
+            **({} if self.places == "count" else {"visual_places": self.places}),
         }  # fmt: skip
 
 
@@ -59,9 +65,14 @@ def bert_config(stated: Mapping[str, Any], where: str, dropout: float | None = N
             f"{where} is no configuration of CLIP-Vision-BERT",
             "expected bert_config and clip_vision_config, as in config.json of flax-community/clip-vision-bert-*",
         )
+    if stated.get("visual_places", "count") not in get_args(Places):
+        raise WeightsError(
+            f"{where} has visual_places {stated['visual_places']!r}", "this featx knows count (as published) and each"
+        )
     known = {name: bert[name] for name in _KNOWN if name in bert}
     if dropout is not None:
         known |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     return transformers().VisualBertConfig(
-        **known, visual_embedding_dim=int(vision["hidden_size"]), special_visual_initialize=False
-    )
+        **known, visual_embedding_dim=int(vision["hidden_size"]), special_visual_initialize=False,
+        visual_places=stated.get("visual_places", "count"),
+    )  # fmt: skip

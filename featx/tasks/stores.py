@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from featx.errors import UsageError
+from featx.record import Record
 from featx.store import Manifest, is_location, located, open_store, read_manifest
 
 PICTURES = 1000  # of a sample, evenly spaced
@@ -29,23 +30,34 @@ def locations(store: Any) -> list[Any]:
     return [where for where in store if where is not None]
 
 
+def first(store: Any, purpose: str) -> Record:
+    """The first record of the training store. Raises UsageError as :func:`sampled`."""
+    return _records(store, purpose, 1)[0]
+
+
 def sampled(store: Any, purpose: str) -> list[torch.Tensor]:
     """The regions ``[n, D]`` float32 of some pictures of the training store.
 
     Raises UsageError when there is none or it is empty; ``purpose`` says what they are for.
     """
+    found = _records(store, purpose, PICTURES)
+    return [torch.from_numpy(record.features[: len(record)].astype(np.float32)) for record in found]
+
+
+def _records(store: Any, purpose: str, most: int) -> list[Record]:
+    """At most so many, evenly spaced."""
     where = next(iter(locations(store)), None)
     if where is None:
         raise UsageError(f"{purpose} looks at the features of a store, and none is named", "name the store")
     with open_store(where) as reader:
         keys = list(reader.keys())
-        places = np.linspace(0, len(keys) - 1, min(PICTURES, len(keys))).astype(int)
+        places = np.linspace(0, len(keys) - 1, min(most, len(keys))).astype(int)
         records = [reader[keys[place]] for place in places]
     if not records:
         raise UsageError(
             f"the store {located(where)[0]} is empty, so {purpose} has nothing to look at", "extract pictures first"
         )
-    return [torch.from_numpy(record.features[: len(record)].astype(np.float32)) for record in records]
+    return records
 
 
 def other_regions(store: Any) -> torch.Tensor:

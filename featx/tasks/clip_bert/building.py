@@ -11,6 +11,7 @@ import torch
 from featx.checkpoint.config import read_config
 from featx.checkpoint.place import Place, locate_model
 from featx.clip_bert.consumer import MAX_LENGTH, check_fits
+from featx.clip_bert.places import spread
 from featx.clip_bert.sizes import Sizes
 from featx.clip_bert.weights import Loaded, give_answers, load_network, new_network, with_answers
 from featx.data import AnswerSpace
@@ -19,7 +20,7 @@ from featx.tasks import vocabulary as wanted
 from featx.tasks.clip_bert.options import ModelOptions
 from featx.tasks.dimension import dimension
 from featx.tasks.kept import kept
-from featx.tasks.stores import manifests, sampled
+from featx.tasks.stores import first, manifests, sampled
 from featx.tasks.whiten import whiten
 from featx.text.wordpiece import Tokens
 from featx.towered import of_checkpoint, wants_of_grid
@@ -108,6 +109,10 @@ def fresh(options: ModelOptions, store: Any, tokens: Tokens, answers: int | None
     if options.whiten is not None:
         rows = torch.cat(sampled(store, "model.whiten"))
         whiten(network.model.embeddings.visual_projection, rows, options.whiten)
+    if options.place_std is not None:
+        record = first(store, "model.place_std")
+        table, boxes = network.model.embeddings.visual_position_embeddings, torch.tensor(record.boxes[: len(record)])
+        spread(table, boxes, record.size, options.place_std)
     return Loaded(network, config, None)
 
 
@@ -122,5 +127,5 @@ def fresh_sizes(options: ModelOptions, tokens: Tokens, store: Any) -> Sizes:
     return Sizes(
         len(tokens), dim, hidden, options.feedforward or 4 * hidden, options.heads or max(1, hidden // 64),
         options.layers or plain.layers, plain.positions if hidden == plain.hidden else small,
-        options.dropout, options.init_std or plain.init_std,
+        options.dropout, options.init_std or plain.init_std, "count" if options.place_std is None else "each",
     )  # fmt: skip

@@ -20,8 +20,9 @@ class ModelOptions:
     questions; by default beside the weights. Sizes, for fresh weights: hidden, feedforward (default four times hidden),
     heads (default one per 64), layers, dim of the features (default: what the store holds), init_std (small networks
     need about 0.1 at a width of 64), whiten (how many directions of the features count alike at first, see
-    :mod:`featx.tasks.whiten`). max_length: word pieces of a question with both ends; what is longer loses its end. By
-    default what the weights were trained with, or 78.
+    :mod:`featx.tasks.whiten`), place_std (a place for each token of the picture, drawn with this deviation, see
+    :func:`featx.clip_bert.places.spread`; None: one for all, as published). max_length: word pieces of a question with
+    both ends; what is longer loses its end. By default what the weights were trained with, or 78.
     """
 
     weights: str | None = None
@@ -34,11 +35,12 @@ class ModelOptions:
     dim: Count | None = None
     init_std: Positive | None = None
     whiten: Count | None = None
+    place_std: Positive | None = None
     dropout: PartShare = 0.1
     max_length: Length | None = None
 
     def __post_init__(self) -> None:
-        fresh = ("hidden", "feedforward", "heads", "layers", "dim", "init_std", "whiten")
+        fresh = ("hidden", "feedforward", "heads", "layers", "dim", "init_std", "whiten", "place_std")
         refuse_sizes(self, self.weights, fresh)
 
 

@@ -30,13 +30,15 @@ Tick = Callable[[int], object]  # is told that so much more is done, or, before 
 @dataclass(frozen=True)
 class Summary:
     """What a run did. pictures: records made by this run; refused: lines it added to the ledger; seconds: wall
-    time; rate: pictures, made or refused, per second; shares: busy time of each stage over that of all."""
+    time; rate: pictures, made or refused, per second; shares: busy time of each stage over that of all; limit: the
+    stage that the others waited for, None where stages do not work side by side."""
 
     pictures: int
     refused: int
     seconds: float
     rate: float
     shares: Mapping[str, float]
+    limit: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -45,7 +47,8 @@ class Summary:
     def __str__(self) -> str:
         pictures = f"{self.pictures:,} picture{'' if self.pictures == 1 else 's'}"
         text = f"{pictures} in {_duration(self.seconds)} ({self.rate:.3g}/s), {self.refused:,} refused"
-        return f"{text}; {percentages(self.shares)}" if self.shares else text
+        text += f"; {percentages(self.shares)}" if self.shares else ""
+        return f"{text}; limit: {self.limit}" if self.limit else text
 
 
 def percentages(shares: Mapping[str, float]) -> str:
@@ -83,6 +86,7 @@ class Progress:
         self._clock = clock
         self._lock = threading.RLock()
         self._busy: dict[str, float] = {}
+        self._lanes: dict[str, int] = {}
         self._finished = self._refused = 0
         self._begin = self._shown = clock()
         self._summary: Summary | None = None
@@ -123,6 +127,18 @@ class Progress:
         with self._lock:
             self._busy[stage] = self._busy.get(stage, 0.0) + seconds
 
+    def lanes(self, **threads: int) -> None:
+        """Stages that work side by side with bounded queues between them, and how many threads each of them has.
+
+        The fullest of them, busy time over threads, is what limits the run: the others wait for it.
+        """
+        with self._lock:
+            self._lanes = threads
+
+    def _limit(self) -> str | None:
+        full = {stage: self._busy[stage] / threads for stage, threads in self._lanes.items() if stage in self._busy}
+        return max(full, key=full.__getitem__, default=None)
+
     def advance(self, n: int = 1, refused: int = 0) -> None:
         """``n`` more pictures are finished, ``refused`` of them because they were refused."""
         with self._lock:
@@ -140,7 +156,7 @@ class Progress:
             seconds, busy = self._clock() - self._begin, sum(self._busy.values())
             shares = {stage: spent / busy for stage, spent in sorted(self._busy.items())} if busy else {}
             rate = self._finished / seconds if seconds else 0.0
-            return Summary(self._finished - self._refused, self._refused, seconds, rate, shares)
+            return Summary(self._finished - self._refused, self._refused, seconds, rate, shares, self._limit())
 
     def close(self) -> Summary:
         """Show the last state and stop. Calling it again returns the same summary."""

@@ -1,0 +1,80 @@
+"""The run of one part, from sources to a published part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+
+from featx.decode import Policy
+from featx.errors import Interrupted, PictureRefused, RecordError
+from featx.extractor import Extractor
+from featx.images import Source
+from featx.progress import Progress
+from featx.record import Record
+from featx.runner.batches import AHEAD, batches
+from featx.runner.decoder import Decoder, Ready
+from featx.runner.network import Network, Outcome
+from featx.runner.stopper import Stopper
+from featx.runner.writing import Batch, Writing
+from featx.store import PartWriter
+
+
+class Runner:
+    """Runs one part. ``on_note`` receives sentences for the person watching (a halved batch, a stop asked for)."""
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        writer: PartWriter,
+        progress: Progress,
+        *,
+        batch: int = 1,
+        workers: int = 2,
+        policy: Policy | None = None,
+        on_note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.writer, self.progress, self.on_note = writer, progress, on_note
+        self.network = Network(extractor, batch, progress, on_note)
+        self.decoder = Decoder(extractor, policy or Policy(), workers, progress)
+        progress.lanes(decode=workers, network=1, write=1)
+
+    def run(self, sources: Sequence[Source], resume_hint: str = "run the same command again to go on") -> None:
+        """Extract every source that the part does not hold yet, then publish the part.
+
+        Raises Interrupted, after committing the batch under way, when the user asked to stop.
+        """
+        missing = [s for s in sources if s.key not in self.writer.done]
+        with Stopper(self.on_note) as stopper, Writing(self._write) as writing, closing(self._batches(missing)) as made:
+            for batch in made:
+                outcomes = self.network(batch)
+                writing.hand([(ready.source, outcome) for ready, outcome in zip(batch, outcomes, strict=True)])
+                if stopper.asked:
+                    writing.drain()
+                    raise Interrupted("stopped; everything computed so far is committed", resume_hint)
+        self.writer.finish()
+
+    def _batches(self, sources: Sequence[Source]) -> Generator[list[Ready]]:
+        ahead = self.decoder.ahead(sources, self.decoder.workers + AHEAD * self.network.batch)
+        with closing(ahead):
+            yield from batches(ahead, lambda: self.network.batch)
+
+    def _write(self, several: Sequence[Batch]) -> None:
+        """Commit batches: when this returns, their records are durable."""
+        done = refused = 0
+        with self.progress.time("write"):
+            for source, outcome in (one for batch in several for one in batch):
+                done += 1
+                refused += not self._put(source, outcome)
+            self.writer.commit()
+        self.progress.advance(done, refused=refused)
+
+    def _put(self, source: Source, outcome: Outcome) -> bool:
+        """Write a record, or a line of the ledger; True when a record was written."""
+        if isinstance(outcome, Record):
+            try:
+                self.writer.put(source.key, outcome, source.ordinal)
+                return True
+            except RecordError as error:
+                outcome = PictureRefused("bad-record", error.message, error.hint)
+        self.writer.refuse(source.key, source.ordinal, source.location, outcome.reason, outcome.message)
+        return False

@@ -28,3 +28,14 @@
 
 FEATX_DECLARE(cpu)
 FEATX_DECLARE(cuda)
+
+// Results of a fixed length with their number, so that nothing is read back from the device. `taking` [1]: only so many
+// boxes take part. The CPU has nothing to wait for: there the schemas' references call the kernels above.
+namespace featx::cuda {
+std::tuple<Tensor, Tensor> nms_padded(const Tensor& boxes, const Tensor& scores, const std::optional<Tensor>& classes,
+                                      const Tensor& taking, double threshold, bool inclusive, bool plus_one,
+                                      int64_t limit);
+std::tuple<Tensor, Tensor, Tensor> select_boxes_padded(const Tensor& boxes, const Tensor& probs, const Tensor& taking,
+                                                       double nms_threshold, double score_threshold, int64_t min_boxes,
+                                                       int64_t max_boxes, bool inclusive, bool plus_one);
+}  // namespace featx::cuda

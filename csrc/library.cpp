@@ -24,5 +24,7 @@ STABLE_TORCH_LIBRARY_IMPL(featx, CPU, m) {
 STABLE_TORCH_LIBRARY_IMPL(featx, CUDA, m) {
   using namespace featx;
   FEATX_REGISTER(cuda)
+  m.impl("nms_padded", TORCH_BOX(&cuda::nms_padded));
+  m.impl("select_boxes_padded", TORCH_BOX(&cuda::select_boxes_padded));
 }
 #endif

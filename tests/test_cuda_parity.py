@@ -80,6 +80,18 @@ def choice_cases() -> Iterator[Case]:
     yield "nms", (boxes(300), scores(300), None, 0.5, False, False, 40), 0
 
 
+def padded_cases() -> Iterator[Case]:
+    """Results of a fixed length; of 300 boxes all, some or none take part."""
+    for n, taking in ((0, 0), (1, 1), (64, 64), (300, 300), (300, 163), (300, 20), (300, 1), (300, 0)):
+        first = torch.tensor([taking])
+        for inclusive, plus_one in ((False, False), (True, True)):
+            yield "nms_padded", (boxes(n), scores(n), None, first, 0.3, inclusive, plus_one, 40), 0
+            labels = (scores(n, 7) * 4).long()
+            yield "nms_padded", (boxes(n), scores(n), labels, first, 0.3, inclusive, plus_one, 500), 0
+            for score in (0.0, 0.2, 0.9):
+                yield "select_boxes_padded", (boxes(n), table(n, 41), first, 0.3, score, 10, 36, inclusive, plus_one), 0
+
+
 def region_cases() -> Iterator[Case]:
     for channels in (3, 40):  # below and above what the CPU pools as whole pixels
         for memory_format in (torch.contiguous_format, torch.channels_last):
@@ -94,7 +106,7 @@ def region_cases() -> Iterator[Case]:
                     yield "roi_align_backward", (grad, x, precise, 4, 3, 1 / 16, ratio, aligned), loose
 
 
-CASES = [*box_cases(), *choice_cases(), *region_cases()]
+CASES = [*box_cases(), *choice_cases(), *padded_cases(), *region_cases()]
 each_case = pytest.mark.parametrize(
     ("name", "arguments", "tolerance"), CASES, ids=[f"{c[0]}{i}" for i, c in enumerate(CASES)]
 )

@@ -10,9 +10,9 @@ from featx.ops.boxes import (
     normalize_boxes,
 )
 from featx.ops.library import NativeStatus, native_status
-from featx.ops.nms import batched_nms, nms
+from featx.ops.nms import batched_nms, nms, nms_padded
 from featx.ops.roi import roi_align, roi_pool
-from featx.ops.select import select_boxes, select_maxnms
+from featx.ops.select import select_boxes, select_boxes_padded, select_maxnms
 
 __all__ = [
     "NativeStatus",
@@ -25,9 +25,11 @@ __all__ = [
     "encode_deltas",
     "native_status",
     "nms",
+    "nms_padded",
     "normalize_boxes",
     "roi_align",
     "roi_pool",
     "select_boxes",
+    "select_boxes_padded",
     "select_maxnms",
 ]

@@ -48,12 +48,49 @@ def batched_nms(
     classes: int64 [N], any values. Exact: classes are compared, boxes are not moved apart in float32.
     """
     boxes, scores = _check(boxes, scores)
+    _check_classes(classes, boxes)
+    kept: Tensor = torch.ops.featx.nms(boxes, scores, classes, threshold, inclusive, plus_one, 0)
+    return kept
+
+
+def nms_padded(
+    boxes: Tensor,
+    scores: Tensor,
+    taking: Tensor,
+    threshold: float,
+    *,
+    limit: int,
+    classes: Tensor | None = None,
+    inclusive: bool = False,
+    plus_one: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`nms` (or :func:`batched_nms`) of the first ``taking`` boxes; nothing is read back from a device.
+
+    taking: int64 [1], from 0 to N, on the device of the boxes. Returns the indices int64 [limit], zeros behind the
+    survivors, and their number int64 [1], at most ``limit`` > 0. Raises UsageError.
+    """
+    boxes, scores = _check(boxes, scores)
+    expect_count("taking", taking, boxes)
+    if limit < 1:
+        raise UsageError(f"limit is {limit}, expected 1 or more", "the result has that length")
+    if classes is not None:
+        _check_classes(classes, boxes)
+    rows, count = torch.ops.featx.nms_padded(boxes, scores, classes, taking, threshold, inclusive, plus_one, limit)
+    return rows, count
+
+
+def expect_count(name: str, count: Tensor, boxes: Tensor) -> None:
+    """Check for a number of boxes that lies where they do: int64 [1]."""
+    expect(name, count, (1,), "a number of boxes")
+    expect_dtype(name, count, torch.int64)
+    expect_alike(boxes=boxes, **{name: count})
+
+
+def _check_classes(classes: Tensor, boxes: Tensor) -> None:
     expect("classes", classes, ("N",))
     expect_dtype("classes", classes, torch.int64)
     expect_length("classes", classes, len(boxes), "boxes")
     expect_alike(boxes=boxes, classes=classes)
-    kept: Tensor = torch.ops.featx.nms(boxes, scores, classes, threshold, inclusive, plus_one, 0)
-    return kept
 
 
 def _check(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,3 +138,35 @@ def nms_reference(
             dropped &= classes[waiting] == classes[best]
         waiting = waiting[~dropped]
     return torch.cat(kept) if kept else waiting
+
+
+def padded(values: Tensor, length: int) -> Tensor:
+    """``values`` [n] with zeros behind them, [length]; what is beyond ``length`` falls away."""
+    values = values[:length]
+    return torch.cat([values, values.new_zeros(length - len(values))])
+
+
+def _fake_nms_padded(boxes: Tensor, scores: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
+    return boxes.new_empty(rest[-1], dtype=torch.int64), boxes.new_empty(1, dtype=torch.int64)  # type: ignore[call-overload]
+
+
+@operator(
+    "nms_padded(Tensor boxes, Tensor scores, Tensor? classes, Tensor taking, float threshold, bool inclusive,"
+    " bool plus_one, int limit) -> (Tensor, Tensor)",
+    fake=_fake_nms_padded,
+)
+def nms_padded_reference(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
+    taking: Tensor,
+    threshold: float,
+    inclusive: bool,
+    plus_one: bool,
+    limit: int,
+) -> tuple[Tensor, Tensor]:
+    """Oracle and fallback of :func:`nms_padded`; it does read the number back."""
+    first = slice(int(taking))
+    some = None if classes is None else classes[first]
+    kept = torch.ops.featx.nms(boxes[first], scores[first], some, threshold, inclusive, plus_one, limit)
+    return padded(kept, limit), kept.new_full((1,), len(kept))

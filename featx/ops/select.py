@@ -10,7 +10,7 @@ from torch import Tensor
 from featx.errors import UsageError
 from featx.ops.checks import expect, expect_alike, expect_boxes, expect_length
 from featx.ops.library import operator
-from featx.ops.nms import nms, suppresses
+from featx.ops.nms import expect_count, nms, padded, suppresses
 
 
 def select_boxes(
@@ -34,6 +34,39 @@ def select_boxes(
 
     boxes: [P, 4] pixels. probs: [P, C + 1], background last. Raises UsageError.
     """
+    boxes, probs = _check(boxes, probs, min_boxes, max_boxes)
+    rows, scores = torch.ops.featx.select_boxes(
+        boxes, probs, nms_threshold, score_threshold, min_boxes, max_boxes, inclusive, plus_one
+    )
+    return rows, scores
+
+
+def select_boxes_padded(
+    boxes: Tensor,
+    probs: Tensor,
+    taking: Tensor,
+    *,
+    nms_threshold: float = 0.3,
+    score_threshold: float = 0.2,
+    min_boxes: int = 36,
+    max_boxes: int = 36,
+    inclusive: bool = True,
+    plus_one: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`select_boxes` of the first ``taking`` proposals; nothing is read back from a device.
+
+    taking: int64 [1], from 0 to P, on the device of the boxes. Returns rows int64 and scores float32 [max_boxes], zeros
+    behind the kept ones, and their number int64 [1]. Raises UsageError.
+    """
+    boxes, probs = _check(boxes, probs, min_boxes, max_boxes)
+    expect_count("taking", taking, boxes)
+    rows, scores, count = torch.ops.featx.select_boxes_padded(
+        boxes, probs, taking, nms_threshold, score_threshold, min_boxes, max_boxes, inclusive, plus_one
+    )
+    return rows, scores, count
+
+
+def _check(boxes: Tensor, probs: Tensor, min_boxes: int, max_boxes: int) -> tuple[Tensor, Tensor]:
     expect_boxes("boxes", boxes)
     expect("probs", probs, ("P", "C+1"), "one row per box, one column per class, the background last")
     expect_length("probs", probs, len(boxes), "boxes")
@@ -42,10 +75,7 @@ def select_boxes(
         raise UsageError("probs has no column, expected C + 1", "the background is the last column")
     boxes, probs = boxes.float(), probs.float()
     expect_alike(boxes=boxes, probs=probs)
-    rows, scores = torch.ops.featx.select_boxes(
-        boxes, probs, nms_threshold, score_threshold, min_boxes, max_boxes, inclusive, plus_one
-    )
-    return rows, scores
+    return boxes, probs
 
 
 def select_maxnms(
@@ -126,3 +156,31 @@ def select_boxes_reference(
         wanted = min_boxes if len(rows) < min_boxes else max_boxes
         rows = scores.argsort(descending=True, stable=True)[:wanted]
     return rows, scores[rows]
+
+
+def _fake_select_padded(
+    boxes: Tensor, probs: Tensor, taking: Tensor, nms: float, score: float, least: int, most: int, *rest: object
+) -> tuple[Tensor, Tensor, Tensor]:
+    return boxes.new_empty(most, dtype=torch.int64), boxes.new_empty(most), boxes.new_empty(1, dtype=torch.int64)
+
+
+@operator(
+    "select_boxes_padded(Tensor boxes, Tensor probs, Tensor taking, float nms_threshold, float score_threshold,"
+    " int min_boxes, int max_boxes, bool inclusive, bool plus_one) -> (Tensor, Tensor, Tensor)",
+    fake=_fake_select_padded,
+)
+def select_boxes_padded_reference(
+    boxes: Tensor,
+    probs: Tensor,
+    taking: Tensor,
+    nms_threshold: float,
+    score_threshold: float,
+    min_boxes: int,
+    max_boxes: int,
+    inclusive: bool,
+    plus_one: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Oracle and fallback of :func:`select_boxes_padded`; it does read the number back."""
+    first, how = slice(int(taking)), (nms_threshold, score_threshold, min_boxes, max_boxes, inclusive, plus_one)
+    rows, scores = torch.ops.featx.select_boxes(boxes[first], probs[first], *how)
+    return padded(rows, max_boxes), padded(scores, max_boxes), rows.new_full((1,), len(rows))

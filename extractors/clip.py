@@ -16,6 +16,7 @@ from featx.record import Record
 from featx.schema import Array, Field, Schema
 from featx.settings import Count
 from featx.store.rule import fingerprint
+from featx_extractors.precision import precision_of
 from featx_extractors.records import record_of
 from featx_extractors.towers.choice import Choice
 from featx_extractors.towers.geometry import Frame, turned
@@ -175,7 +176,7 @@ class CLIP(Extractor):
                 "family": self.tower.family.name,
                 "projection_sha256": origin.projection,
             },
-            "precision": self.options.precision,
+            "precision": precision_of(self.options.precision).name,
         }
 
     def notes(self) -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 
 from featx import ops
 from featx.device import usable_device
-from featx.errors import UsageError
 from featx_extractors.memory import keep_freed_memory
 from featx_extractors.network import STRIDE, Network, Predictions
+from featx_extractors.precision import precision_of
 from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import Profile
 from featx_extractors.proposals import Proposals, anchor_grid, propose
@@ -20,11 +21,12 @@ from featx_extractors.superset import candidates
 from featx_extractors.weights import Weights
 
 ROI_CHUNK = 60  # regions that go through res5 together: 48 MB of float32 in, 96 MB out at 14 x 14; 300 in five
+GPU_ROI_CHUNK = 300  # all of a picture: fewer leave a large GPU with idle processors
 
 
 @dataclass(frozen=True)
 class Regions:
-    """n regions of one picture, on the CPU, in the order of the profile.
+    """n regions of one picture, in the order of the profile.
 
     features ``[n, D]`` float32; proposals, regressed ``[n, 4]`` float32 pixels of the original; object_ids,
     object_confs, attribute_ids, attribute_confs ``[n]`` (attributes None when the weights have none). marks: what a
@@ -40,12 +42,17 @@ class Regions:
     attribute_confs: torch.Tensor | None
     marks: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Regions:
+        """The same with ``change`` applied to every tensor."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "marks"}
+        changed: dict[str, Any] = {name: None if v is None else change(v) for name, v in values.items()}
+        return Regions(**changed, marks={name: change(value) for name, value in self.marks.items()})
+
 
 class Detector:
     """A network on a device, run the way a profile says.
 
-    ``precision`` is float32 or bfloat16 (convolutions only). TF32 is never used: it is coarser than the differences
-    between the profiles.
+    ``precision`` is one of ``featx_extractors.precision``; ``roi_chunk`` None is what suits the device.
     """
 
     def __init__(
@@ -55,38 +62,41 @@ class Detector:
         *,
         device: str = "cpu",
         precision: str = "float32",
-        roi_chunk: int = ROI_CHUNK,
+        roi_chunk: int | None = None,
     ) -> None:
-        if precision not in ("float32", "bfloat16"):
-            raise UsageError(f"precision {precision!r} is unknown", "choose float32 or bfloat16")
-        self.profile, self.device, self.roi_chunk = profile, usable_device(device), roi_chunk
+        self.precision = precision_of(precision)
+        self.profile, self.device = profile, usable_device(device)
+        self.precision.check(self.device)
+        self.roi_chunk = roi_chunk or (ROI_CHUNK if self.device.type == "cpu" else GPU_ROI_CHUNK)
         self.delta_weights = profile.delta_weights or weights.header.delta_weights
         if self.device.type == "cpu":
             keep_freed_memory()
         self.rpn_delta_weights = weights.header.rpn_delta_weights
         self.network = Network(weights.tensors, profile).eval()
-        if precision == "bfloat16":
-            self.network.to_bfloat16()
-        self.dtype = getattr(torch, precision)
+        self.dtype = self.precision.dtype
+        if self.dtype != torch.float32:
+            self.network.convolve_in(self.dtype)
         self.network.to(self.device)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
     @torch.inference_mode()
     def detect(self, inputs: torch.Tensor, frames: Sequence[Frame]) -> list[Regions]:
-        """Regions of each picture of ``inputs [B, 3, H, W]``."""
-        res4 = self.trunk(inputs)
-        found = zip(res4.split(1), self.propose(res4, frames), frames, strict=True)
-        return [self._regions(one, proposals, frame) for one, proposals, frame in found]
+        """Regions of each picture of ``inputs [B, 3, H, W]``, on the CPU."""
+        with self.precision.flags(self.device):
+            res4 = self.trunk(inputs)
+            found = zip(res4.split(1), self.propose(res4, frames), frames, strict=True)
+            return [self._regions(one, proposals, frame).each(torch.Tensor.cpu) for one, proposals, frame in found]
 
     @torch.inference_mode()
     def describe(self, inputs: torch.Tensor, frames: Sequence[Frame], given: Sequence[torch.Tensor]) -> list[Regions]:
-        """Regions at ``given`` boxes, one ``[n, 4]`` float32 in pixels of the original for each picture.
+        """Regions at ``given`` boxes, one ``[n, 4]`` float32 in pixels of the original for each picture; on the CPU.
 
         Fed the boxes that :meth:`detect` pooled from, it returns the same features bit for bit.
         """
-        res4 = self.trunk(inputs)
-        told = zip(res4.split(1), given, frames, strict=True)
-        return [self._given(one, boxes.to(self.device), frame) for one, boxes, frame in told]
+        with self.precision.flags(self.device):
+            res4 = self.trunk(inputs)
+            told = zip(res4.split(1), given, frames, strict=True)
+            found = (self._given(one, boxes.to(self.device), frame) for one, boxes, frame in told)
+            return [regions.each(torch.Tensor.cpu) for regions in found]
 
     def trunk(self, inputs: torch.Tensor) -> torch.Tensor:
         """res4 ``[B, C, h, w]``, channels last."""
@@ -125,7 +135,7 @@ class Detector:
         if self.profile.superset:
             kept, marks = candidates(regression, predictions, original)
             found = self._describe(regression, predictions, original, kept)
-            return replace(found, marks={name: values.cpu() for name, values in marks.items()})
+            return replace(found, marks=marks)
         kept = select(regression, predictions, original)
         if self.profile.drop_empty:
             # Features go with their boxes here; airsplay's fork drops the boxes alone, which shifts its rows.
@@ -155,13 +165,13 @@ class Detector:
     ) -> Regions:
         ids, confs = self._attributes(predictions, kept.rows)
         return Regions(
-            predictions.features[kept.rows].cpu(),
-            original[kept.rows].cpu(),
-            self._regressed(regression, kept).cpu(),
-            kept.classes.cpu(),
-            kept.confs.cpu(),
-            None if ids is None else ids.cpu(),
-            None if confs is None else confs.cpu(),
+            predictions.features[kept.rows],
+            original[kept.rows],
+            self._regressed(regression, kept),
+            kept.classes,
+            kept.confs,
+            ids,
+            confs,
         )
 
     def _attributes(

@@ -123,7 +123,7 @@ class FRCNN(Extractor):
                 "anchors": header.anchors,
                 "delta_weights": list(self.detector.delta_weights),
             },
-            "precision": self.config.precision,
+            "precision": self.detector.precision.name,
             "given_boxes": None if self.given is None else self.given.fingerprint,
         }
 

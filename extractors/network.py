@@ -156,10 +156,10 @@ class Network(nn.Module):
         """D, the length of a region feature."""
         return self.predictor.cls_score.in_features
 
-    def to_bfloat16(self) -> Network:
-        """Run the convolutions in bfloat16 (float32 sums); anchors, proposals and the predictor stay float32."""
+    def convolve_in(self, dtype: torch.dtype) -> Network:
+        """Run the convolutions in ``dtype`` (float32 sums); anchors, proposals and the predictor stay float32."""
         for part in (self.trunk, self.res5, self.proposal_head):
             for module in part.modules():
                 if isinstance(module, Conv):
-                    module.to(torch.bfloat16)
+                    module.to(dtype)
         return self

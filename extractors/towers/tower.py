@@ -10,6 +10,7 @@ import torch
 
 from featx.device import usable_device
 from featx.errors import UsageError, WeightsError
+from featx_extractors.precision import precision_of
 from featx_extractors.towers.choice import Choice, choice
 from featx_extractors.towers.family import Family
 from featx_extractors.towers.resizing import Resizing
@@ -92,9 +93,10 @@ class Tower:
 
     def on(self, device: str, precision: str) -> Tower:
         """The same tower on a device, its weights in float32 or bfloat16. Raises UsageError."""
-        if precision not in ("float32", "bfloat16"):
-            raise UsageError(f"precision {precision!r} is unknown", "choose float32 or bfloat16")
-        place, dtype = usable_device(device), getattr(torch, precision)
+        wanted = precision_of(precision)
+        if wanted.name not in ("float32", "bfloat16"):
+            raise UsageError(f"a tower has no precision {precision!r}", "choose float32 or bfloat16")
+        place, dtype = usable_device(device), wanted.dtype
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         moved = None if self.projection is None else self.projection.to(place)
         network = self.network.to(place, dtype)

@@ -29,7 +29,7 @@ OPTIONS = {
     "superset": "keep what any choice of up to so many boxes needs (100); readers choose --boxes and threshold",
     "dtype": "features in the store: float16 (default), float32, bfloat16 or int8",
     "device": "cpu (default), cuda, cuda:1, ...",
-    "precision": "convolutions in float32 (default) or bfloat16",
+    "precision": "convolutions in float32 (default, exact), tf32, bf16 or fp16; their error is written into the store",
     "given-boxes": "take features at these boxes: a store, .json or .npz",
     "expect-sha256": "refuse weights with another hash",
 }

@@ -12,7 +12,10 @@ from typing import Any
 from featx.delivery import delivery
 from featx.errors import FeatxError, UsageError
 
-CHOICES = {"dtype": ("float16", "float32", "bfloat16", "int8"), "precision": ("float32", "bfloat16")}
+CHOICES = {
+    "dtype": ("float16", "float32", "bfloat16", "int8"),
+    "precision": ("float32", "tf32", "bf16", "fp16", "bfloat16", "float16"),  # the last two: longer spellings
+}
 
 
 def describe(parser: argparse.ArgumentParser, text: str) -> None:

@@ -7,7 +7,7 @@ each picture, need not be carried from one process to another.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Hashable, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -30,10 +30,13 @@ class Ready:
 
 
 class Decoder:
-    """Makes pictures ready, ``workers`` at a time."""
+    """Makes pictures ready, ``workers`` at a time; ``take`` is told of each before anything is done with it."""
 
-    def __init__(self, extractor: Extractor, policy: Policy, workers: int, progress: Progress) -> None:
+    def __init__(
+        self, extractor: Extractor, policy: Policy, workers: int, progress: Progress, take: Callable[[Source], None]
+    ) -> None:
         self.extractor, self.policy, self.workers, self.progress = extractor, policy, workers, progress
+        self.take = take
 
     def ahead(self, sources: Iterable[Source], most: int) -> Generator[Ready]:
         """Sources in order; at most ``most`` of them are being decoded, or wait to be taken."""
@@ -52,6 +55,7 @@ class Decoder:
 
     def ready(self, source: Source) -> Ready:
         """Read, decode and prepare one picture."""
+        self.take(source)
         try:
             with self.progress.time("decode"):
                 prepared = self.extractor.prepare(opened(source, self.extractor.reads, self.policy))

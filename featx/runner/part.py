@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from functools import partial
 
 from featx.decode import Policy
 from featx.errors import Interrupted, PictureRefused, RecordError
@@ -15,6 +16,7 @@ from featx.runner.batches import AHEAD, batches
 from featx.runner.decoder import Decoder, Ready
 from featx.runner.network import Network, Outcome
 from featx.runner.stopper import Stopper
+from featx.runner.watch import Watch
 from featx.runner.writing import Batch, Writing
 from featx.store import PartWriter
 
@@ -33,9 +35,9 @@ class Runner:
         policy: Policy | None = None,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.writer, self.progress, self.on_note = writer, progress, on_note
+        self.extractor, self.writer, self.progress, self.on_note = extractor, writer, progress, on_note
+        self.workers, self.policy = workers, policy or Policy()
         self.network = Network(extractor, batch, progress, on_note)
-        self.decoder = Decoder(extractor, policy or Policy(), workers, progress)
         progress.lanes(decode=workers, network=1, write=1)
 
     def run(self, sources: Sequence[Source], resume_hint: str = "run the same command again to go on") -> None:
@@ -44,29 +46,53 @@ class Runner:
         Raises Interrupted, after committing the batch under way, when the user asked to stop.
         """
         missing = [s for s in sources if s.key not in self.writer.done]
-        with Stopper(self.on_note) as stopper, Writing(self._write) as writing, closing(self._batches(missing)) as made:
+        watch = Watch(self.writer.folder, missing, self.on_note)
+        with (
+            Stopper(self.on_note) as stopper,
+            watch,
+            Writing(partial(self._write, watch)) as writing,
+            closing(self._batches(watch, writing)) as made,
+        ):
             for batch in made:
                 outcomes = self.network(batch)
                 writing.hand([(ready.source, outcome) for ready, outcome in zip(batch, outcomes, strict=True)])
                 if stopper.asked:
                     writing.drain()
                     raise Interrupted("stopped; everything computed so far is committed", resume_hint)
+        watch.finish()
         self.writer.finish()
 
-    def _batches(self, sources: Sequence[Source]) -> Generator[list[Ready]]:
-        ahead = self.decoder.ahead(sources, self.decoder.workers + AHEAD * self.network.batch)
-        with closing(ahead):
-            yield from batches(ahead, lambda: self.network.batch)
+    def _batches(self, watch: Watch, writing: Writing) -> Generator[list[Ready]]:
+        """All that is missing: suspects first, each alone from decoding to commit, then the others, overlapped.
 
-    def _write(self, several: Sequence[Batch]) -> None:
+        What is poison is refused; where that is in doubt it is tried again, behind everything else.
+        """
+        decoder = Decoder(self.extractor, self.policy, self.workers, self.progress, watch.take)
+        doubtful = []
+        for source in watch.suspects:
+            writing.drain()
+            if not watch.is_poison(source):
+                yield [decoder.ready(source)]
+            elif (refused := watch.verdict(source)) is not None:
+                yield [Ready(source, refused=refused)]
+            else:
+                doubtful.append(source)
+        writing.drain()
+        with closing(decoder.ahead(watch.others, self.workers + AHEAD * self.network.batch)) as ahead:
+            yield from batches(ahead, lambda: self.network.batch)
+        for source in doubtful:
+            writing.drain()
+            yield [decoder.ready(source)]
+
+    def _write(self, watch: Watch, several: Sequence[Batch]) -> None:
         """Commit batches: when this returns, their records are durable."""
-        done = refused = 0
+        pictures, refused = [one for batch in several for one in batch], 0
         with self.progress.time("write"):
-            for source, outcome in (one for batch in several for one in batch):
-                done += 1
+            for source, outcome in pictures:
                 refused += not self._put(source, outcome)
             self.writer.commit()
-        self.progress.advance(done, refused=refused)
+        watch.land([source for source, _ in pictures])
+        self.progress.advance(len(pictures), refused=refused)
 
     def _put(self, source: Source, outcome: Outcome) -> bool:
         """Write a record, or a line of the ledger; True when a record was written."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from featx_extractors.superset import candidates
 from featx_extractors.weights import Weights
 
 ROI_CHUNK = 60  # regions that go through res5 together: 48 MB of float32 in, 96 MB out at 14 x 14; 300 in five
+ANCHOR_GRIDS = 32  # shapes of res4 whose anchors are kept: 0.6 MB each for a photo
 GPU_ROI_CHUNK = 300  # all of a picture: fewer leave a large GPU with idle processors
 
 
@@ -77,6 +79,7 @@ class Detector:
         if self.dtype != torch.float32:
             self.network.convolve_in(self.dtype)
         self.network.to(self.device)
+        self.anchors = lru_cache(ANCHOR_GRIDS)(partial(anchor_grid, self.network.proposal_head.cell_anchors))
 
     @torch.inference_mode()
     def detect(self, inputs: torch.Tensor, frames: Sequence[Frame]) -> list[Regions]:
@@ -105,9 +108,8 @@ class Detector:
 
     def propose(self, res4: torch.Tensor, frames: Sequence[Frame]) -> list[Proposals]:
         """Proposals of every picture."""
-        head = self.network.proposal_head
-        logits, deltas = head(res4)
-        anchors = anchor_grid(head.cell_anchors, *res4.shape[2:])
+        logits, deltas = self.network.proposal_head(res4)
+        anchors = self.anchors(*res4.shape[2:])
         return [
             propose(lo, de, anchors, frame, self.profile, self.rpn_delta_weights)
             for lo, de, frame in zip(logits, deltas, frames, strict=True)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from featx.device import usable_device
 from featx.errors import PictureRefused, UsageError
 from featx.extractor import Extractor, Picture, read_options
 from featx.record import Record
 from featx.schema import BoxKind, Schema, region_schema
 from featx.store.rule import superset_fields
+from featx_extractors.copies import pinned
 from featx_extractors.detector import Detector, Regions
+from featx_extractors.deviation import deviation
 from featx_extractors.given import GivenBoxes, load_given
+from featx_extractors.launching import Launch
+from featx_extractors.precision import FLOAT32
 from featx_extractors.preprocess import Frame, frame_for, to_input
 from featx_extractors.profiles import Profile, get_profile
 from featx_extractors.records import record_of
+from featx_extractors.stream import StreamDetector
 from featx_extractors.weights import load_weights
 
 
@@ -28,6 +34,8 @@ class FRCNNConfig:
     weights: any location ``load_weights`` knows, or ``seeded`` / ``seeded-tiny`` for an untrained network. profile: a
     name or a mapping; None is the one the weights were published with. boxes: ``36``, ``10..100``, None: the profile's;
     score_threshold alike. superset: keep what any choice of up to so many boxes needs, made when the store is read.
+    precision: ``float32``, ``tf32``, ``bf16`` or ``fp16``, see ``precision``. launch: of a GPU's kernels, see
+    ``launching``.
     """
 
     weights: str | None = None
@@ -38,6 +46,7 @@ class FRCNNConfig:
     dtype: str = "float16"
     device: str = "cpu"
     precision: str = "float32"
+    launch: Launch = "eager"
     given_boxes: str | None = None
     boxes_only: bool = False
     expect_sha256: str | None = None
@@ -85,12 +94,21 @@ class FRCNN(Extractor):
         self.weights = load_weights(self.config.weights, expect_sha256=self.config.expect_sha256)
         self.profile = self.config.resolved_profile(self.weights.header.profile)
         self.given: GivenBoxes | None = load_given(self.config.given_boxes) if self.config.given_boxes else None
-        self.detector = Detector(self.weights, self.profile, device=self.config.device, precision=self.config.precision)
+        self.detector = self._detector(self.config.precision, self.config.launch)
         self.schema = self._schema()
+        self._measured: dict[str, Any] | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> FRCNN:
         return cls(read_options(FRCNNConfig, options))
+
+    def _detector(self, precision: str, launch: Launch) -> Detector:
+        device = self.config.device
+        if usable_device(device).type == "cuda":
+            return StreamDetector(self.weights, self.profile, device=device, precision=precision, launch=launch)
+        if launch != "eager":
+            raise UsageError(f"launch {launch!r} is asked for on {device}", "it is for --device cuda: leave it out")
+        return Detector(self.weights, self.profile, device=device, precision=precision)
 
     def _schema(self) -> Schema:
         kind: BoxKind = "given" if self.given else self.profile.boxes
@@ -147,19 +165,41 @@ class FRCNN(Extractor):
                     "no-given-boxes", f"{self.config.given_boxes} has no boxes for {picture.key!r}", "add them there"
                 )
             given = torch.from_numpy(self.given[picture.key])
-        return Prepared(picture.key, to_input(picture.pixels, frame, self.profile), frame, given)
+        pixels = to_input(picture.pixels, frame, self.profile)
+        return Prepared(picture.key, pinned(pixels, self.detector.device), frame, given)
 
     def group(self, prepared: Prepared) -> Hashable:
         """Only inputs of exactly the same size share a batch, so nothing is ever padded."""
         return prepared.frame.size
 
     def __call__(self, batch: Sequence[Prepared]) -> list[Record]:
-        inputs, frames = torch.stack([p.pixels for p in batch]), [p.frame for p in batch]
-        if self.given is None:
-            found = self.detector.detect(inputs, frames)
-        else:
-            found = self.detector.describe(inputs, frames, [p.given for p in batch if p.given is not None])
+        return self.begin(batch)()
+
+    def begin(self, batch: Sequence[Prepared]) -> Callable[[], list[Record]]:
+        frames = [p.frame for p in batch]
+        given = None if self.given is None else [p.given for p in batch if p.given is not None]
+        if isinstance(self.detector, StreamDetector):
+            waiting = self.detector.begin([p.pixels for p in batch], frames, given)
+            return lambda: self._records(waiting.result(), frames)
+        inputs = torch.stack([p.pixels for p in batch])
+        found = self.detector.detect(inputs, frames) if given is None else self.detector.describe(inputs, frames, given)
+        records = self._records(found, frames)
+        return lambda: records
+
+    def _records(self, found: Sequence[Regions], frames: Sequence[Frame]) -> list[Record]:
         return [self._record(regions, frame) for regions, frame in zip(found, frames, strict=True)]
+
+    def measured(self, first: Callable[[], Prepared]) -> dict[str, Any]:
+        """How far the precision is from float32 on a picture; nothing for float32. Measured once in a process."""
+        if self.detector.precision == FLOAT32:
+            return {}
+        if self._measured is None:
+            exact, picture = self._detector("float32", "eager"), first()
+            found = deviation(self.detector, exact, picture.pixels, picture.frame, picture.given)
+            where = self.detector.device
+            name = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
+            self._measured = {"precision": self.detector.precision.name, "device": name, **found}
+        return {"deviation": self._measured}
 
     def _record(self, regions: Regions, frame: Frame) -> Record:
         arrays = {

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from featx.schema import Array
+from featx_extractors.copies import sent
 from featx_extractors.profiles import Profile
 
 
@@ -29,7 +30,7 @@ class Frame:
     scale: tuple[float, float]
 
     def _factors(self, boxes: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([*self.scale, *self.scale], dtype=torch.float64, device=boxes.device)
+        return sent(torch.tensor([*self.scale, *self.scale], dtype=torch.float64), boxes.device)
 
     def to_original(self, boxes: torch.Tensor) -> torch.Tensor:
         """Boxes ``[..., 4]`` from input pixels to pixels of the original, float32."""

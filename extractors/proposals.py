@@ -46,14 +46,14 @@ def propose(
     Hugging Face demo after it; equal logits keep the anchor order.
     """
     if profile.filter_first:
-        boxes = _decode(deltas, anchors, frame, profile, weights)
-        rows = _large_enough(boxes, frame, profile).nonzero()[:, 0]
-        rows = rows[_falling(logits[rows])[: profile.pre_nms]]
+        boxes = decode(deltas, anchors, frame, profile, weights)
+        rows = large_enough(boxes, frame, profile).nonzero()[:, 0]
+        rows = rows[falling(logits[rows])[: profile.pre_nms]]
         boxes = boxes[rows]
     else:
-        rows = _falling(logits)[: profile.pre_nms]
-        boxes = _decode(deltas[rows], anchors[rows], frame, profile, weights)
-        large = _large_enough(boxes, frame, profile)
+        rows = falling(logits)[: profile.pre_nms]
+        boxes = decode(deltas[rows], anchors[rows], frame, profile, weights)
+        large = large_enough(boxes, frame, profile)
         rows, boxes = rows[large], boxes[large]
     keep = ops.nms(
         boxes, logits[rows], profile.rpn_nms,
@@ -62,19 +62,22 @@ def propose(
     return Proposals(boxes[keep], logits[rows][keep], rows[keep])
 
 
-def _falling(logits: torch.Tensor) -> torch.Tensor:
+def falling(logits: torch.Tensor) -> torch.Tensor:
+    """Rows ``[M]`` by falling logit; equal logits keep their order."""
     return torch.sort(logits, descending=True, stable=True).indices
 
 
-def _decode(
+def decode(
     deltas: torch.Tensor, anchors: torch.Tensor, frame: Frame, profile: Profile, weights: Weights4
 ) -> torch.Tensor:
+    """Boxes ``[M, 4]`` of deltas and anchors, clipped to the picture."""
     clamp = CLAMP if profile.clamp else None
     boxes = ops.decode_deltas(deltas, anchors, weights, clamp=clamp, plus_one=profile.plus_one)
     return ops.clip_boxes(boxes, frame.size, inclusive=profile.plus_one)
 
 
-def _large_enough(boxes: torch.Tensor, frame: Frame, profile: Profile) -> torch.Tensor:
+def large_enough(boxes: torch.Tensor, frame: Frame, profile: Profile) -> torch.Tensor:
+    """Which boxes have sides of at least the profile's ``min_size``: bool ``[M]``."""
     least = profile.min_size * (frame.scale[0] if profile.min_size_scaled else 1.0)
     sides = boxes[:, 2:] - boxes[:, :2]
     if not profile.min_size_strict:

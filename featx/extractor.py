@@ -7,7 +7,7 @@ runner: :meth:`prepare` in decoding threads, one call per batch of pictures that
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -98,6 +98,21 @@ class Extractor(ABC):
     @abstractmethod
     def __call__(self, batch: Sequence[Any]) -> list[Record]:
         """Records of prepared inputs of one group, in their order."""
+
+    def begin(self, batch: Sequence[Any]) -> Callable[[], list[Record]]:
+        """Begin a batch; a call of what is returned waits for its records.
+
+        One that computes on a device may do so while the next batch is begun; the others have finished by then.
+        """
+        records = self(batch)
+        return lambda: records
+
+    def measured(self, first: Callable[[], Any]) -> dict[str, Any]:
+        """Plain JSON that is worth knowing of how this computes, measured on a prepared input: what ``first`` gives.
+
+        It is kept with a part and compared by nobody: another machine may measure something else.
+        """
+        return {}
 
     def texts(self, texts: Sequence[str]) -> Array:
         """Vectors ``[B, P]`` float32 of texts, for a model that compares them with the features. Raises UsageError."""

@@ -42,6 +42,7 @@ LIBRARIES = (
     "tokenizers",
 )
 SAMPLE = 3  # pictures a dry run really extracts
+WORTH_MEASURING = 500  # missing pictures, from which on a part other than the first measures what its extractor offers
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ def run(
     )  # fmt: skip
     with open_part(job.store, k - 1, retry_refused=job.retry_refused, about=about()) as writer:
         done = sum(source.key in writer.done for source in job.sources)
+        if writer.finished is None:
+            writer.about |= measured(job, len(job.sources) - done)
         unit = job.extractor.reads
         progress = Progress(len(job.sources), done_before=done, json=json_lines, quiet=quiet, unit=unit)
         try:
@@ -155,6 +158,28 @@ def _count(progress: Progress, before: int) -> Count:
     """How a run stands that found ``before`` pictures done."""
     now = progress.summary()
     return Count(before + now.pictures + now.refused, now.refused, now.shares)
+
+
+def measured(job: Job, missing: int) -> dict[str, Any]:
+    """What the extractor measures of itself on the first picture that it can read, kept with the part.
+
+    That may cost as much as a few pictures, so small parts leave it to the first.
+    """
+    if job.of[0] != 1 and missing < WORTH_MEASURING:
+        return {}
+
+    def first() -> Any:
+        for source in job.sources[:SAMPLE]:
+            try:
+                return job.extractor.prepare(opened(source, job.extractor.reads, job.policy))
+            except PictureRefused as refusal:
+                last = refusal
+        raise last
+
+    try:
+        return job.extractor.measured(first) if job.sources else {}
+    except PictureRefused:
+        return {}
 
 
 def about() -> dict[str, Any]:

@@ -88,6 +88,7 @@ def print_store(facts: dict[str, Any], store: StoreReader) -> None:
         ("digest", str(facts["digest"])),
     ]
     rows += [("written by", line) for line in writers(facts["parts"])]
+    rows += [("precision", line) for line in deviations(facts["parts"])]
     if "note" in facts:
         rows.append(("note", facts["note"]))
     if number := kept(store.manifest):
@@ -111,6 +112,20 @@ def writers(parts: Iterable[Mapping[str, Any]]) -> list[str]:
         known = {"featx": part.get("featx"), "Python": part.get("python"), **part.get("libraries", {})}
         lines.append(", ".join(f"{name} {version}" for name, version in known.items() if version) or "unknown versions")
     return list(dict.fromkeys(lines))
+
+
+def deviations(parts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How far features are from those of float32, for each precision and device the worst that a part measured."""
+    worst: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for found in (part["deviation"] for part in parts if part.get("deviation", {}).get("regions")):
+        kind = (found["precision"], found["device"])
+        if kind not in worst or worst[kind]["largest_error"] < found["largest_error"]:
+            worst[kind] = found
+    return [
+        f"{precision} on {device}: features of mean {found['mean_feature']:.3g} are off by {found['mean_error']:.2g}, "
+        f"at most {found['largest_error']:.2g}; least cosine {found['least_cosine']:.6f}"
+        for (precision, device), found in sorted(worst.items())
+    ]
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:

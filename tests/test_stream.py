@@ -1,0 +1,115 @@
+"""The detector that is waited for once in a batch: on the CPU it makes the choices of the plain one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from featx.errors import UsageError
+from featx_extractors.detector import Detector, Regions
+from featx_extractors.launching import launched
+from featx_extractors.network import Network
+from featx_extractors.padded import can_select, first
+from featx_extractors.preprocess import Frame, frame_for, to_input
+from featx_extractors.profiles import PROFILES, Profile
+from featx_extractors.stream import StreamDetector
+from featx_extractors.weights import load_weights
+
+SMALL = {"short_side": 128, "long_side": 224}
+FEW = {"pre_nms": 12, "post_nms": 40, "rpn_nms": 0.2}  # fewer proposals than there is room for
+
+
+def profile(name: str, **switches: Any) -> Profile:
+    return replace(PROFILES[name], name="tested", **{**SMALL, **switches})
+
+
+def inputs(chosen: Profile, number: int = 2) -> tuple[torch.Tensor, list[Frame]]:
+    """Pictures of coarse noise."""
+    frame = frame_for(96, 128, chosen)
+    pixels = [
+        np.kron(np.random.default_rng(seed).integers(0, 255, (12, 16, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+        for seed in range(number)
+    ]
+    return torch.stack([to_input(each, frame, chosen) for each in pixels]), [frame] * number
+
+
+def equal(one: Regions, other: Regions) -> None:
+    """The same regions in the same order with the same features. The predictor's matrix products have more rows in the
+    padded way where proposals are few, and round otherwise."""
+    for name in ("features", "proposals", "object_ids", "attribute_ids"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert (a is None) == (b is None)
+        assert a is None or torch.equal(a, b), name
+    for name in ("regressed", "object_confs"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-4)
+    assert one.marks.keys() == other.marks.keys()
+    assert all(torch.equal(one.marks[name], other.marks[name]) for name in one.marks)
+
+
+CASES = [
+    profile("lxmert-published"),
+    profile("lxmert-published", **FEW),
+    profile("caffe-10-100"),
+    profile("milvlg-10-100", score_threshold=0.01, **{**FEW, "max_boxes": 38}),
+    profile("hf-demo-fixed"),
+    profile("hf-demo-fixed", **FEW),
+    profile("airsplay-maxnms"),
+    profile("airsplay-maxnms", final_clip=False, **FEW),
+    profile("airsplay-notebook"),
+    profile("airsplay-notebook", score_threshold=0.002, min_boxes=30, post_nms=20),
+    profile("detectron2-c4", post_nms=60),
+    profile("detectron2-c4", score_threshold=0.0, post_nms=60),  # any class may pass: the plain way
+    profile("lxmert-published", superset=60),
+    profile("hf-demo-fixed", superset=60),
+]
+
+
+@pytest.mark.parametrize("chosen", CASES, ids=lambda p: f"{p.select}-{p.post_nms}-{p.score_threshold}-{p.superset}")
+def test_nothing_is_chosen_otherwise_for_not_waiting(chosen: Profile) -> None:
+    weights = load_weights("seeded-tiny")
+    plain, stream = Detector(weights, chosen), StreamDetector(weights, chosen, device="cpu")
+    pictures, frames = inputs(chosen)
+    for one, other in zip(plain.detect(pictures, frames), stream.detect(pictures, frames), strict=True):
+        assert len(one.features)
+        equal(one, other)
+
+
+def test_which_rules_are_waited_for() -> None:
+    waited = {index for index, chosen in enumerate(CASES) if not can_select(chosen)}
+    assert waited == {11, 12, 13}
+
+
+def test_given_boxes_are_pooled_alike() -> None:
+    chosen, weights = CASES[0], load_weights("seeded-tiny")
+    pictures, frames = inputs(chosen)
+    given = [torch.tensor([[3.0, 4, 60, 80], [0, 0, 127.5, 95]]), torch.zeros(0, 4)]
+    plain = Detector(weights, chosen).describe(pictures, frames, given)
+    stream = StreamDetector(weights, chosen, device="cpu").describe(pictures, frames, given)
+    for one, other in zip(plain, stream, strict=True):
+        equal(one, other)
+
+
+def test_a_batch_may_be_read_after_the_next_was_begun() -> None:
+    chosen = CASES[0]
+    detector = StreamDetector(load_weights("seeded-tiny"), chosen, device="cpu")
+    pictures, frames = inputs(chosen)
+    expected = [detector.detect(pictures[i : i + 1], frames[:1])[0] for i in range(2)]
+    begun = [detector.begin([pictures[i]], frames[:1]) for i in range(2)]
+    for one, waiting in zip(expected, begun, strict=True):
+        equal(one, waiting.result()[0])
+
+
+def test_what_takes_part_goes_in_front_in_its_order() -> None:
+    assert first(torch.tensor([False, True, False, True, True])).tolist() == [1, 3, 4, 0, 2]
+    assert first(torch.zeros(0, dtype=torch.bool)).tolist() == []
+
+
+@pytest.mark.parametrize(("how", "said"), [("fast", "eager"), ("graphs", "for a GPU"), ("compile", "for a GPU")])
+def test_other_launches_than_there_are_or_fit_are_refused(how: Any, said: str) -> None:
+    network = Network(load_weights("seeded-tiny").tensors, CASES[0])
+    with pytest.raises(UsageError, match=said):
+        launched(network, torch.device("cpu"), how)

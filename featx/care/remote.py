@@ -99,6 +99,22 @@ class Remote:
 
         return self._again("", look)
 
+    def files(self, name: str) -> set[str] | None:
+        """The files in the folder ``name`` and those below, called as for :meth:`read`; None: nobody here can list."""
+
+        def look() -> set[str] | None:
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.find(self.path(name))
+            except FileNotFoundError:
+                return set()
+            except NotImplementedError:
+                return None
+            return {str(path)[len(self._root) :].lstrip("/") for path in found}
+
+        listed = {"http", "https"}.isdisjoint(_names(self._fs.protocol))  # of which a listing is a page for people
+        return self._again(name, look) if listed else None
+
     def hash(self, name: str, size: int, like: str) -> str:
         """The hash of a file, spelled as ``like``."""
         state = Hashing(like)

@@ -29,6 +29,7 @@ from featx.errors import FeatxError, UsageError
 # name -> one line of help. Kept here so that `featx --help` imports none of the modules behind it.
 COMMANDS = {
     "extract": "turn pictures into a store of region features",
+    "status": "say how an extraction stands: parts, rate, time left",
     "inspect": "say what a store, or one record of it, holds",
     "get": "read one record into an .npz file",
     "draw": "draw a record's boxes and names on its picture",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 import weakref
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from featx.errors import StoreError
+from featx.store.process import Process
 
 
 class Lock:
@@ -34,7 +35,7 @@ class Lock:
         _held.add(self)
         with suppress(OSError):  # a full disk: who holds it is for people, holding it is what counts
             os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+            os.pwrite(self._handle, json.dumps(asdict(Process.this())).encode(), 0)
 
     def release(self) -> None:
         """Give the lock up. Releasing twice is harmless."""
@@ -66,6 +67,14 @@ def _leave_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def holder(path: Path) -> Process | None:
+    """Who says to hold the lock, or to have held it when it died; None when nobody does. The lock is not touched."""
+    try:
+        return Process(**json.loads(path.read_bytes()[:4096]))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _owner(content: bytes) -> str:

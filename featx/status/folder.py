@@ -1,0 +1,139 @@
+"""How a store in a folder stands, by what lies there: nothing is locked, written or waited for."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from featx.errors import FeatxError, StoreDamaged
+from featx.status.part import PartStatus, beating, finished
+from featx.status.whole import StoreStatus
+from featx.store import Manifest, PartManifest, Refusal, disk
+from featx.store.base import backend
+from featx.store.ledger import read_ledger
+from featx.store.lock import holder
+from featx.store.manifest import part_folder
+from featx.store.pulse import FILE, read_pulse
+
+RECENT = 3  # refusals that are told of
+_NOISE = {".lock", FILE, f".{FILE}.tmp"}  # files that say nothing of whether a picture was done
+
+
+class FolderWatch:
+    """Looks at one store again and again; a finished part is read once, until its ``part.json`` is another."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self._finished: dict[int, tuple[tuple[int, int, int], PartStatus]] = {}
+
+    def look(self) -> StoreStatus:
+        """As it is now. Raises StoreError for what is no store, or may not be read."""
+        with disk.reading(self.store):
+            manifest = Manifest.load(self.store)
+            parts = [self._part(manifest, part) for part in range(manifest.parts)]
+            if not manifest.complete and all(part.state == "done" for part in parts):
+                manifest = Manifest.load(self.store)  # the last one may have finished meanwhile
+            return StoreStatus(str(self.store), manifest, parts, list(self._recent(manifest, parts)))
+
+    def _part(self, manifest: Manifest, part: int) -> PartStatus:
+        folder = part_folder(self.store, part, manifest.parts)
+        told = self._done(manifest, part, folder) or _unfinished(folder, manifest, part)
+        if told.state == "stopped":  # unless it was finished while it was looked at
+            told = self._done(manifest, part, folder) or told
+        return told
+
+    def _done(self, manifest: Manifest, part: int, folder: Path) -> PartStatus | None:
+        try:
+            stat = (folder / "part.json").stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        if part not in self._finished or self._finished[part][0] != seen:
+            try:
+                facts = PartManifest.load(folder)
+            except StoreDamaged as error:
+                return PartStatus(part, "failed", total=block(manifest, part), why=error.message)
+            if facts is None:  # reopened since
+                return None
+            self._finished[part] = seen, finished(facts)
+        return self._finished[part][1]
+
+    def _recent(self, manifest: Manifest, parts: list[PartStatus]) -> Iterator[Refusal]:
+        """The last lines of the ledgers that were written last."""
+        places = [part_folder(self.store, part.part, manifest.parts) for part in parts if part.refused]
+        dated = sorted(((_modified(place / "ledger.jsonl"), place) for place in places), reverse=True)
+        left = RECENT
+        for _, place in dated[:RECENT]:
+            lines = _ledger(place)[-left:]
+            yield from reversed(lines)
+            left -= len(lines)
+            if not left:
+                return
+
+
+def _unfinished(folder: Path, manifest: Manifest, part: int) -> PartStatus:
+    """A part without ``part.json``."""
+    total = block(manifest, part)
+    if not folder.is_dir():
+        return PartStatus(part, "not begun", total=total)
+    reasons = dict(Counter(refusal.reason for refusal in _ledger(folder)))
+    pulse, refused = read_pulse(folder), sum(reasons.values())
+    if pulse is not None:
+        # By the file's own date: the clock of whoever keeps the files, the same for every writer.
+        age = time.time() - (_modified(folder / FILE) or pulse.time)
+        told = beating(part, pulse, age, reasons)
+        if told.state == "running":
+            return told
+    else:
+        told = PartStatus(part, "stopped", 0, total, refused, reasons, heard=_heard(folder), why="no sign of life")
+    told = replace(told, done=_counted(folder, manifest, refused, told.done))
+    process = holder(folder / ".lock")
+    if process is not None and process.alive():  # it opens the part, or cannot write a pulse
+        return replace(told, state="running", process=process, why="")
+    if pulse is None and not told.done and {path.name for path in folder.iterdir()} <= _NOISE:
+        return PartStatus(part, "not begun", total=total)
+    return told
+
+
+def block(manifest: Manifest, part: int) -> int | None:
+    """How many pictures of the list are a part's that nobody has begun; None where nobody knows."""
+    pictures = (manifest.sources or {}).get("pictures")
+    if pictures is None:
+        return None
+    size, n = int(pictures), manifest.parts
+    return (part + 1) * size // n - part * size // n
+
+
+def _counted(folder: Path, manifest: Manifest, refused: int, otherwise: int) -> int:
+    """Pictures that are committed or refused, from the files; ``otherwise`` where these cannot be read."""
+    try:
+        shards = backend(manifest.backend).open_shards(folder, manifest.schema, sealed=False)
+    except (FeatxError, OSError):
+        return otherwise
+    try:
+        return sum(map(len, shards)) + refused
+    finally:
+        for shard in shards:
+            shard.close()
+
+
+def _ledger(folder: Path) -> list[Refusal]:
+    try:
+        return read_ledger(folder / "ledger.jsonl")
+    except FeatxError:
+        return []  # damage is for `featx verify` to tell
+
+
+def _heard(folder: Path) -> float:
+    """Seconds since anything changed in the folder."""
+    return time.time() - max([*map(_modified, folder.iterdir()), folder.stat().st_mtime])
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

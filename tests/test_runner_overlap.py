@@ -8,19 +8,22 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from featx.decode import decode
 from featx.errors import FeatxError, Interrupted
 from featx.images import Listing, list_pictures
 from featx.progress import Progress
 from featx.runner import Runner
 from featx.runner.writing import WAITING
 from featx.store import PartWriter, create_store, open_part, open_store
-from tests.fake import Fake
+from featx.store.deaths import read_deaths
+from tests.fake import Fake, expected
 
 
 @pytest.fixture
@@ -230,3 +233,61 @@ def test_the_summary_names_the_stage_that_the_others_waited_for(sources: Listing
     summary = progress.close()
     assert summary.limit == summary.to_dict()["limit"] == limit
     assert str(summary).endswith(f"; limit: {limit}")
+
+
+class Device(Fake):
+    """Computes in a thread of its own, as a GPU does: batches are begun, and waited for later."""
+
+    def __init__(self, fails: str = "", **options: float) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self.fails = fails
+        self.begun: list[int] = []
+        self.queue = ThreadPoolExecutor(1)
+
+    def begin(self, batch):  # type: ignore[no-untyped-def]
+        if len(batch) > self.memory:
+            raise MemoryError
+        self.begun.append(len(self.batches))
+        return self.queue.submit(self._compute, batch).result
+
+    def _compute(self, batch):  # type: ignore[no-untyped-def]
+        if self.fails in [picture.key for picture in batch]:
+            raise RuntimeError("the device gave up")
+        return self(batch)
+
+
+def test_the_next_batch_is_begun_before_a_device_is_done_with_the_one_before(
+    sources: Listing, part: PartWriter, tmp_path: Path
+) -> None:
+    fake = Device(slow=0.02)
+    progress = progress_of(sources)
+    Runner(fake, part, progress, batch=20).run(sources)
+    assert len(fake.begun) == 5
+    assert all(done < begun for begun, done in enumerate(fake.begun) if begun), (
+        "the device always had one to go on with"
+    )
+    assert progress.close().limit == "network"
+    with open_store(tmp_path / "store") as store:
+        for source in sources:
+            assert store[source.key] == expected(decode(source.read()))
+
+
+def test_a_device_that_runs_out_of_memory_is_given_smaller_batches(
+    sources: Listing, part: PartWriter, tmp_path: Path
+) -> None:
+    fake, notes = Device(memory=3), list[str]()
+    Runner(fake, part, progress_of(sources), batch=10, on_note=notes.append).run(sources)
+    assert notes == ["out of memory: batches are now of 5", "out of memory: batches are now of 2"]
+    assert fake.seen == [source.key for source in sources]
+    with open_store(tmp_path / "store") as store:
+        assert len(store) == 100
+
+
+def test_what_a_device_failed_of_later_is_raised_and_what_it_did_before_is_kept(
+    sources: Listing, part: PartWriter, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="gave up"):
+        Runner(Device(fails="p020"), part, progress_of(sources)).run(sources)
+    assert [death.error for death in read_deaths(part.folder)] == ["RuntimeError: the device gave up"]
+    with open_store(tmp_path / "store", partial=True) as store:
+        assert sorted(store) == [f"p{i:03}" for i in range(20)]

@@ -54,8 +54,7 @@ class Runner:
             closing(self._batches(watch, writing)) as made,
         ):
             for batch in made:
-                outcomes = self.network(batch)
-                writing.hand([(ready.source, outcome) for ready, outcome in zip(batch, outcomes, strict=True)])
+                writing.hand(Batch([ready.source for ready in batch], self.network.begin(batch)))
                 if stopper.asked:
                     writing.drain()
                     raise Interrupted("stopped; everything computed so far is committed", resume_hint)
@@ -85,14 +84,20 @@ class Runner:
             yield [decoder.ready(source)]
 
     def _write(self, watch: Watch, several: Sequence[Batch]) -> None:
-        """Commit batches: when this returns, their records are durable."""
-        pictures, refused = [one for batch in several for one in batch], 0
-        with self.progress.time("write"):
-            for source, outcome in pictures:
-                refused += not self._put(source, outcome)
-            self.writer.commit()
-        watch.land([source for source, _ in pictures])
-        self.progress.advance(len(pictures), refused=refused)
+        """Commit batches: when this returns, their records are durable; so are those before a batch that failed."""
+        done: list[Source] = []
+        refused = 0
+        try:
+            for batch in several:
+                outcomes = batch.outcomes()
+                with self.progress.time("write"):
+                    refused += sum(not self._put(*one) for one in zip(batch.sources, outcomes, strict=True))
+                done += batch.sources
+        finally:
+            with self.progress.time("write"):
+                self.writer.commit()
+            watch.land(done)
+            self.progress.advance(len(done), refused=refused)
 
     def _put(self, source: Source, outcome: Outcome) -> bool:
         """Write a record, or a line of the ledger; True when a record was written."""

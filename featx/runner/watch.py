@@ -35,7 +35,7 @@ class Watch:
         self.others = [source for source in missing if source.key not in suspects]
         if self.suspects:
             count = f"{len(suspects)} picture{'' if len(suspects) == 1 else 's'}"
-            on_note(f"{count} that a process had in hand when it died: first of all, one at a time")
+            on_note(f"{count} that a process had in hand when it died: done first, one at a time")
 
     def _find(self) -> None:
         """Move what the run before left into the history."""

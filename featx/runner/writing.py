@@ -1,5 +1,7 @@
 """Batches on their way to the store: a thread writes and commits them while the network works on the next.
 
+It is this thread, too, that waits for a device to be done with a batch, so that the next one can be begun meanwhile.
+
 They are written in the order in which they were handed over. All that wait when the thread is free become one commit,
 so a network that is faster than the disk's sync is slowed down less than by a commit for each of its batches.
 """
@@ -10,11 +12,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import NamedTuple
 
 from featx.images import Source
-from featx.runner.network import Outcome
+from featx.runner.network import Outcomes
 
-Batch = Sequence[tuple[Source, Outcome]]
+
+class Batch(NamedTuple):
+    """Pictures, and what waits for the record of each of them, or why there is none."""
+
+    sources: Sequence[Source]
+    outcomes: Outcomes
+
+
 WAITING = 16  # pictures, or one batch: as many more may be in the commit under way
 
 
@@ -52,7 +62,7 @@ class Writing:
     def hand(self, batch: Batch) -> None:
         """Hand a batch over, as soon as few enough are waiting. Raises what an earlier one failed of."""
         with self._changed:
-            self._changed.wait_for(lambda: self._error or sum(map(len, self._waiting)) < WAITING)
+            self._changed.wait_for(lambda: self._error or sum(len(one.sources) for one in self._waiting) < WAITING)
             self._check()
             self._waiting.append(batch)
             self._changed.notify_all()

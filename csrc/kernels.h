@@ -38,4 +38,7 @@ std::tuple<Tensor, Tensor> nms_padded(const Tensor& boxes, const Tensor& scores,
 std::tuple<Tensor, Tensor, Tensor> select_boxes_padded(const Tensor& boxes, const Tensor& probs, const Tensor& taking,
                                                        double nms_threshold, double score_threshold, int64_t min_boxes,
                                                        int64_t max_boxes, bool inclusive, bool plus_one);
+
+// oneDNN does this within its convolutions.
+Tensor add_bias(const Tensor& x, const Tensor& bias, const std::optional<Tensor>& shortcut, bool relu);
 }  // namespace featx::cuda

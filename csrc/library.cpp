@@ -24,6 +24,7 @@ STABLE_TORCH_LIBRARY_IMPL(featx, CPU, m) {
 STABLE_TORCH_LIBRARY_IMPL(featx, CUDA, m) {
   using namespace featx;
   FEATX_REGISTER(cuda)
+  m.impl("add_bias", TORCH_BOX(&cuda::add_bias));
   m.impl("nms_padded", TORCH_BOX(&cuda::nms_padded));
   m.impl("select_boxes_padded", TORCH_BOX(&cuda::select_boxes_padded));
 }

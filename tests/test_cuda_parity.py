@@ -15,7 +15,7 @@ from torch import Tensor
 
 from featx import ops
 
-MODULES = [import_module(f"featx.ops.{name}") for name in ("boxes", "nms", "roi_reference", "select")]
+MODULES = [import_module(f"featx.ops.{name}") for name in ("add_bias", "boxes", "nms", "roi_reference", "select")]
 
 
 def boxes(n: int, seed: int = 0) -> Tensor:
@@ -106,7 +106,30 @@ def region_cases() -> Iterator[Case]:
                     yield "roi_align_backward", (grad, x, precise, 4, 3, 1 / 16, ratio, aligned), loose
 
 
-CASES = [*box_cases(), *choice_cases(), *padded_cases(), *region_cases()]
+def wide_cases() -> Iterator[Case]:
+    """Maps whose channels fill vectors of 16 bytes, as those of the network do, in a slice of a batch, and others."""
+    for channels in (40, 64, 300):
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            x = features(channels, dtype, torch.channels_last)
+            for some in (x, x[1:], x[:, :, 1:]):
+                rois = regions(12)
+                rois[:, 0] = rois[:, 0].clamp(max=len(some) - 1)
+                yield "roi_pool", (some, rois, 14, 14, 1 / 16), 0
+                yield "roi_pool", (some, rois, 1, 1, 1 / 16), 0
+
+
+def sum_cases() -> Iterator[Case]:
+    for channels in (3, 40, 64):
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+                x, bias = features(channels, dtype, memory_format), torch.linspace(-1, 1, channels).to(dtype)
+                loose = {torch.float16: 4e-3, torch.bfloat16: 3e-2}.get(dtype, 0)  # rounded once, not thrice
+                yield "add_bias", (x, bias, None, True), loose
+                yield "add_bias", (x, bias, x.flip(0), True), loose
+                yield "add_bias", (x[1:], bias, x[:1], False), loose
+
+
+CASES = [*box_cases(), *choice_cases(), *padded_cases(), *region_cases(), *wide_cases(), *sum_cases()]
 each_case = pytest.mark.parametrize(
     ("name", "arguments", "tolerance"), CASES, ids=[f"{c[0]}{i}" for i, c in enumerate(CASES)]
 )

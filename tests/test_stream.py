@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from featx.errors import UsageError
+from featx_extractors.conv import Conv
 from featx_extractors.detector import Detector, Regions
 from featx_extractors.launching import launched
 from featx_extractors.network import Network
@@ -106,6 +107,21 @@ def test_a_batch_may_be_read_after_the_next_was_begun() -> None:
 def test_what_takes_part_goes_in_front_in_its_order() -> None:
     assert first(torch.tensor([False, True, False, True, True])).tolist() == [1, 3, 4, 0, 2]
     assert first(torch.zeros(0, dtype=torch.bool)).tolist() == []
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_convolution_whose_sums_come_in_one_pass(dtype: torch.dtype, relu: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    layer = Conv(torch.randn(8, 4, 3, 3, generator=random), torch.randn(8, generator=random), padding=1, relu=relu)
+    layer.to(dtype)
+    x, more = (torch.randn(2, channels, 5, 6, generator=random).to(dtype) for channels in (4, 8))
+    for residual in (None, more):
+        with torch.enable_grad():  # the plain way
+            expected = layer(x, residual)
+        torch.testing.assert_close(
+            layer._summed(x, residual), expected, rtol=2e-2, atol=1e-5 if dtype.itemsize > 2 else 0.1
+        )
 
 
 @pytest.mark.parametrize(("how", "said"), [("fast", "eager"), ("graphs", "for a GPU"), ("compile", "for a GPU")])

@@ -1,5 +1,6 @@
 """Box and region operators: compiled for CPU and CUDA where that was possible, plain torch elsewhere, one meaning."""
 
+from featx.ops.add_bias import add_bias
 from featx.ops.boxes import (
     box_geometry,
     box_iou,
@@ -16,6 +17,7 @@ from featx.ops.select import select_boxes, select_boxes_padded, select_maxnms
 
 __all__ = [
     "NativeStatus",
+    "add_bias",
     "batched_nms",
     "box_geometry",
     "box_iou",

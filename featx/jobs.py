@@ -25,7 +25,7 @@ from featx.images import Listing, Source, list_pictures
 from featx.images import part as part_of_list
 from featx.progress import Progress, Summary
 from featx.registry import load
-from featx.runner import Runner, opened
+from featx.runner import Runner, opened, trying
 from featx.store import create_store, open_part, open_store
 from featx.store.pulse import Count
 from featx.text_sources import list_texts
@@ -137,7 +137,8 @@ def run(
     with open_part(job.store, k - 1, retry_refused=job.retry_refused, about=about()) as writer:
         done = sum(source.key in writer.done for source in job.sources)
         if writer.finished is None:
-            writer.about |= measured(job, len(job.sources) - done)
+            with trying(writer.folder, job.sources[:SAMPLE]) as harmless:
+                writer.about |= measured(job, len(job.sources) - done) if harmless else {}
         unit = job.extractor.reads
         progress = Progress(len(job.sources), done_before=done, json=json_lines, quiet=quiet, unit=unit)
         try:

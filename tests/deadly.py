@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from featx import jobs
+from featx.config import load_config
 from featx.extractor import Picture
 from featx.images import list_pictures
-from featx.progress import Progress
+from featx.jobs import Job
 from featx.record import Record
-from featx.runner import Runner
-from featx.store import create_store, open_part
 from tests.fake import Fake
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -24,7 +23,7 @@ _PROCESSES.set_forkserver_preload(["tests.deadly"])
 
 
 class Deadly(Fake):
-    """Dies by SIGKILL when it meets one of ``keys``, in ``stage``: decode, network, crowd or interrupt.
+    """Dies by SIGKILL when it meets one of ``keys``, in ``stage``: decode, network, measure, crowd or interrupt.
 
     interrupt: not dead, but asked to stop. crowd: in the network, but only if another picture has been taken up, and
     not been written, by then. raises: an unexpected error, instead of dying.
@@ -49,6 +48,12 @@ class Deadly(Fake):
             self._die(picture.key)
         return super().prepare(picture)
 
+    def measured(self, first: Callable[[], Any]) -> dict[str, Any]:
+        if self.stage == "measure":
+            self._die(first().key)
+            return {"looked at": first().key}
+        return {}
+
     def __call__(self, batch: Sequence[Picture]) -> list[Record]:
         if self.stage == "crowd" and any(picture.key in self.keys for picture in batch):
             time.sleep(0.3)  # what can be taken up beside it is
@@ -64,12 +69,9 @@ class Deadly(Fake):
 
 def child(photos: str, store: str, backend: str, options: dict[str, Any], retry: bool, notes: Any, batch: int) -> None:
     """One run of a store of one part."""
-    extractor = Deadly(**options)
-    create_store(store, backend, extractor.schema, extractor.provenance(), extractor.labels)
-    sources = list_pictures(photos)
-    with open_part(store, retry_refused=retry) as writer:
-        progress = Progress(len(sources), stream=io.StringIO(), quiet=True)
-        Runner(extractor, writer, progress, batch=batch, on_note=notes.put).run(sources)
+    listing, config = list_pictures(photos), load_config(None, {"backend": backend, "batch": batch})
+    job = Job(store, config, Deadly(**options), list(listing), listing, (1, 1), retry)
+    jobs.run(job, quiet=True, on_note=notes.put)
 
 
 def run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from featx.decode import decode
+from featx.errors import FeatxError
 from featx.images import list_pictures
+from featx.runner import trying
 from featx.runner.watch import Watch
 from featx.store import open_store, verify
 from featx.store.deaths import IN_A_ROW, read_deaths
@@ -226,3 +229,38 @@ def test_the_content_is_the_same_as_if_nobody_had_died(photos: Path, path: Path,
     assert run(photos, path, backend, batch=3)[0] == 0
     with open_store(path) as store, open_store(path.with_name("whole")) as whole:
         assert store.manifest.totals == whole.manifest.totals
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_death_while_the_extractor_is_measured_is_not_repeated(photos: Path, path: Path, raises: bool) -> None:
+    assert run(photos, path, "lmdb", ["p00"], "measure", raises=raises)[0] == (1 if raises else -9)
+    left = left_behind(folder_of(path))
+    assert left is not None
+    assert left.ordinals == {0, 1, 2}
+    assert run(photos, path, "lmdb", ["p00"], "measure", raises=raises)[0] == 0
+    check(photos, path, {})
+    with open_store(path) as store:
+        assert "looked at" not in store.parts[0].about
+
+
+def test_what_is_tried_before_a_run_leaves_a_note_only_if_it_is_as_good_as_killed(photos: Path, tmp_path: Path) -> None:
+    sources = list(list_pictures(str(photos)))[:2]
+
+    def attempt(error: BaseException | None) -> bool | None:
+        with suppress(KeyboardInterrupt, FeatxError, RuntimeError), trying(tmp_path, sources) as harmless:
+            if harmless:
+                left = left_behind(tmp_path)
+                assert left is not None
+                assert left.ordinals == {0, 1}
+            if error is not None:
+                raise error
+            return harmless
+        return None
+
+    assert attempt(None) is True
+    for error in (KeyboardInterrupt(), FeatxError("fp16 is too small")):
+        attempt(error)
+        assert left_behind(tmp_path) is None
+    attempt(RuntimeError("the device gave up"))
+    assert left_behind(tmp_path) is not None
+    assert attempt(None) is False

@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from featx.errors import FeatxError, PictureRefused
 from featx.images import Source
 from featx.store import disk
-from featx.store.deaths import Death, Deaths
+from featx.store.deaths import Death, Deaths, read_deaths
 from featx.store.flight import Flight, left_behind
+
+
+@contextmanager
+def trying(folder: Path, sources: Sequence[Source]) -> Iterator[bool]:
+    """Note that ``sources`` are in hand while something is tried with them before a run.
+
+    Gives False, and keeps no note, where a process has died in this part: nothing should be tried there.
+    """
+    if left_behind(folder) or read_deaths(folder):
+        yield False
+        return
+    flight = Flight(folder)
+    for source in sources:
+        flight.take(source.ordinal)
+    try:
+        yield True
+    except BaseException as error:
+        if is_death(error):
+            raise  # and the next run finds the note
+        flight.remove()
+        raise
+    flight.remove()
+
+
+def is_death(error: BaseException | None) -> bool:
+    """Whether a process that ends so is as good as killed: what featx raises on purpose is not, nor an interrupt."""
+    return isinstance(error, Exception) and not isinstance(error, FeatxError)
 
 
 class Watch:
     """Keeps the note of what is in hand during a run, as a context manager, and reads that of the run before.
 
-    An unexpected error is a death like any other: a process whose GPU gave up can do nothing more either. What featx
-    raises on purpose is not, nor is an interrupt.
+    An unexpected error is a death like any other: a process whose GPU gave up can do nothing more either.
     """
 
     def __init__(self, folder: Path, missing: Sequence[Source], on_note: Callable[[str], None]) -> None:
@@ -51,11 +77,11 @@ class Watch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if isinstance(error, Exception) and not isinstance(error, FeatxError):
+        if error is not None and is_death(error):
             self._note(error)
         self.flight.remove()
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, error: BaseException) -> None:
         flight = self.flight
         held = [self._keys[ordinal] for ordinal in sorted(flight.ordinals)]
         said = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(": ")[:200]

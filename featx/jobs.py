@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -47,7 +48,8 @@ WORTH_MEASURING = 500  # missing pictures, from which on a part other than the f
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a run needs. ``sources`` are those of this part; ``of`` is (part counted from 1, parts)."""
+    """Everything a run needs. ``sources`` are those of this part; ``of`` is (part counted from 1, parts); ``publish``
+    is the URL that a finished part is sent to."""
 
     store: str
     config: ExtractConfig
@@ -56,6 +58,7 @@ class Job:
     listing: Listing
     of: tuple[int, int]
     retry_refused: bool = False
+    publish: str | None = None
 
     @property
     def policy(self) -> Policy:
@@ -89,12 +92,13 @@ def plan(
     part_of: tuple[int, int] = (1, 1),
     stdin: Iterable[str] | None = None,
     retry_refused: bool = False,
+    publish: str | None = None,
 ) -> Job:
     """List the pictures or texts and build the extractor. Nothing is written. Raises UsageError, WeightsError, ..."""
     kind = cast(type[Extractor], load("featx.extractors", config.extractor))
     listing = _listed(source, kind.reads, config, stdin)
     extractor = kind.from_options(config.options)
-    return Job(store, config, extractor, part_of_list(listing, *part_of), listing, part_of, retry_refused)
+    return Job(store, config, extractor, part_of_list(listing, *part_of), listing, part_of, retry_refused, publish)
 
 
 def _listed(source: str | Sequence[str], reads: Reads, config: ExtractConfig, stdin: Iterable[str] | None) -> Listing:
@@ -134,7 +138,9 @@ def run(
         job.store, job.config.backend, job.extractor.schema, job.provenance(), job.extractor.labels,
         parts=n, sources=job.list_facts(),
     )  # fmt: skip
-    with open_part(job.store, k - 1, retry_refused=job.retry_refused, about=about()) as writer:
+    with _published(job, on_note), open_part(
+        job.store, k - 1, retry_refused=job.retry_refused, about=about()
+    ) as writer:  # fmt: skip
         done = sum(source.key in writer.done for source in job.sources)
         if writer.finished is None:
             with trying(writer.folder, job.sources[:SAMPLE]) as harmless:
@@ -153,6 +159,15 @@ def run(
         if sentence not in told:
             on_note(sentence)
     return summary
+
+
+def _published(job: Job, on_note: Callable[[str], None]) -> AbstractContextManager[None]:
+    """What sends the part that is finished in its ``with`` block, if that is asked for."""
+    if job.publish is None:
+        return nullcontext()
+    from featx.care.publish import publishing
+
+    return publishing(job.store, job.publish, job.of[0] - 1, on_note)
 
 
 def _count(progress: Progress, before: int) -> Count:

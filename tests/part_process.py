@@ -18,11 +18,14 @@ from featx.store import pulse
 from tests.fake import Fake
 
 
-def job(photos: str, store: str, k: int, n: int, *, backend: str = "lmdb", **options: Any) -> jobs.Job:
+def job(
+    photos: str, store: str, k: int, n: int, *, backend: str = "lmdb", batch: int = 1, publish: str | None = None,
+    **options: Any,
+) -> jobs.Job:  # fmt: skip
     """Part k (from 1) of n of the pictures in ``photos``."""
     listing = list_pictures(photos)
-    config = ExtractConfig(extractor="fake", backend=backend)
-    return jobs.Job(store, config, Fake(**options), part(listing, k, n), listing, (k, n))
+    config = ExtractConfig(extractor="fake", backend=backend, batch=batch)
+    return jobs.Job(store, config, Fake(**options), part(listing, k, n), listing, (k, n), publish=publish)
 
 
 def start(photos: Path, store: Path, k: int, n: int, **options: Any) -> subprocess.Popen[str]:

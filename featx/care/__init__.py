@@ -1,7 +1,7 @@
 """Looking after stores: find damage and repair it, look at their content, compare, put together and take apart, copy.
 
 Inside, imports go one way: swap, pages, part, cast, hashing, origin < folders, remote, salvage, copying, transfer < one
-module for each function.
+module for each function (pull < push < publish).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from featx.care.compact import compact
 from featx.care.difference import Diff, Hint, diff
 from featx.care.merge import Merged, merge
+from featx.care.publish import publish, publishing
 from featx.care.pull import pull
 from featx.care.push import push
 from featx.care.repair import Repair, drop_damaged, repair
@@ -20,5 +21,6 @@ from featx.care.transfer import Transfer
 
 __all__ = [
     "Diff", "Hint", "Merged", "PartRepair", "Repair", "Sample", "Split", "Statistics", "Transfer",
-    "check_sample", "compact", "diff", "drop_damaged", "merge", "pull", "push", "repair", "split", "stats",
+    "check_sample", "compact", "diff", "drop_damaged", "merge", "publish", "publishing", "pull", "push", "repair",
+    "split", "stats",
 ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""A store from a folder to any store of objects: file by file, checked, resumable, the manifest last."""
+"""A store from a folder to any store of objects: file by file, checked, resumable, the manifest last.
+
+Until the manifest is there a mark lies in its place: whose copy it is, and its manifest but for the totals.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from featx.care.hashing import Hashing, blocks_of
 from featx.care.origin import check_outside
@@ -41,9 +43,9 @@ def push(
     if remote.folder is not None:
         check_outside(remote.folder, store)
     manifest = Manifest.load(store)
-    said = {part: _local_part(store, manifest, part) for part in chosen(manifest, parts, finished(store, manifest))}
-    begin(sum(map(_size, said.values())))
-    copy = _Copy(store, manifest, remote, check, Moved(tick))
+    said = {part: local_part(store, manifest, part) for part in chosen(manifest, parts, finished(store, manifest))}
+    begin(sum(map(size_of, said.values())))
+    copy = Copy(store, manifest, remote, check, Moved(tick))
     copy.claim()
     waiting = [part for part, facts in said.items() if not copy.holds(part, facts)]
     tasks = [copy.sending(said[part], name) for part in waiting for name in said[part].files]
@@ -57,42 +59,53 @@ def push(
 
 
 @dataclass(frozen=True)
-class _Copy:
-    """A store on its way to ``remote``."""
+class Copy:
+    """A store on its way to ``remote``. check: files are read back. sole: nobody else writes there, so that a file in
+    its full length was sent by a push of this store, and is right."""
 
     store: Path
     manifest: Manifest
     remote: Remote
     check: bool
     moved: Moved
+    sole: bool = True
 
-    def claim(self) -> None:
-        """Make ``remote`` the place of the copy. Raises UsageError when another store, a push of one, or something else
-        is there."""
-        url = self.remote.url
-        mine = {"store": identity(self.manifest), "totals": self.manifest.to_dict()["totals"]}
-        data, mark = self.remote.read("manifest.json"), self.remote.read(PUSHING)
-        if data is not None:
-            there = _read(data)
-            if identity(there) != mine["store"] or (there.complete and there.totals != self.manifest.totals):
+    def claim(self) -> Manifest | None:
+        """Make ``remote`` the place of the copy; returns the manifest that is there. Raises UsageError when another
+        store, a push of one, or something else is there."""
+        url, mine = self.remote.url, identity(self.manifest)
+        data, mark = self._claims()
+        if data is None and mark is None:
+            if self.remote.is_empty():
+                document = replace(self.manifest, totals=None).document().decode()
+                totals = self.manifest.to_dict()["totals"]
+                self._put(PUSHING, json.dumps({"store": mine, "totals": totals, "manifest": document}).encode())
+            data, mark = self._claims()  # somebody else may have begun, or been through, meanwhile
+        there = None if data is None else Manifest.read(data, f"{url}/manifest.json")
+        if there is not None:
+            differs = there.complete and (self.sole or self.manifest.complete) and there.totals != self.manifest.totals
+            if identity(there) != mine or differs:
                 raise UsageError(f"there is a different store at {url}", "push to another place")
-        elif mark is not None:
-            if json.loads(mark)["store"] != mine["store"]:
-                raise UsageError(f"a push of a different store to {url} was interrupted", "push to another place")
-        elif not self.remote.is_empty():
+        elif mark is None:
             raise UsageError(f"{url} is not empty, and no copy of a store", "push to another place")
-        if mark is None and data is None:
-            self._put(PUSHING, json.dumps(mine).encode())
+        elif json.loads(mark)["store"] != mine:
+            raise UsageError(f"a push of a different store to {url} was interrupted", "push to another place")
+        return there
+
+    def _claims(self) -> tuple[bytes | None, bytes | None]:
+        """What says whose place it is. A mark goes when the manifest comes, so that is looked at last."""
+        mark = self.remote.read(PUSHING)
+        return self.remote.read("manifest.json"), mark
 
     def holds(self, part: int, facts: PartManifest) -> bool:
         """Whether the part is whole at the target. Raises UsageError when another one is."""
-        data = self.remote.read(self._facts_name(part))
+        data = self.remote.read(self.facts_name(part))
         if data is None:
             return False
-        if data != self._facts_of(part):
+        if data != self.facts_of(part):
             url = self.remote.url
             raise UsageError(f"{url} has another part {part}", "push to another place, or remove that part there")
-        self.moved.passed(_size(facts))
+        self.moved.passed(size_of(facts))
         return True
 
     def sending(self, part: PartManifest, name: str) -> Callable[[], None]:
@@ -124,7 +137,8 @@ class _Copy:
             moved.travelled(len(last))
 
         def task() -> None:
-            if remote.size(target) == size and (not self.check or remote.hash(target, size, expected) == expected):
+            trusted = self.sole and not self.check
+            if remote.size(target) == size and (trusted or remote.hash(target, size, expected) == expected):
                 moved.passed(size)
                 return
             remote.write(target, content, size)
@@ -135,30 +149,35 @@ class _Copy:
 
     def finish(self, part: int) -> None:
         """Say that all files of the part are there."""
-        self._put(self._facts_name(part), self._facts_of(part))
+        self._put(self.facts_name(part), self.facts_of(part))
 
     def is_finished(self, part: int) -> bool:
         """Whether the target has the part, by this push or another."""
-        return bool(self.remote.size(self._facts_name(part)))
+        return bool(self.remote.size(self.facts_name(part)))
 
     def publish(self, *, complete: bool) -> None:
         """The manifest, which makes the copy a store."""
-        with TemporaryDirectory(prefix="featx-push-") as staging:
-            (self.manifest if complete else replace(self.manifest, totals=None)).save(Path(staging))
-            self._put("manifest.json", (Path(staging) / "manifest.json").read_bytes())
+        self.settle(self.manifest if complete else replace(self.manifest, totals=None))
+
+    def settle(self, manifest: Manifest) -> None:
+        """Put the manifest in the place of the mark."""
+        self._put("manifest.json", manifest.document())
         self.remote.remove(PUSHING)
 
-    def _facts_name(self, part: int) -> str:
+    def facts_name(self, part: int) -> str:
+        """How ``part.json`` of a part is called there."""
         return f"{folder_name(part, self.manifest)}/part.json"
 
-    def _facts_of(self, part: int) -> bytes:
+    def facts_of(self, part: int) -> bytes:
+        """The content of the part's own ``part.json``."""
         return (part_folder(self.store, part, self.manifest.parts) / "part.json").read_bytes()
 
     def _put(self, name: str, data: bytes) -> None:
         self.remote.write(name, lambda: iter([data]), len(data))
 
 
-def _local_part(store: Path, manifest: Manifest, part: int) -> PartManifest:
+def local_part(store: Path, manifest: Manifest, part: int) -> PartManifest:
+    """What a finished part of a folder says of itself. Raises StoreError for one that is not finished."""
     folder = part_folder(store, part, manifest.parts)
     facts = PartManifest.load(folder)
     if facts is None:
@@ -167,11 +186,6 @@ def _local_part(store: Path, manifest: Manifest, part: int) -> PartManifest:
     return facts
 
 
-def _size(part: PartManifest) -> int:
+def size_of(part: PartManifest) -> int:
+    """Bytes of all files of a part."""
     return sum(part.files.values())
-
-
-def _read(data: bytes) -> Manifest:
-    with TemporaryDirectory(prefix="featx-push-") as staging:
-        (Path(staging) / "manifest.json").write_bytes(data)
-        return Manifest.load(Path(staging))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from featx.care.hashing import BLOCK, Hashing
@@ -18,8 +20,8 @@ _FIRST_PAUSE = 0.2  # seconds before the second try; each further pause is twice
 class Remote:
     """A folder at a URL: ``s3://bucket/store``, ``gs://...``, ``hf://...``, ``file:///...``, ``memory://...``."""
 
-    def __init__(self, url: str, *, pause: float = _FIRST_PAUSE) -> None:
-        self.url, self._pause = url.rstrip("/"), pause
+    def __init__(self, url: str, *, pause: float = _FIRST_PAUSE, tries: int = TRIES) -> None:
+        self.url, self._pause, self._tries = url.rstrip("/"), pause, tries
         self._fs, root = _open(url)
         self._root = root.rstrip("/")
 
@@ -73,14 +75,33 @@ class Remote:
             folder = self.path(name).rpartition("/")[0]
             with contextlib.suppress(FileExistsError):
                 self._fs.makedirs(folder, exist_ok=True)
-            with self._fs.open(self.path(name), "wb") as file:
-                for block in blocks():
-                    file.write(block)
+            place = self.path(name)
+            if self.folder is not None:  # where a file can be seen, and another begun, before it is whole
+                place = f"{folder}/.{name.rpartition('/')[2]}.{secrets.token_hex(4)}.tmp"
+            try:
+                with self._fs.open(place, "wb") as file:
+                    for block in blocks():
+                        file.write(block)
+                if self.folder is not None:
+                    Path(place).replace(self.path(name))
+            except BaseException:
+                if self.folder is not None:
+                    Path(place).unlink(missing_ok=True)
+                raise
             found = self.size(name)
             if found != size:
                 raise OSError(f"{size} bytes were written, {found} arrived")
 
         self._again(name, put)
+
+    def version(self, name: str) -> str:
+        """What is another once the file was written anew, as far as its file system knows."""
+
+        def look() -> str:
+            self._fs.invalidate_cache()
+            return str(self._fs.ukey(self.path(name)))
+
+        return self._again(name, look)
 
     def remove(self, name: str) -> None:
         """Remove a file that is of no more use; where that is not allowed it stays."""
@@ -133,7 +154,7 @@ class Remote:
 
     def _again(self, name: str, work: Callable[[], T]) -> T:
         """The result of ``work``, tried a few times; what will not change is told at once."""
-        for attempt in range(TRIES):
+        for attempt in range(self._tries):
             try:
                 return work()
             except FeatxError:
@@ -147,9 +168,9 @@ class Remote:
             except (IsADirectoryError, NotADirectoryError) as error:
                 raise UsageError(f"{self._called(name)} cannot be used: {error}", "give the URL of a folder") from error
             except Exception as error:  # every protocol brings errors of its own
-                if attempt == TRIES - 1:
+                if attempt == self._tries - 1:
                     raise StoreError(
-                        f"{self._called(name)} failed {TRIES} times: {type(error).__name__}: {error}",
+                        f"{self._called(name)} failed {self._tries} times: {type(error).__name__}: {error}",
                         "what was copied is kept: run the same command again; check the URL and the credentials",
                     ) from error
                 time.sleep(self._pause * 2**attempt)

@@ -50,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boxes-only", action="store_true", default=None, help="store boxes and labels, no features")
     parser.add_argument("--backend", choices=("lmdb", "hdf5"), help="default lmdb")
     parser.add_argument("--part", default="1/1", help="do part i of n, for example 3/16")
+    parser.add_argument("--publish", metavar="URL", help="send each finished part there: s3://, gs://, file://, ...")
     parser.add_argument("--batch", type=int, help="pictures per network call (default 1)")
     parser.add_argument("--workers", type=int, help="decoding threads (default 2)")
     parser.add_argument("--root", help="folder of the pictures that a JSON file or list names")
@@ -86,6 +87,7 @@ def extract(options: argparse.Namespace) -> int:
         part_of=parse_part(options.part),
         stdin=sys.stdin,
         retry_refused=options.retry_refused,
+        publish=options.publish,
     )
     if options.dry_run:
         return show_estimate(jobs.estimate(job), options, job.extractor.reads)

@@ -9,6 +9,7 @@ our compiled operators, which are faster; RoIPool on one thread, because torchvi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -130,7 +131,7 @@ def decode(boxes: torch.Tensor, deltas: torch.Tensor, weights: tuple[float, ...]
     """detectron2's Box2BoxTransform in its plain steps, over ``[R, 4K]`` deltas."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     x, y = boxes[:, 0] + 0.5 * width, boxes[:, 1] + 0.5 * height
-    limit = torch.log(torch.tensor(1000 / 16))
+    limit = math.log(1000 / 16)
     dx, dy = deltas[:, 0::4] / weights[0], deltas[:, 1::4] / weights[1]
     dw, dh = (deltas[:, 2::4] / weights[2]).clamp(max=limit), (deltas[:, 3::4] / weights[3]).clamp(max=limit)
     cx, cy = dx * width[:, None] + x[:, None], dy * height[:, None] + y[:, None]

@@ -284,8 +284,9 @@ def extract(
     """Extract pictures into a store from Python; ``settings`` are the keys of a configuration file, and win over it.
 
     ``featx.extract("photos", "photos.featx", profile="caffe-36", weights="weights.safetensors")``. ``part`` is (k, n),
-    k counted from 1; ``publish`` is a URL that the finished part is sent to. What the extractor wants to be read (untrained weights, for one) becomes a warning. Returns counts
-    and times. Raises FeatxError: UsageError, WeightsError, StoreError, Interrupted.
+    k counted from 1. ``publish``: a URL that the finished part is sent to. What the extractor wants to be read
+    (untrained weights, for one) becomes a warning. Returns counts and times. Raises FeatxError: UsageError,
+    WeightsError, StoreError, Interrupted.
     """
     job = plan(source, store, load_config(config, settings), part_of=part, retry_refused=retry_refused, publish=publish)
     return run(job, quiet=quiet, on_note=warnings.warn)

@@ -95,8 +95,8 @@ def looks(store: str, seconds: float) -> Iterator[StoreStatus]:
         time.sleep(seconds)
         try:
             now = watching.look()
-        except FeatxError as error:
-            print(f"featx: {error.message}; looking again", file=sys.stderr)
+        except (FeatxError, OSError) as error:
+            print(f"featx: {getattr(error, 'message', error)}; looking again", file=sys.stderr)
             continue
         yield now
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from featx.care.pull import PUSHING
 from featx.care.remote import Remote
 from featx.status.folder import FolderWatch
 from featx.status.part import PartStatus
@@ -20,10 +21,15 @@ __all__ = ["PartStatus", "StoreStatus", "status", "watch"]
 
 def watch(place: str | os.PathLike[str]) -> FolderWatch | UrlWatch:
     """What looks at the store in a folder, or behind a URL of fsspec, as often as its ``look`` is called."""
-    if isinstance(place, str) and "://" in place and not Path(place).exists():
+    folder = Path(place)
+    if isinstance(place, str) and "://" in place and not folder.exists():
         remote = Remote(place)
-        return UrlWatch(remote) if remote.folder is None else FolderWatch(Path(remote.folder))
-    return FolderWatch(Path(place))
+        if remote.folder is None:
+            return UrlWatch(remote)
+        folder = Path(remote.folder)
+    if (folder / PUSHING).exists() and not (folder / "manifest.json").exists():
+        return UrlWatch(Remote(str(folder)))  # of which only what was published is here
+    return FolderWatch(folder)
 
 
 def status(place: str | os.PathLike[str]) -> StoreStatus:

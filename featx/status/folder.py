@@ -13,6 +13,8 @@ from featx.status.part import PartStatus, beating, finished
 from featx.status.whole import StoreStatus
 from featx.store import Manifest, PartManifest, Refusal, disk
 from featx.store.base import backend
+from featx.store.deaths import read_deaths
+from featx.store.flight import left_behind
 from featx.store.ledger import read_ledger
 from featx.store.lock import holder
 from featx.store.manifest import part_folder
@@ -86,13 +88,17 @@ def _unfinished(folder: Path, manifest: Manifest, part: int) -> PartStatus:
         age = time.time() - (_modified(folder / FILE) or pulse.time)
         told = beating(part, pulse, age, reasons)
         if told.state == "running":
-            return told
+            return replace(told, deaths=_deaths(folder))
     else:
         told = PartStatus(part, "stopped", 0, total, refused, reasons, heard=_heard(folder), why="no sign of life")
-    told = replace(told, done=_counted(folder, manifest, refused, told.done))
+    told = replace(told, done=_counted(folder, manifest, refused, told.done), deaths=_deaths(folder))
     process = holder(folder / ".lock")
     if process is not None and process.alive():  # it opens the part, or cannot write a pulse
         return replace(told, state="running", process=process, why="")
+    left = left_behind(folder)
+    if left is not None and told.state == "stopped":
+        what = f"{len(left.ordinals)} picture{'' if len(left.ordinals) == 1 else 's'}"
+        return replace(told, process=told.process or process, why=f"{told.why}, with {what} under way")
     if pulse is None and not told.done and {path.name for path in folder.iterdir()} <= _NOISE:
         return PartStatus(part, "not begun", total=total)
     return told
@@ -125,6 +131,13 @@ def _ledger(folder: Path) -> list[Refusal]:
         return read_ledger(folder / "ledger.jsonl")
     except FeatxError:
         return []  # damage is for `featx verify` to tell
+
+
+def _deaths(folder: Path) -> int:
+    try:
+        return len(read_deaths(folder))
+    except (FeatxError, OSError):
+        return 0
 
 
 def _heard(folder: Path) -> float:

@@ -19,8 +19,8 @@ STALE = 60.0  # seconds without a pulse after which a process that cannot be see
 class PartStatus:
     """part: counted from 0. done: pictures that are committed or refused, of ``total`` (None: nobody knows); refused:
     those of them that were. rate: pictures per second of late, 0 unless it runs. heard: seconds since its last sign of
-    life. reasons: refusals by reason. why: of a part that stopped or failed, in words. deaths: pictures under way when
-    a process died, as far as that is noted."""
+    life. reasons: refusals by reason. why: of a part that stopped or failed, in words. deaths: processes that died
+    in it before the last one, while it is unfinished."""
 
     part: int
     state: State

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test check format parity bench clean
+.PHONY: install demo test check format parity sanitize bench clean
 
 install: $(READY)
 
@@ -39,6 +39,10 @@ format: install
 parity: install
 	@test -n "$(FIXTURES)" || { echo "usage: make parity FIXTURES=DIR [ONLY=hf,ops]" >&2; exit 2; }
 	$(BIN)/python -m tests.parity "$(FIXTURES)" $(if $(ONLY),--only "$(ONLY)")
+
+# Our CUDA kernels under compute-sanitizer: needs a GPU, and `pip install nvidia-cuda-sanitizer-api` or the toolkit.
+sanitize: install
+	$(BIN)/python -m tests.sanitize
 
 bench: install
 	@test -n "$(NAME)" || { $(BIN)/python -m benchmarks; exit 2; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 import time
 import uuid
@@ -320,7 +321,7 @@ def test_push_goes_on_with_what_was_published(photos: Path, tmp_path: Path, memo
 def test_the_pulse_of_a_running_part_is_seen_behind_the_url_and_its_end_too(
     photos: Path, tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.care.publish.EVERY", 0.05)
+    monkeypatch.setattr(sys.modules[publish.__module__], "EVERY", 0.05)
     run(photos, tmp_path / "s", 1)
     folder = tmp_path / "s" / part_name(2, "")
     folder.mkdir()

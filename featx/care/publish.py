@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,7 +30,7 @@ from featx.errors import StoreError, UsageError
 from featx.progress import Tick
 from featx.store import Manifest, PartManifest, Totals
 from featx.store.manifest import part_folder
-from featx.store.pulse import FILE
+from featx.store.pulse import FILE, Pulse, ended, read_pulse
 
 EVERY = 30.0  # seconds between two pulses that are sent
 _JOBS = 4  # files of a part at a time
@@ -78,8 +79,7 @@ def publishing(
     relay = _Relay(part_folder(copy.store, part, copy.manifest.parts), url, folder_name(part, copy.manifest))
     with relay:
         yield
-    done = publish(folder, url, part)
-    relay.forget()
+        done = publish(folder, url, part)
     state = "the store is complete there" if done.complete else f"{len(done.parts)} of {done.total} parts are there"
     on_note(f"part {part + 1}/{done.total} is published at {url} ({done.bytes:,} bytes sent); {state}")
 
@@ -174,41 +174,46 @@ def _complete(copy: Copy) -> None:
 
 
 class _Relay:
-    """Sends the pulse of a part now and then, while its ``with`` block runs, and what it says last if that fails.
+    """Sends the pulse of a part now and then, while its ``with`` block runs; of a finished part, which has none, its
+    last one, until the part is there. What remains says why the block failed, or nothing does.
 
     Nothing waits for it and nothing depends on it: each is tried once.
     """
 
     def __init__(self, folder: Path, url: str, name: str) -> None:
-        self._file, self._remote, self._name = folder / FILE, Remote(url, tries=1), f"{name}/{FILE}"
+        self._folder, self._remote, self._name = folder, Remote(url, tries=1), f"{name}/{FILE}"
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="featx-relay", daemon=True)
-        self._sent = b""
+        self._last: Pulse | None = None
 
     def __enter__(self) -> _Relay:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: object, error: object, at: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         self._stopping.set()
         self._thread.join(1.0)  # it may hang in the network
-        if kind is not None:
-            self._send()
-
-    def forget(self) -> None:
-        """Remove what was sent: the part is there."""
-        if self._sent:
+        if self._last is None:
+            return
+        if error is None:
             self._remote.remove(self._name)
+        else:
+            last = threading.Thread(target=self._send, args=ended(error), daemon=True)
+            last.start()
+            last.join(2.0)
 
     def _run(self) -> None:
         wait = min(EVERY, 1.0)  # the first one comes as soon as there is one
         while not self._stopping.wait(wait):
-            self._send()
-            wait = EVERY if self._sent else wait
+            self._send("running")
+            wait = EVERY if self._last else wait
 
-    def _send(self) -> None:
+    def _send(self, state: str, why: str = "") -> None:
         with suppress(Exception):
-            data = self._file.read_bytes()
-            if data != self._sent:
+            pulse = read_pulse(self._folder)
+            if pulse is None and self._last is not None:
+                pulse = replace(self._last, state=state, error=why, done=self._last.total, rate=0.0, time=time.time())
+            if pulse is not None and pulse != self._last:
+                data = pulse.document()
                 self._remote.write(self._name, lambda: iter([data]), len(data))
-                self._sent = data
+                self._last = pulse

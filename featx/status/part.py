@@ -54,10 +54,12 @@ def finished(facts: PartManifest) -> PartStatus:
     return PartStatus(facts.part, "done", done, done, totals.refused, totals.reasons)
 
 
-def beating(part: int, pulse: Pulse, age: float, reasons: Mapping[str, int]) -> PartStatus:
+def beating(
+    part: int, pulse: Pulse, age: float, reasons: Mapping[str, int], stale: float = STALE
+) -> PartStatus:  # fmt: skip
     """An unfinished part with a pulse of ``age`` seconds, and the refusals of its ledger by reason."""
     alive = pulse.process.alive()
-    silent = age > STALE if alive is None else not alive
+    silent = age > stale if alive is None else not alive
     state: State = "running"
     why = ""
     if pulse.state == "failed":

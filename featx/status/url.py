@@ -17,6 +17,7 @@ from featx.status.whole import StoreStatus
 from featx.store import Manifest, PartManifest
 from featx.store.pulse import FILE, Pulse
 
+STALE = 120.0  # as of a part in a folder; pulses are sent more rarely than they are written
 _AT_ONCE = 16  # files that are asked for
 
 
@@ -73,7 +74,7 @@ class UrlWatch:
         data = self._read(f"{folder}/{FILE}", files)
         pulse = None if data is None else Pulse.read(data)
         if pulse is not None:
-            return beating(part, pulse, time.time() - pulse.time, {})
+            return beating(part, pulse, time.time() - pulse.time, {}, STALE)
         begun = files is not None and any(name.startswith(f"{folder}/") for name in files)
         told = PartStatus(part, "not begun", total=block(manifest, part))
         return replace(told, state="stopped", why="not all of it was sent") if begun else told

@@ -92,6 +92,13 @@ def remove_pulse(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def ended(error: BaseException) -> tuple[str, str]:
+    """The state in which an error leaves a run, and why."""
+    if isinstance(error, Interrupted | KeyboardInterrupt | GeneratorExit):
+        return "interrupted", ""
+    return "failed", str(getattr(error, "message", None) or f"{type(error).__name__}: {error}")
+
+
 class Heart:
     """Writes the pulse of a part from a thread of its own, from the beginning of its ``with`` block to the end.
 
@@ -120,9 +127,7 @@ class Heart:
         self._still()
         if (self.folder / "part.json").exists():
             return  # what failed came behind the part
-        stopped = isinstance(error, Interrupted | KeyboardInterrupt | GeneratorExit)
-        said = "" if stopped else f"{getattr(error, 'message', None) or f'{type(error).__name__}: {error}'}"
-        self._beat("interrupted" if stopped else "failed", said)
+        self._beat(*ended(error))
 
     def stop(self) -> None:
         """End it and remove the file: the part is about to be finished. Stopping twice is harmless."""

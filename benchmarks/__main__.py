@@ -10,6 +10,7 @@ NAMES = {
     "select": "box selection: select_boxes against the per-class Python loop, maxnms against the demo's",
     "roipool": "RoIPool against the speed of memory",
     "gpu": "pictures a second on a GPU in every precision beside the peers' loop, and our kernels (DRY=1: without one)",
+    "precision": "how far every precision is from float32, full-size on photos and tiny on drawn scenes",
     "reading": "batches of shuffled records: featx, the limit of memory, and every other reader",
     "writing": "records into a store with fsync, beside a flat file, py-lmdb and h5py",
     "opening": "a store of five million keys: time and memory",

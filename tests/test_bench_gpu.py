@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import gpu
+from benchmarks import gpu, precision
 from benchmarks.device import covered, matrix_rates, waits, watched
 from benchmarks.operations import operations
 from featx_extractors.network import Network
@@ -90,6 +90,17 @@ def test_operations_are_those_that_torch_counts(profile: str) -> None:
         pooled = torch.zeros(regions, res4.shape[1], chosen.resolution, chosen.resolution)
         network.predictor(network.res5(pooled))
     assert sum(operations(network, size, regions, chosen.resolution).values()) == counter.get_total_flops()
+
+
+def test_errors_of_several_pictures_are_the_worst_and_the_mean_by_region() -> None:
+    one = {"regions": 3, "largest_error": 0.2, "mean_error": 0.01, "mean_feature": 1.0, "least_cosine": 0.999,
+           "largest_confidence_error": 0.5, "same_object_id": 1.0}  # fmt: skip
+    other = {"regions": 1, "largest_error": 0.4, "mean_error": 0.05, "mean_feature": 2.0, "least_cosine": 0.99,
+             "largest_confidence_error": 0.1, "same_object_id": 0.0}  # fmt: skip
+    found = precision.combined([one, other])
+    assert found == {"regions": 4, "largest_error": 0.4, "mean_error": pytest.approx(0.02), "mean_feature": 1.25,
+                     "least_cosine": 0.99, "largest_confidence_error": 0.5, "same_object_id": 0.75}  # fmt: skip
+    assert precision.possible("cpu") == ["bfloat16"]
 
 
 def test_what_only_a_gpu_has_is_not_made_up() -> None:

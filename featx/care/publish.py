@@ -206,7 +206,7 @@ class _Relay:
         wait = min(EVERY, 1.0)  # the first one comes as soon as there is one
         while not self._stopping.wait(wait):
             self._send("running")
-            wait = EVERY if self._last else wait
+            wait = min(EVERY, 2 * wait) if self._last else wait
 
     def _send(self, state: str, why: str = "") -> None:
         with suppress(Exception):

@@ -135,8 +135,10 @@ def _remote_manifest(remote: Remote, staging: Path) -> Manifest:
         mark = remote.size(PUSHING) is not None
         raise StoreError(
             f"there is no store at {remote.url}: it has no manifest.json"
-            + ("; a push to it was interrupted" if mark else ""),
-            "run that `featx push` again" if mark else "check the URL: it names the folder that holds manifest.json",
+            + ("; a push to it was interrupted, or is not through" if mark else ""),
+            "`featx status` of it tells what is there; run that `featx push` or `featx extract --publish` again"
+            if mark
+            else "check the URL: it names the folder that holds manifest.json",
         )
     (staging / "manifest.json").write_bytes(data)
     with _called(staging, remote.url):

@@ -57,13 +57,13 @@ def test_features_at_given_boxes_are_close_in_every_precision(precision: str, cu
         assert cosine.min() > (0.99999 if precision == "float32" else 0.995)
 
 
-def test_a_batch_makes_the_host_wait_for_nothing(cuda: torch.device) -> None:
-    for chosen in (CASES[0], CASES[4], CASES[6], CASES[8]):
-        detector = StreamDetector(load_weights("seeded-tiny"), chosen, device=str(cuda))
-        pictures, frames = inputs(chosen)
-        held = [pinned(each, cuda) for each in pictures]
-        detector.begin(held, frames).result()  # the first of a shape makes anchors
-        assert waits(lambda: detector.begin(held, frames), cuda) == 0, chosen.select
+@pytest.mark.parametrize("chosen", [CASES[0], CASES[4], CASES[6], CASES[8]], ids=lambda p: p.select)
+def test_a_batch_makes_the_host_wait_for_nothing(chosen: Profile, cuda: torch.device) -> None:
+    detector = StreamDetector(load_weights("seeded-tiny"), chosen, device=str(cuda))
+    pictures, frames = inputs(chosen)
+    held = [pinned(each, cuda) for each in pictures]
+    detector.begin(held, frames).result()  # the first of a shape makes anchors
+    assert waits(lambda: detector.begin(held, frames), cuda) == 0
 
 
 def test_records_of_batches_under_way_are_those_of_one_at_a_time(cuda: torch.device) -> None:

@@ -54,6 +54,28 @@ def test_the_summary_counts_pictures_refusals_rate_and_shares(clock: Clock) -> N
     assert str(summary) == "15 pictures in 0:00:09 (2/s), 3 refused; decode 10% network 70% write 20%"
 
 
+def test_the_limit_is_the_stage_whose_threads_were_busiest(clock: Clock) -> None:
+    out = io.StringIO()
+    progress = Progress(10, stream=out, json=True, clock=clock)
+    progress.lanes(decode=4, network=1, write=1)
+    progress.add("decode", 12)  # 3 s in each thread
+    progress.add("network", 4)
+    progress.add("write", 1)
+    progress.advance(10)
+    clock.wait(5)
+    assert str(progress.close()).endswith("; decode 71% network 24% write 6%; limit: network")
+    assert json.loads(out.getvalue().splitlines()[-1])["limit"] == "network"
+
+
+def test_stages_that_do_not_work_side_by_side_have_no_limit(clock: Clock) -> None:
+    progress = Progress(10, stream=io.StringIO(), clock=clock)
+    progress.add("decode", 3)
+    assert progress.close().limit is None
+    idle = Progress(10, stream=io.StringIO(), clock=clock)
+    idle.lanes(decode=4, network=1)
+    assert idle.close().limit is None
+
+
 def test_a_run_that_did_nothing_has_a_summary_without_division_by_zero(clock: Clock) -> None:
     summary = Progress(0, stream=io.StringIO(), clock=clock).close()
     assert summary == Summary(0, 0, 0.0, 0.0, {})

@@ -45,7 +45,8 @@ def is_death(error: BaseException | None) -> bool:
 class Watch:
     """Keeps the note of what is in hand during a run, as a context manager, and reads that of the run before.
 
-    An unexpected error is a death like any other: a process whose GPU gave up can do nothing more either.
+    An unexpected error is a death like any other: a process whose GPU gave up can do nothing more either. Whoever runs
+    several parts in processes must not kill the others because one died: they would be taken for deaths, too.
     """
 
     def __init__(self, folder: Path, missing: Sequence[Source], on_note: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test check format parity sanitize bench clean
+.PHONY: install demo test check format parity emulate sanitize bench clean
 
 install: $(READY)
 
@@ -39,6 +39,10 @@ format: install
 parity: install
 	@test -n "$(FIXTURES)" || { echo "usage: make parity FIXTURES=DIR [ONLY=hf,ops]" >&2; exit 2; }
 	$(BIN)/python -m tests.parity "$(FIXTURES)" $(if $(ONLY),--only "$(ONLY)")
+
+# The sources of our CUDA kernels, compiled for the CPU and compared with plain torch: needs no GPU.
+emulate: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.emulate
 
 # Our CUDA kernels under compute-sanitizer: needs a GPU, and `pip install nvidia-cuda-sanitizer-api` or the toolkit.
 sanitize: install

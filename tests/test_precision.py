@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from featx.errors import UsageError
+from featx.tasks.about import recipe
 from featx_extractors.frcnn import FRCNN
 from featx_extractors.precision import PRECISIONS, precision_of
 
@@ -113,3 +114,13 @@ def test_a_store_is_told_the_canonical_name() -> None:
     told = [FRCNN.from_options({"weights": "seeded-tiny", "precision": p}).provenance() for p in ("bf16", "bfloat16")]
     assert told[0] == told[1]
     assert told[0]["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [("float32", "float32"), ("bfloat16", "bfloat16"), ("tf32", "float32"), ("float16", "float32")],
+)
+def test_a_model_of_features_from_a_gpu_can_be_shown_a_photo_anywhere(stored: str, asked: str) -> None:
+    found = recipe({"provenance": {"extractor": "frcnn", "precision": stored}, "dtype": "float16"}, {}, {})
+    assert found is not None
+    assert found["options"]["precision"] == asked

@@ -50,6 +50,9 @@ def _stated(provenance: Mapping[str, Any], name: str, otherwise: Any) -> Any:
     return profile.get(name, otherwise) if isinstance(profile, Mapping) else otherwise
 
 
+_OF_A_GPU = ("tf32", "float16")  # precisions that only a GPU has; what they round, any machine can compute
+
+
 def recipe(trained_on: Mapping[str, Any], start: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any] | None:
     """Name and options of the extractor that makes such features again: ``{"name": ..., "options": {...}}``.
 
@@ -65,7 +68,9 @@ def recipe(trained_on: Mapping[str, Any], start: Mapping[str, Any], more: Mappin
     if isinstance(profile, Mapping):
         options["profile"] = {k: v for k, v in profile.items() if k != "hash"}
     if provenance.get("precision"):  # an extractor that says how exactly it computes can be told how to store that
-        options |= {"precision": provenance["precision"], "dtype": trained_on.get("dtype") or "float32"}
+        precision = str(provenance["precision"])
+        exact = "float32" if precision in _OF_A_GPU else precision
+        options |= {"precision": exact, "dtype": trained_on.get("dtype") or "float32"}
     former = start.get("extractor") or {}
     same = former.get("name") == name and start.get("weights") == hashes(provenance)[1] is not None
     known = (former.get("options") or {}) if same else {}

@@ -124,7 +124,7 @@ def waits(work: Callable[[], Any], device: torch.device) -> int | None:
             work()
         finally:
             torch.cuda.set_sync_debug_mode(before)
-    return sum("synchronizing" in str(each.message) for each in told)
+    return sum("called a synchronizing" in str(each.message) for each in told)
 
 
 def median_rate(work: Callable[[], int], device: torch.device, runs: int = 3) -> tuple[float, float, float]:

@@ -5,7 +5,7 @@ as they are published, each result read back. It is given our compiled NMS and R
 precision. featx is the extractor as the command runs it: threads decode pictures ahead, batches are begun before
 the one before is read. Both start from the same JPEG bytes and must find the same boxes before anything is timed.
 
-    python -m benchmarks gpu            # the table, and benchmarks/results/gpu.json; BATCH=8 WORKERS=16 PICTURES=256
+    python -m benchmarks gpu            # the table, and benchmarks/results/gpu.json; BATCH=8 WORKERS=16 PICTURES=96
     DRY=1 python -m benchmarks gpu      # the same script on the CPU with a tiny network: it says whether it runs
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.device import copy_rate, launch_seconds, matrix_rates, median_rate, settle, waits, watched
-from benchmarks.gpu_kernels import Kernel, kernels
+from benchmarks.gpu_kernels import Kernel, convolutions, kernels
 from benchmarks.operations import operations
 from benchmarks.peers import Peer, pool
 from benchmarks.timing import save, table
@@ -75,6 +75,7 @@ def main() -> None:
     results["copy"] = copy_rate(setup.device, 1 << (20 if setup.dry else 30))
     results["launch"] = launch_seconds(setup.device)
     results["rates"] = [row for precision in setup.precisions for row in measured(setup, precision, files, results)]
+    results["convolutions"] = convolutions(setup.device, setup.precisions, small=setup.dry)
     results["kernels"] = kernels(setup.device, results["copy"], results["launch"], small=setup.dry)
     report(results)
     if not setup.dry:
@@ -88,7 +89,7 @@ def real() -> Setup:
     if not ops.native_status().cuda:
         give_up("the operators are not compiled for CUDA", ops.native_status().how_to_build)
     batches = [1, int(os.environ.get("BATCH", "8"))]
-    pictures, workers = int(os.environ.get("PICTURES", "256")), int(os.environ.get("WORKERS", os.cpu_count() or 1))
+    pictures, workers = int(os.environ.get("PICTURES", "96")), int(os.environ.get("WORKERS", os.cpu_count() or 1))
     profile = replace(PROFILES[PROFILE], name="gpu")
     return Setup(torch.device("cuda"), "seeded", profile, list(PRECISIONS), batches, pictures, workers, dry=False)
 
@@ -275,6 +276,8 @@ def report(results: dict[str, Any]) -> None:
     print(table([heads, *(line(each) for each in results["rates"])]))
     print("\nnetwork: prepared pictures to records; idle: of the GPU, under the profiler, which only adds to it;")
     print("kernels: launched for a picture; waits: of the host while it begins a batch\n")
+    heads = ("convolution, TFLOP/s", "precision", "channels last", "NCHW", "of matrix")
+    print(table([heads, *(conv_line(each, results["matrix"]) for each in results["convolutions"])]) + "\n")
     print(table([Kernel.HEADS, *(each.line() for each in results["kernels"])]))
 
 
@@ -285,10 +288,23 @@ def line(found: dict[str, Any]) -> tuple[str, ...]:
     peer, network, whole = found["peer"], found["network"], found["whole"]
     return (
         found["precision"], found["launch"], str(found["batch"]), f"{peer[0]:.3g}",
-        f"{network[0]:.4g} ({network[1]:.4g}..{network[2]:.4g})", f"{whole[0]:.4g}", f"{whole[0] / peer[0]:.2f}",
-        f"{found['share']:.0%}", "-" if found["idle"] != found["idle"] else f"{found['idle']:.1%}",
+        f"{network[0]:.4g} ({network[1]:.4g}..{network[2]:.4g})", number(whole[0], ".4g"),
+        number(whole[0] / peer[0], ".2f"),
+        f"{found['share']:.0%}", number(found["idle"], ".1%"),
         f"{found['kernels']:.0f}", "-" if found["waits"] is None else str(found["waits"]),
     )  # fmt: skip
+
+
+def conv_line(found: dict[str, Any], matrix: dict[str, float]) -> tuple[str, ...]:
+    """One convolution as text; the share is of the better layout."""
+    last, first = found["channels last"], found["NCHW"]
+    share = f"{max(last, first) / matrix[found['precision']]:.0%}"
+    return (found["name"], found["precision"], f"{last / 1e12:.3g}", f"{first / 1e12:.3g}", share)
+
+
+def number(value: float, form: str) -> str:
+    """A figure, or a dash for one that there is not."""
+    return "-" if value != value else format(value, form)
 
 
 if __name__ == "__main__":

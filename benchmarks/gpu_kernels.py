@@ -7,15 +7,18 @@ that need each other: their floor is the number of their kernels times the time 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from torch.nn import functional
 
 from benchmarks.device import timed, watched
 from benchmarks.select import case
 from featx import ops
+from featx_extractors.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,34 @@ class Kernel:
         amount = f"{self.amount / 1e6:.0f} MB" if self.bound == "bytes" else f"{self.amount:.0f} kernels"
         share = self.floor / self.seconds if self.seconds else float("nan")
         return (self.name, amount, f"{self.seconds * 1e6:.1f}", f"{self.floor * 1e6:.1f}", f"{share:.0%}")
+
+
+# Of res5 on 300 regions and of res4 on a photo: channels in and out, side of the kernel, dilation, maps, rows, columns.
+CONVOLUTIONS = {
+    "res5 1x1 2048-512": (2048, 512, 1, 1, 300, 14, 14),
+    "res5 3x3 512": (512, 512, 3, 2, 300, 14, 14),
+    "res5 1x1 512-2048": (512, 2048, 1, 1, 300, 14, 14),
+    "res4 3x3 256": (256, 256, 3, 1, 8, 50, 67),
+}
+
+
+@torch.inference_mode()
+def convolutions(device: torch.device, precisions: Sequence[str], *, small: bool = False) -> list[dict[str, Any]]:
+    """Operations a second of the bare convolutions that cost most, in both layouts: the most the network can reach."""
+    found = []
+    for name, (ins, outs, side, dilation, maps, rows, columns) in CONVOLUTIONS.items():
+        maps, ins, outs = (2, ins // 16, outs // 16) if small else (maps, ins, outs)
+        for precision in (PRECISIONS[each] for each in precisions):
+            row: dict[str, Any] = {"name": name, "precision": precision.name}
+            for layout, form in (("channels last", torch.channels_last), ("NCHW", torch.contiguous_format)):
+                x = torch.randn(maps, ins, rows, columns, device=device).to(precision.dtype, memory_format=form)
+                weight = torch.randn(outs, ins, side, side, device=device).to(precision.dtype, memory_format=form)
+                call = partial(functional.conv2d, x, weight, None, 1, dilation * (side // 2), dilation)
+                with precision.flags(device):
+                    seconds = timed(call, device, repeats=5)
+                row[layout] = 2.0 * weight.numel() * maps * rows * columns / seconds
+            found.append(row)
+    return found
 
 
 def size_of(*tensors: torch.Tensor) -> int:

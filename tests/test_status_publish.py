@@ -272,6 +272,20 @@ def test_an_interrupted_publishing_goes_on_and_sends_only_what_is_missing(
     assert verify(tmp_path / "copy").totals.digest == digest
 
 
+def test_parts_that_do_not_make_the_list_make_no_store(photos: Path, tmp_path: Path, memory: str) -> None:
+    """One was made of another list, by hand or by a mistake that nobody noticed."""
+    for k in (1, 2):
+        run(photos, tmp_path / "s", k, memory)
+    other = job(str(photos), str(tmp_path / "s"), 3, PARTS, publish=memory)
+    object.__setattr__(other, "sources", other.sources[1:])
+    with pytest.raises(StoreError, match="some are in no part"):
+        jobs.run(other, quiet=True)
+    with pytest.raises(StoreError, match="some are in no part"):
+        publish(tmp_path / "s", memory, 2)
+    assert status(memory).state == "unconfirmed"
+    assert "manifest.json" not in listed(memory)
+
+
 def test_what_is_damaged_here_is_not_published(photos: Path, tmp_path: Path, memory: str) -> None:
     run(photos, tmp_path / "s", 1)
     records = tmp_path / "s" / part_name(1, "records.lmdb")

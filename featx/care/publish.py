@@ -149,12 +149,12 @@ def _is_whole(copy: Copy, part: int, facts: PartManifest) -> bool:
 
 
 def _parts_there(copy: Copy) -> list[int]:
-    """The parts that are whole at the target."""
-    files = copy.remote.files("parts")
-    parts = range(copy.manifest.parts)
-    if files is None:
-        return [part for part in parts if copy.is_finished(part)]
-    return [part for part in parts if copy.facts_name(part) in files]
+    """The parts that are whole at the target. A listing may overlook some, so the last few are asked for one by one."""
+    parts, files = range(copy.manifest.parts), copy.remote.files("parts")
+    lacking = [part for part in parts if files is None or copy.facts_name(part) not in files]
+    if files is None or len(lacking) <= _ASKED:
+        lacking = [part for part in lacking if not copy.is_finished(part)]
+    return [part for part in parts if part not in set(lacking)]
 
 
 def _complete(copy: Copy) -> None:

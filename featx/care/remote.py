@@ -14,6 +14,7 @@ from featx.errors import FeatxError, MissingDependency, StoreDamaged, StoreError
 
 T = TypeVar("T")
 TRIES = 5
+_DRAFT = ".draft.tmp"  # how the name of a file in a folder ends until it is whole
 _FIRST_PAUSE = 0.2  # seconds before the second try; each further pause is twice as long
 
 
@@ -77,7 +78,7 @@ class Remote:
                 self._fs.makedirs(folder, exist_ok=True)
             place = self.path(name)
             if self.folder is not None:  # where a file can be seen, and another begun, before it is whole
-                place = f"{folder}/.{name.rpartition('/')[2]}.{secrets.token_hex(4)}.tmp"
+                place = f"{folder}/.{name.rpartition('/')[2]}.{secrets.token_hex(4)}{_DRAFT}"
             try:
                 with self._fs.open(place, "wb") as file:
                     for block in blocks():
@@ -109,12 +110,13 @@ class Remote:
             self._fs.rm_file(self.path(name))
 
     def is_empty(self) -> bool:
-        """Whether nothing is in the folder."""
+        """Whether nothing is in the folder, but for what somebody is writing."""
 
         def look() -> bool:
             self._fs.invalidate_cache()
             try:
-                return not self._fs.ls(self._root or "/", detail=False)
+                found = self._fs.ls(self._root or "/", detail=False)
+                return all(str(path).endswith(_DRAFT) for path in found)
             except FileNotFoundError:
                 return True
 

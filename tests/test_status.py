@@ -196,6 +196,17 @@ def test_a_part_that_is_being_opened_runs(open_store_of_two: Path) -> None:
     assert status(open_store_of_two).parts[1].done == 0
 
 
+def test_a_part_that_is_finished_while_it_is_looked_at_is_done(
+    open_store_of_two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(folder: Path) -> None:
+        with open_part(open_store_of_two) as writer:
+            writer.finish()
+
+    monkeypatch.setattr("featx.status.folder.read_pulse", too_late)
+    assert status(open_store_of_two).parts[0].state == "done"
+
+
 def test_looking_never_stands_in_the_way_of_a_writer(open_store_of_two: Path) -> None:
     writer = [sys.executable, "-c", "import sys; from featx.status import status\nwhile 1: status(sys.argv[1])"]
     looking = subprocess.Popen([*writer, str(open_store_of_two)])

@@ -229,6 +229,19 @@ def test_a_part_that_two_send_at_once_is_that_of_one_of_them(
     assert verify(tmp_path / "copy").ok
 
 
+def test_a_copy_that_another_begins_and_completes_in_an_instant_is_gone_on_with(
+    photos: Path, tmp_path: Path, meddled: type[Meddled]
+) -> None:
+    url = f"meddled://{uuid.uuid4().hex}/s"
+    for k in (1, 2, 3):
+        run(photos, tmp_path / "a", k)
+    meddled.before[".pushing.json"] = lambda: [publish(tmp_path / "a", url, part, pause=0) for part in range(PARTS)]
+    assert publish(tmp_path / "a", url, 1, pause=0).complete
+    assert ".pushing.json" not in listed(url)
+    pull(url, tmp_path / "copy")
+    assert verify(tmp_path / "copy").ok
+
+
 def test_a_file_that_another_machine_left_is_not_taken_for_our_own(photos: Path, tmp_path: Path, memory: str) -> None:
     """It died between its file and its part.json; ours is as long, and differs."""
     a, b = twice(photos, tmp_path)

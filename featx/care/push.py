@@ -81,6 +81,8 @@ class Copy:
                 totals = self.manifest.to_dict()["totals"]
                 self._put(PUSHING, json.dumps({"store": mine, "totals": totals, "manifest": document}).encode())
             data, mark = self._claims()  # somebody else may have begun, or been through, meanwhile
+            if data is not None:
+                self.remote.remove(PUSHING)
         there = None if data is None else Manifest.read(data, f"{url}/manifest.json")
         if there is not None:
             differs = there.complete and (self.sole or self.manifest.complete) and there.totals != self.manifest.totals

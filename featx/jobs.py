@@ -173,7 +173,7 @@ def _published(job: Job, on_note: Callable[[str], None]) -> AbstractContextManag
 def _count(progress: Progress, before: int) -> Count:
     """How a run stands that found ``before`` pictures done."""
     now = progress.summary()
-    return Count(before + now.pictures + now.refused, now.refused, now.shares)
+    return Count(before + now.pictures + now.refused, now.refused, now.shares, now.limit)
 
 
 def measured(job: Job, missing: int) -> dict[str, Any]:

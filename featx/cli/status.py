@@ -132,7 +132,7 @@ def lines(now: StoreStatus) -> list[str]:
         rows.append(("rate", f"{now.rate:.3g}/s, {many(counts['running'], 'part')} at once"))
         rows.append(("time left", left(now.seconds_left)))
         if now.shares:
-            rows.append(("busy", percentages(now.shares)))
+            rows.append(("busy", percentages(now.shares) + (f"; limit: {now.limit}" if now.limit else "")))
     rows.append(("parts", ", ".join(f"{count:,} {state} {_MARKS[state]}" for state, count in counts.items() if count)))
     rows += [("", text) for text in parts_map(now.parts)]
     shown = [*table(rows).split("\n"), *interesting(now), *refusals(now)]

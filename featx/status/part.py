@@ -18,9 +18,10 @@ STALE = 60.0  # seconds without a pulse after which a process that cannot be see
 @dataclass(frozen=True)
 class PartStatus:
     """part: counted from 0. done: pictures that are committed or refused, of ``total`` (None: nobody knows); refused:
-    those of them that were. rate: pictures per second of late, 0 unless it runs. heard: seconds since its last sign of
-    life. reasons: refusals by reason. why: of a part that stopped or failed, in words. deaths: processes that died
-    in it before the last one, while it is unfinished."""
+    those of them that were; reasons: these, counted. rate: pictures per second of late; shares: busy time of each stage
+    over that of all; limit: the stage that the others wait for; nothing of these unless it runs. heard: seconds since
+    its last sign of life. why: of a part that stopped or failed, in words. deaths: processes that died in it before the
+    last one, while it is unfinished."""
 
     part: int
     state: State
@@ -30,6 +31,7 @@ class PartStatus:
     reasons: Mapping[str, int] = field(default_factory=dict)
     rate: float = 0.0
     shares: Mapping[str, float] = field(default_factory=dict)
+    limit: str = ""
     heard: float | None = None
     process: Process | None = None
     why: str = ""
@@ -72,5 +74,5 @@ def beating(
     return PartStatus(
         part, state, pulse.done, pulse.total,
         sum(reasons.values()) if reasons else pulse.refused, reasons, pulse.rate if runs else 0.0,
-        pulse.shares if runs else {}, max(age, 0.0), pulse.process, why,
+        pulse.shares if runs else {}, pulse.limit if runs else "", max(age, 0.0), pulse.process, why,
     )  # fmt: skip

@@ -89,13 +89,19 @@ class StoreStatus:
         stages = sorted({stage for shares in running for stage in shares})
         return {stage: sum(shares.get(stage, 0.0) for shares in running) / len(running) for stage in stages}
 
+    @property
+    def limit(self) -> str | None:
+        """The stage that limits most of the running parts; None: nobody knows."""
+        found = Counter(part.limit for part in self.parts if part.limit)
+        return found.most_common(1)[0][0] if found else None
+
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return {
             "store": self.place, "state": self.state, "backend": self.manifest.backend,
             "pictures": self.total, "done": self.done, "records": self.done - self.refused,
             "refused": self.refused, "reasons": self.reasons, "rate": self.rate, "seconds_left": self.seconds_left,
-            "shares": self.shares, "digest": self.manifest.totals.digest if self.manifest.totals else None,
-            "counts": self.counts, "parts": [part.to_dict(len(self.parts)) for part in self.parts],
+            "shares": self.shares, "limit": self.limit,
+            "digest": self.manifest.totals.digest if self.manifest.totals else None, "counts": self.counts, "parts": [part.to_dict(len(self.parts)) for part in self.parts],
             "recent_refusals": [one._asdict() for one in self.recent],
         }  # fmt: skip

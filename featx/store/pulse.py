@@ -28,11 +28,12 @@ _SAMPLES = 13  # moments at which pictures were finished, from which the rate is
 
 class Count(NamedTuple):
     """done: pictures of the part that are finished, those of earlier runs and the refused included; refused: by this
-    run; shares: busy time of each stage over that of all."""
+    run; shares: busy time of each stage over that of all; limit: the stage that the others wait for, if it is known."""
 
     done: int
     refused: int
     shares: Mapping[str, float]
+    limit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Pulse:
     moved: float
     time: float
     shares: Mapping[str, float] = field(default_factory=dict)
+    limit: str = ""
     process: Process = field(default_factory=Process)
     error: str = ""
 
@@ -70,7 +72,7 @@ class Pulse:
     def _checked(self) -> Pulse:
         """The same with numbers that are numbers. Raises ValueError or TypeError."""
         return replace(
-            self, state=str(self.state), error=str(self.error),
+            self, state=str(self.state), error=str(self.error), limit=str(self.limit),
             done=int(self.done), refused=int(self.refused), total=int(self.total),
             rate=float(self.rate), begun=float(self.begun), moved=float(self.moved), time=float(self.time),
             shares={str(stage): float(share) for stage, share in dict(self.shares).items()},
@@ -159,7 +161,7 @@ class Heart:
         rate = (count.done - done) / (clock - first) if clock > first else 0.0  # sinks while nothing is finished
         return Pulse(
             state, count.done, count.refused, self._total, rate, self._begun, self._moved, now, dict(count.shares),
-            self._process, error[:1000],
+            count.limit or "", self._process, error[:1000],
         )  # fmt: skip
 
 

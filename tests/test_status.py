@@ -17,6 +17,7 @@ import pytest
 
 from featx import jobs
 from featx.cli import main
+from featx.cli.status import said
 from featx.errors import StoreError
 from featx.status import StoreStatus, status
 from featx.store import PartWriter, create_store, open_part, open_store, verify
@@ -95,6 +96,24 @@ def test_parts_that_run_are_killed_interrupted_finished_and_not_begun(
     assert (code, data["state"], data["done"], data["records"]) == (0, "complete", 40, 39)
     assert data["digest"] == verify(store).totals.digest
     assert not list(store.glob("parts/*/*pulse*"))
+
+
+def test_deaths_are_counted_and_pictures_that_were_under_way_named(photos: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    first = start(photos, store, 1, 2, slow=0.3)
+    eventually(store, lambda now: now.parts[0].done > 1)
+    first.kill()
+    first.communicate()
+    part = status(store).parts[0]
+    assert part.state == "stopped"
+    assert part.why.startswith("its process is gone, with ")
+    assert part.why.endswith(("pictures under way", "picture under way"))
+    assert part.deaths == 0, "who comes next notes it"
+    second = start(photos, store, 1, 2, slow=0.3)
+    now = eventually(store, lambda now: now.parts[0].deaths == 1 and now.parts[0].state == "running")
+    assert "1 death before" in said(now.parts[0])
+    second.kill()
+    second.communicate()
 
 
 def test_a_watch_follows_a_run_to_its_end(photos: Path, tmp_path: Path) -> None:

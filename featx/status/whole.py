@@ -97,11 +97,12 @@ class StoreStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
+        digest = self.manifest.totals.digest if self.manifest.totals else None
         return {
-            "store": self.place, "state": self.state, "backend": self.manifest.backend,
+            "store": self.place, "state": self.state, "backend": self.manifest.backend, "digest": digest,
             "pictures": self.total, "done": self.done, "records": self.done - self.refused,
             "refused": self.refused, "reasons": self.reasons, "rate": self.rate, "seconds_left": self.seconds_left,
-            "shares": self.shares, "limit": self.limit,
-            "digest": self.manifest.totals.digest if self.manifest.totals else None, "counts": self.counts, "parts": [part.to_dict(len(self.parts)) for part in self.parts],
+            "shares": self.shares, "limit": self.limit, "counts": self.counts,
+            "parts": [part.to_dict(len(self.parts)) for part in self.parts],
             "recent_refusals": [one._asdict() for one in self.recent],
         }  # fmt: skip

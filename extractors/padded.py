@@ -17,6 +17,7 @@ from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import Profile
 from featx_extractors.proposals import decode, falling, large_enough
 from featx_extractors.selection import Competing, Regression, Selection, best_class, competing
+from featx_extractors.superset import Marks, common_marks
 from featx_extractors.weights.checkpoint import UNIT, Weights4
 
 MOST_CANDIDATES = 1 << 15  # regions under a class that one NMS is made to look at: 128 MB of bits
@@ -64,9 +65,9 @@ def first(wanted: torch.Tensor) -> torch.Tensor:
 
 
 def can_select(profile: Profile) -> bool:
-    """Whether ``select_padded`` knows the profile's rule, within bounds."""
+    """Whether the profile's rule is known here, within bounds."""
     if profile.superset:
-        return False
+        return profile.select == "classwise"
     return profile.select != "multilabel" or profile.post_nms * _classes_above(profile) <= MOST_CANDIDATES
 
 
@@ -89,6 +90,22 @@ def select_padded(
     if profile.select == "maxnms":
         return _rising(competing(regression, probs), taking, profile)
     return _rising(*_labelled(regression, probs, taking), profile)
+
+
+def candidates_padded(
+    predictions: Predictions, original_boxes: torch.Tensor, taking: torch.Tensor, profile: Profile
+) -> tuple[Selection, Marks, torch.Tensor]:
+    """As ``superset.candidates`` of the classwise rule: ``superset`` regions, their marks, and how many are some."""
+    most = profile.superset
+    ranked, scores, found = ops.select_boxes_padded(
+        original_boxes, predictions.probs, taking, nms_threshold=profile.thresholds[0], score_threshold=math.inf,
+        min_boxes=most + 1, max_boxes=most + 1, inclusive=profile.nms_inclusive, plus_one=profile.plus_one,
+    )  # fmt: skip
+    rows = ranked[:most]
+    confs, classes = best_class(predictions.probs)
+    kept = Selection(rows, classes[rows], confs[rows], profile.thresholds[0])
+    beyond = torch.where(found > most, scores[most:], -1.0).view(())
+    return kept, {**common_marks(kept, scores[:most]), "next_conf": beyond}, found.clamp(max=most)
 
 
 def _rising(found: Competing, taking: torch.Tensor, profile: Profile) -> tuple[Selection, torch.Tensor]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from featx_extractors.copies import fetched, pinned, sent
 from featx_extractors.detector import Detector, Regions
 from featx_extractors.launching import Launch, launched
-from featx_extractors.padded import Padded, can_select, propose_padded, select_padded
+from featx_extractors.padded import Padded, can_select, candidates_padded, propose_padded, select_padded
 from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import Profile
+from featx_extractors.superset import Marks
 from featx_extractors.weights import Weights
 
 
@@ -108,12 +109,16 @@ class StreamDetector(Detector):
     ) -> tuple[Regions, torch.Tensor | None]:
         original = frame.to_original(proposals.boxes)
         regression, predictions = self._look(res4, original, frame)
-        kept, count = select_padded(regression, predictions, original, proposals.taking)
+        marks: Marks = {}
+        if self.profile.superset:
+            kept, marks, count = candidates_padded(predictions, original, proposals.taking, self.profile)
+        else:
+            kept, count = select_padded(regression, predictions, original, proposals.taking)
         real = torch.arange(len(kept.rows), device=self.device) < count
-        if self.profile.drop_empty:
+        if self.profile.drop_empty and not self.profile.superset:
             boxes = self._regressed(regression, kept)
             real &= ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
-        return self._describe(regression, predictions, original, kept), real
+        return replace(self._describe(regression, predictions, original, kept), marks=marks), real
 
     def _on_their_way(self, found: Sequence[tuple[Regions, torch.Tensor | None]]) -> Waiting:
         copied = [(regions.each(fetched), None if mask is None else fetched(mask)) for regions, mask in found]
@@ -125,4 +130,5 @@ class StreamDetector(Detector):
 
 
 def _real(regions: Regions, mask: torch.Tensor | None) -> Regions:
-    return regions if mask is None else regions.each(lambda values: values[mask])
+    """Without the rows that only fill up; what is of the picture as a whole stays."""
+    return regions if mask is None else regions.each(lambda values: values[mask] if values.dim() else values)

@@ -34,7 +34,7 @@ def candidates(
     members = levels.nonzero()[:, 0]
     order = members[found.confs[members].argsort(descending=True, stable=True)]
     kept = Selection(found.rows[order], found.classes[order], found.confs[order], profile.thresholds[-1])
-    return kept, {**_common(kept, kept.confs), "nms_levels": levels[order]}
+    return kept, {**common_marks(kept, kept.confs), "nms_levels": levels[order]}
 
 
 def _best(boxes: torch.Tensor, probs: torch.Tensor, profile: Profile) -> tuple[Selection, Marks]:
@@ -48,10 +48,11 @@ def _best(boxes: torch.Tensor, probs: torch.Tensor, profile: Profile) -> tuple[S
     beyond = scores[most] if len(scores) > most else scores.new_tensor(-1.0)
     object_confs, classes = best_class(probs)
     kept = Selection(rows, classes[rows], object_confs[rows], profile.thresholds[0])
-    return kept, {**_common(kept, confs), "next_conf": beyond}
+    return kept, {**common_marks(kept, confs), "next_conf": beyond}
 
 
-def _common(kept: Selection, confs: torch.Tensor) -> dict[str, torch.Tensor]:
+def common_marks(kept: Selection, confs: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What every rule notes: where the kept regions are among the proposals, and what they were kept for ``[n]``."""
     return {"proposal_ranks": kept.rows.to(torch.int32), "selection_confs": confs}
 
 

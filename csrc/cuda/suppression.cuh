@@ -32,6 +32,10 @@ struct SuppressionWord {
   __device__ void operator()(int64_t i) const {
     const int64_t row = i % n, word = i / n;
     unsigned long long found = 0;
+    if (order && word < row / 64) {  // boxes that are visited before it, which it cannot drop
+      bits[row * words() + word] = 0;
+      return;
+    }
     for (int64_t bit = 0; bit < 64 && 64 * word + bit < n; ++bit) {
       const int64_t other = 64 * word + bit;
       const bool same = !classes || classes[order[row]] == classes[order[other]];

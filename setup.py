@@ -1,5 +1,6 @@
 """Build of featx. The metadata is in pyproject.toml; this file adds the packages and what is compiled: the store's
-reader (csrc/store, which needs a C++17 compiler and nothing else) and the operators (the rest of csrc, for torch).
+reader (csrc/store, which needs a C++17 compiler and nothing else), the server's short way (csrc/lane: the same, and
+Linux), and the operators (the rest of csrc, for torch).
 
 FEATX_NATIVE=auto (the default) compiles what is possible, and says in one line what is not; 1 fails instead; 0 never
 compiles. CUDA kernels are included where torch was built with CUDA and nvcc is found; for which GPUs, says
@@ -21,8 +22,9 @@ from typing import Any
 from setuptools import Command, Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
-STORE, OPERATORS = "the store's reader", "operators"
-INSTEAD = {STORE: "plain Python", OPERATORS: "plain torch"}
+STORE, LANE, OPERATORS = "the store's reader", "the server's short way", "operators"
+INSTEAD = {STORE: "plain Python", LANE: "plain Python", OPERATORS: "plain torch"}
+WHAT = {"featx._store": STORE, "featx._lane": LANE}
 CSRC = Path(__file__).resolve().parent / "csrc"
 EXTRACTORS = ["featx_extractors", *(f"featx_extractors.{name}" for name in find_packages("extractors"))]
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # the stable ABI of torch 2.10: one binary for it and later
@@ -93,6 +95,22 @@ def store() -> Extension:
     )
 
 
+def lane() -> Extension:
+    """featx._lane, which answers look-ups of the server without Python (Linux)."""
+    sources = [*CSRC.glob("lane/*.cpp"), *(file for file in CSRC.glob("store/*.cpp") if file.stem != "module")]
+    return Extension(
+        "featx._lane",
+        relative(sources),
+        depends=relative([*CSRC.glob("lane/*.h"), *CSRC.glob("store/*.h")]),
+        include_dirs=[str(CSRC / "lane"), str(CSRC / "store")],
+        extra_compile_args=STORE_FLAGS,
+        extra_link_args=["-pthread"],
+        language="c++",
+        py_limited_api=True,
+        optional=wanted() == "auto",
+    )
+
+
 def operators() -> Extension:
     """featx._native, the compiled operators."""
     import torch
@@ -115,7 +133,7 @@ def operators() -> Extension:
 
 def compiled() -> dict[str, Any]:
     """Arguments of setup() that build what can be built."""
-    extensions, base = [store()], build_ext
+    extensions, base = [store(), *([lane()] if sys.platform == "linux" else [])], build_ext
     if reason := why_no_operators():
         give_up(OPERATORS, reason)
     else:
@@ -128,7 +146,7 @@ def compiled() -> dict[str, Any]:
             try:
                 super().build_extension(ext)
             except Exception as error:  # whatever the toolchain threw: the fallback is complete
-                give_up(STORE if ext.name == "featx._store" else OPERATORS, str(error).splitlines()[0])
+                give_up(WHAT.get(ext.name, OPERATORS), str(error).splitlines()[0])
 
     return {
         "ext_modules": extensions,

@@ -3,5 +3,5 @@
 ``settings`` says how it is to run and ``mounted`` what it serves; ``app`` puts the routes together, ``plan`` adds those
 of answers, pictures and the page, and ``run`` gives all to a server. Inside, imports go one way: settings, problems,
 extension, spans < mounted < entity, forms, guard < records < batches < listing < health, metrics, openapi < app < plan
-< lane, process < workers < granian, run. docs/serving.md has the routes.
+< lane < door < process < workers < granian, run. docs/serving.md has the routes.
 """

@@ -35,14 +35,17 @@ Lines = tuple[tuple[bytes, bytes], ...]
 
 
 class Guard:
-    """Middleware of the application. open: paths that need no token beside ``OPEN``."""
+    """Middleware of the application. open: paths that need no token beside ``OPEN``.
+
+    names: by which the server may be called where there is no token; None: by any.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings, open: frozenset[str] = frozenset()) -> None:
         self.app, self.settings, self.open = app, settings, OPEN | open
         self._token = None if settings.token is None else sha256(settings.token.encode()).digest()
         self._origins = frozenset(origin.encode() for origin in settings.origins)
         names = (*LOCAL_NAMES, settings.host.lower(), f"[{settings.host.lower()}]")
-        self._names = frozenset(name.encode() for name in names) if settings.loopback else None
+        self.names = frozenset(name.encode() for name in names) if settings.loopback else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,7 +93,7 @@ class Guard:
         machine a name of its own, and would read what only its users may.
         """
         if self._token is None:
-            return self._names is None or _hostname(host) in self._names
+            return self.names is None or _hostname(host) in self.names
         kind, _, token = authorization.partition(b" ")
         same = compare_digest(sha256(token.strip()).digest(), self._token)  # of equal length, so it takes equal time
         return same and kind.lower() == b"bearer"

@@ -31,7 +31,7 @@ from featx.serve.spans import Bytes, Spans
 ROUTE = "/v1/stores/{store}/records/{key}"
 HEADERS = 64 << 10  # bytes of an address and the headers of a request
 _FRONT, _BETWEEN = b"/v1/stores/", b"/records/"
-_PLAIN_ACCEPT = frozenset((b"*/*", RECORD.encode(), b"application/octet-stream"))
+PLAIN_ACCEPT = frozenset((b"*/*", RECORD.encode(), b"application/octet-stream"))
 _NOT_PLAIN = frozenset(
     (b"range", b"if-match", b"if-none-match", b"if-range", b"origin", b"expect", b"upgrade", b"transfer-encoding",
      b"content-length", b"connection")
@@ -79,7 +79,7 @@ class Lane:
             elif name == b"authorization":
                 token = value
             elif name == b"accept":
-                if value not in _PLAIN_ACCEPT:
+                if value not in PLAIN_ACCEPT:
                     return False
             elif name in _NOT_PLAIN and not (name == b"connection" and value.lower() == b"keep-alive"):
                 return False
@@ -89,14 +89,24 @@ class Lane:
         """What is the same for all records of a store."""
         last, head = self._heads
         if last is not spans:
-            lines = [*AS_STORED, *spans.headers, (b"accept-ranges", b"bytes"), *SECURITY]
-            head = b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % line for line in lines)
+            head = plain_head(spans)
             self._heads = spans, head
         return head
 
 
+def plain_head(spans: Spans) -> bytes:
+    """The head of an answer up to what is of the record."""
+    lines = [*AS_STORED, *spans.headers, (b"accept-ranges", b"bytes"), *SECURITY]
+    return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % line for line in lines)
+
+
 class LaneProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with the short way in it, and an end to waiting for a request that does not come."""
+    """uvicorn's protocol with the short way in it, and an end to waiting for a request that does not come.
+
+    first: what somebody else read of the connection before.
+    """
+
+    first = b""
 
     def __init__(self, lane: Lane, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -106,12 +116,16 @@ class LaneProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait()
+        if self.first:
+            self.data_received(self.first)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._heard()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self._latest is None and self.timeout_keep_alive_task is None:
             self._wait()

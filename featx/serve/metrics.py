@@ -31,15 +31,29 @@ BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 _OTHER = "other"  # no route of ours: whatever strangers ask for must not make new rows
 
 
+class Times(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, counts: Sequence[int], seconds: float) -> None:
+        """How many fell between each bound and the one before, and the sum of all."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            bucket.inc(count)
+        self._sum.inc(seconds)
+
+
 class Counts:
-    """Requests, bytes and times, by route and status."""
+    """Requests, bytes and times, by route and status.
+
+    sources: called before anything is told, they bring what was counted elsewhere.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.sources: list[Callable[[], object]] = []
         labels, registry = ("route", "method", "status"), self.registry
         self._requests = Counter("featx_requests", "Requests that were answered.", labels, registry=registry)
         self._bytes = Counter("featx_sent_bytes", "Bytes of bodies that were sent.", ("route",), registry=registry)
-        self._times = Histogram(
+        self._times = Times(
             "featx_request_seconds", "From a request to the last byte that was handed over.", ("route",),
             buckets=BUCKETS, registry=registry,
         )  # fmt: skip
@@ -47,6 +61,23 @@ class Counts:
 
     def note(self, route: str, method: str, status: int, size: int, seconds: float) -> None:
         """One request was answered."""
+        requests, sent, times = self._of(route, method, status)
+        requests.inc()
+        sent.inc(size)
+        times.observe(seconds)
+
+    def add(
+        self, route: str, answered: Mapping[tuple[str, int], tuple[int, int]], times: Sequence[int], seconds: float
+    ) -> None:
+        """Many were: by method and status how many, and the bytes of their bodies; ``times`` as ``BUCKETS`` has them,
+        and what took longer; the seconds of all."""
+        for (method, status), (count, size) in answered.items():
+            requests, sent, histogram = self._of(route, method, status)
+            requests.inc(count)
+            sent.inc(size)
+        histogram.add(times, seconds)
+
+    def _of(self, route: str, method: str, status: int) -> tuple[Any, Any, Any]:
         found = self._children.get((route, method, status))
         if found is None:
             one = (
@@ -55,10 +86,7 @@ class Counts:
                 self._times.labels(route),
             )
             found = self._children[route, method, status] = one
-        requests, sent, times = found
-        requests.inc()
-        sent.inc(size)
-        times.observe(seconds)
+        return found
 
 
 class Metered:
@@ -142,6 +170,8 @@ def metrics_route(counts: Counts, mounts: Mounts, figures: Sequence[Callable[[],
     state.register(Figures(figures))
 
     def text() -> bytes:
+        for bring in counts.sources:
+            bring()
         registry = counts.registry
         if FOLDER in os.environ:
             from prometheus_client.multiprocess import MultiProcessCollector

@@ -7,7 +7,7 @@ a store cannot be opened (it is being replaced) the one before goes on being ser
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -44,6 +44,7 @@ class Mounted:
         self.path = Path(folder).absolute()
         self.pictures = False  # whether its pictures are served, too
         self.trouble: str | None = None  # why what is there now cannot be opened
+        self.changed: Callable[[], object] = lambda: None  # called when it was opened anew
         self._spans: Spans | None = None
         self._seen: Signature | None = None
         self._next, self._lock = 0.0, Lock()
@@ -55,6 +56,11 @@ class Mounted:
             self.renew()
         if self._spans is None:
             raise StoreError(f"{self.name} cannot be opened: {self.trouble}", "ask again")
+        return self._spans
+
+    @property
+    def latest(self) -> Spans | None:
+        """The records as they were when somebody looked last."""
         return self._spans
 
     @property
@@ -110,6 +116,7 @@ class Mounted:
             log.info("%s is another now: %d records", self.name, len(opened))
         self._spans, self.trouble = Spans(opened), None
         self._seen = found if found == _signature(self.path, opened.manifest) else None
+        self.changed()
         return True
 
     def _tried(self) -> StoreReader | None:

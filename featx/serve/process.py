@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -11,32 +12,63 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process
 from socket import socket
+from time import monotonic
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
+from featx.serve.door import Door, compiled
 from featx.serve.guard import Gone
-from featx.serve.lane import lane_of
+from featx.serve.lane import LaneProtocol, lane_of
 from featx.serve.listener import BACKLOG
 from featx.serve.plan import Plan, application
 from featx.serve.settings import Settings
 
 KEEP_ALIVE = 75  # seconds that a connection may wait for its next request
+LOOK = 0.02  # seconds between two looks at whether all answers are written
 
 
 class Process(uvicorn.Server):
     """uvicorn's server, which ends by itself when it is told to: a signal is an order here, not an accident.
 
-    announce: called once it serves.
+    announce: called once it serves. door: accepts connections; None: the loop does.
     """
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], object], door: Door | None) -> None:
         super().__init__(config)
-        self._announce = announce
+        self._announce, self._door = announce, door
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self._door is None or sockets is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            (listener,) = sockets
+            self._door.open(listener, self._receive)
         self._announce()
+
+    def _receive(self, first: bytes) -> asyncio.Protocol:
+        """What reads a connection of which ``first`` was read already."""
+        made: Any = self.config.http_protocol_class
+        protocol: LaneProtocol = made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state,
+            _loop=asyncio.get_running_loop(),
+        )  # fmt: skip
+        protocol.first = first
+        return protocol
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        if self._door is None:
+            return await super().shutdown(sockets)
+        await self._door.shut()
+        await asyncio.gather(super().shutdown(sockets), self._drain(self._door))
+
+    async def _drain(self, door: Door) -> None:
+        latest = monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        while door.left and monotonic() < latest and not self.force_exit:
+            await asyncio.sleep(LOOK)
+        await door.close()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -53,6 +85,7 @@ class Process(uvicorn.Server):
 
 def process(app: Starlette, settings: Settings, announce: Callable[[], object] = lambda: None) -> Process:
     """The process; ``run(sockets=[...])`` serves until a signal, and then ends what is under way."""
+    native = compiled()
     return Process(
         uvicorn.Config(
             app, http=lane_of(app), ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False,
@@ -60,6 +93,7 @@ def process(app: Starlette, settings: Settings, announce: Callable[[], object] =
             timeout_graceful_shutdown=settings.drain,  # type: ignore[arg-type]  # it takes parts of a second
         ),
         announce,
+        None if native is None else Door(native, app, KEEP_ALIVE),
     )  # fmt: skip
 
 

@@ -108,6 +108,12 @@ class Gather:
         return places[:, [ROWS, COUNT]]
 
     @property
+    def told(self) -> tuple[Array, Array, bytes]:
+        """What the compiled reader is told of the files: the schema, the files, and a byte for each of them: 1 where
+        records lie whole in it. There are addresses in it that hold as long as this object."""
+        return self._fields, self._words, bytes(mapped is not None for _, mapped in self._mapped)
+
+    @property
     def maps(self) -> list[memoryview]:
         """The mapped files in which records lie whole."""
         return [mapped for _, mapped in self._mapped if mapped is not None]

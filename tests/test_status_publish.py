@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -377,3 +378,63 @@ def test_processes_that_publish_to_one_folder_at_once(photos: Path, tmp_path: Pa
         assert process.communicate(timeout=120)[1] == ""
     assert main(["status", url]) == 0
     assert verify(tmp_path / "there").totals.digest == digest
+
+
+STOPS = """
+import sys, time
+from featx.care.remote import Remote
+from tests.part_process import job
+from featx import jobs
+
+write = Remote.write
+
+def slow(self, name, blocks, size):
+    def crawl():
+        for block in blocks():
+            yield block[: len(block) // 2]
+            if name.endswith("records.lmdb"):
+                print("half", flush=True)
+                time.sleep(60)
+            yield block[len(block) // 2 :]
+    write(self, name, crawl, size)
+
+Remote.write = slow
+jobs.run(job(sys.argv[1], sys.argv[2], 1, 3, publish=sys.argv[3]), quiet=True)
+"""
+
+
+def test_a_process_that_is_killed_while_it_sends_leaves_nothing_that_could_be_taken_for_a_part(
+    photos: Path, tmp_path: Path, digest: str
+) -> None:
+    there = tmp_path / "there"
+    words = [sys.executable, "-c", STOPS, str(photos), str(tmp_path / "s"), there.as_uri()]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    process.kill()
+    process.communicate()
+    now = status(there.as_uri())
+    assert (now.counts["done"], now.parts[0].state) == (0, "stopped")
+    assert status(tmp_path / "s").parts[0].state == "done", "extraction was through"
+    assert not (there / part_name(1, "records.lmdb")).exists()
+    for k in (1, 2, 3):
+        run(photos, tmp_path / "s", k, there.as_uri())
+    assert status(there.as_uri()).state == "complete"
+    assert verify(there).totals.digest == digest
+
+
+def test_the_command_publishes_and_says_so(
+    photos: Path, tmp_path: Path, memory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = str(Path(__file__).resolve().parent.parent / "configs" / "seeded_tiny.yaml")
+    some = tmp_path / "photos"
+    some.mkdir()
+    for name in ("p000.png", "p001.png"):
+        shutil.copy(photos / name, some)
+    store = str(tmp_path / "s")
+    for k in ("2/2", "1/2"):
+        assert main(["extract", str(some), store, "--config", tiny, "--part", k, "--publish", memory, "--quiet"]) == 0
+        assert f"part {k} is published at {memory}" in capsys.readouterr().err
+    assert main(["status", memory]) == 0
+    assert "(complete, lmdb, 2 parts)" in capsys.readouterr().out
+    assert main(["extract", str(some), store, "--config", tiny, "--part", "1/2", "--publish", "s4://bucket/x"]) == 2

@@ -63,6 +63,12 @@ class StoreError(FeatxError):
     exit_code = 4
 
 
+class StoreBusy(StoreError):
+    """A store, or a part of one, that another process is writing (exit code 4)."""
+
+    exit_code = 4
+
+
 class StoreDamaged(StoreError):
     """Bytes of a store are not what was written: structure, size or checksum (exit code 4)."""
 

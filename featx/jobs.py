@@ -49,7 +49,7 @@ WORTH_MEASURING = 500  # missing pictures, from which on a part other than the f
 @dataclass(frozen=True)
 class Job:
     """Everything a run needs. ``sources`` are those of this part; ``of`` is (part counted from 1, parts); ``publish``
-    is the URL that a finished part is sent to."""
+    is the URL that a finished part is sent to; ``facts`` are those of the whole list where ``listing`` has not all."""
 
     store: str
     config: ExtractConfig
@@ -59,6 +59,7 @@ class Job:
     of: tuple[int, int]
     retry_refused: bool = False
     publish: str | None = None
+    facts: Mapping[str, Any] | None = None
 
     @property
     def policy(self) -> Policy:
@@ -66,12 +67,9 @@ class Job:
         limit = self.config.max_pixels
         return Policy(**({} if limit is None else {"max_pixels": limit}), salvage_tail=bool(self.config.salvage))
 
-    def list_facts(self) -> dict[str, Any]:
+    def list_facts(self) -> Mapping[str, Any]:
         """Number and hash of the whole list's keys: parts of one store must be parts of one list."""
-        digest = hashlib.sha256()
-        for source in self.listing:
-            digest.update(source.key.encode() + b"\n")
-        return {"pictures": len(self.listing), "sha256": digest.hexdigest()}
+        return self.facts or list_facts(self.listing)
 
     def provenance(self) -> dict[str, Any]:
         """What decides the content of the store: equal provenance and pictures, equal records."""
@@ -82,6 +80,14 @@ class Job:
             "decoder": self.policy.describe(),
             "key_rule": self.config.key_rule,
         }
+
+
+def list_facts(listing: Listing) -> dict[str, Any]:
+    """Number and hash of a whole list's keys."""
+    digest = hashlib.sha256()
+    for source in listing:
+        digest.update(source.key.encode() + b"\n")
+    return {"pictures": len(listing), "sha256": digest.hexdigest()}
 
 
 def plan(
@@ -96,12 +102,12 @@ def plan(
 ) -> Job:
     """List the pictures or texts and build the extractor. Nothing is written. Raises UsageError, WeightsError, ..."""
     kind = cast(type[Extractor], load("featx.extractors", config.extractor))
-    listing = _listed(source, kind.reads, config, stdin)
+    listing = listed(source, kind.reads, config, stdin)
     extractor = kind.from_options(config.options)
     return Job(store, config, extractor, part_of_list(listing, *part_of), listing, part_of, retry_refused, publish)
 
 
-def _listed(source: str | Sequence[str], reads: Reads, config: ExtractConfig, stdin: Iterable[str] | None) -> Listing:
+def listed(source: str | Sequence[str], reads: Reads, config: ExtractConfig, stdin: Iterable[str] | None) -> Listing:
     """What the extractor is to read."""
     if reads == "pictures":
         for spec in [source] if isinstance(source, str) else source:

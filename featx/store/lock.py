@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from featx.errors import StoreError
+from featx.errors import StoreBusy
 from featx.store.process import Process
 
 
@@ -22,14 +22,14 @@ class Lock:
     """
 
     def __init__(self, path: Path, what: str, *, wait: bool = False) -> None:
-        """Take the lock; ``what`` names the thing for the message. Raises StoreError when it is taken."""
+        """Take the lock; ``what`` names the thing for the message. Raises StoreBusy when it is taken."""
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             owner = _owner(os.pread(self._handle, 4096, 0))
             os.close(self._handle)
-            raise StoreError(
+            raise StoreBusy(
                 f"{what} is being written by {owner}", "wait for it, or stop that process and run this again"
             ) from None
         _held.add(self)

@@ -12,9 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from featx.errors import UsageError
+from featx_extractors import launching
 from featx_extractors.conv import Conv
 from featx_extractors.detector import Detector, Regions
-from featx_extractors.launching import launched
 from featx_extractors.network import Network
 from featx_extractors.padded import can_select, first
 from featx_extractors.preprocess import Frame, frame_for, to_input
@@ -177,4 +177,35 @@ def test_a_convolution_whose_sums_come_in_one_pass(dtype: torch.dtype, relu: boo
 def test_other_launches_than_there_are_or_fit_are_refused(how: Any, said: str) -> None:
     network = Network(load_weights("seeded-tiny").tensors, CASES[0])
     with pytest.raises(UsageError, match=said):
-        launched(network, torch.device("cpu"), how)
+        launching.launched(network, torch.device("cpu"), how)
+
+
+def test_a_recording_is_made_of_a_shape_that_comes_again_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Replay:
+        """What a recording does: it reads and writes tensors of its own."""
+
+        def __init__(self, function: Any, static: torch.Tensor, output: torch.Tensor) -> None:
+            self.function, self.static, self.output = function, static, output
+
+        def replay(self) -> None:
+            self.output.copy_(self.function(self.static))
+
+    def record(function: Any, x: torch.Tensor) -> Any:
+        static = torch.empty_like(x)
+        output = torch.empty_like(x)
+        recorded.append(tuple(x.shape))
+        return launching.Recorded(Replay(function, static, output), static, output)  # type: ignore[arg-type]
+
+    recorded: list[tuple[int, ...]] = []
+    monkeypatch.setattr(launching, "record", record)
+    graphed = launching.Graphed(lambda x: x + 1, most=2)
+    results = [graphed(torch.full((2,), float(i))) for i in range(4)]
+    assert [r.tolist() for r in results] == [[1, 1], [2, 2], [3, 3], [4, 4]], "a replay wrote into a result"
+    assert recorded == [(2,)]
+    for shape in ((3,), (3,), (4,), (4,), (4,)):
+        assert graphed(torch.zeros(shape)).tolist() == [1] * shape[0]
+    assert recorded == [(2,), (3,)], "there is room for two"
+    plain = torch.zeros(2, 3, 4, 4)
+    for x in (plain, plain.contiguous(memory_format=torch.channels_last)):  # a recording is of one way to lie in memory
+        graphed(x)
+    assert recorded == [(2,), (3,)]

@@ -39,6 +39,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("source", nargs="+", help="files, folders, globs, - (list on stdin), COCO/VQAv2 JSON, tar, URL")
     parser.add_argument("store", help="folder of the store; made if absent, resumed if present")
+    add_settings(parser)
+    parser.add_argument("--part", default="1/1", help="do part i of n, for example 3/16")
+    parser.add_argument("--publish", metavar="URL", help="send each finished part there: s3://, gs://, file://, ...")
+    parser.add_argument("--retry-refused", action="store_true", help="try the refused pictures of earlier runs again")
+    parser.add_argument("--dry-run", action="store_true", help="list, try a few pictures, estimate size and time")
+    parser.add_argument("--quiet", action="store_true", help="no progress; notes and errors stay")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The flags that :func:`settings` reads: what is extracted, and how."""
     parser.add_argument("--config", help="YAML file, see configs/; flags win over it")
     parser.add_argument("--extractor", help="name of the extractor (default frcnn); see `featx plugins`")
     for name, text in OPTIONS.items():
@@ -49,8 +61,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--boxes-only", action="store_true", default=None, help="store boxes and labels, no features")
     parser.add_argument("--backend", choices=("lmdb", "hdf5"), help="default lmdb")
-    parser.add_argument("--part", default="1/1", help="do part i of n, for example 3/16")
-    parser.add_argument("--publish", metavar="URL", help="send each finished part there: s3://, gs://, file://, ...")
     parser.add_argument("--batch", type=int, help="pictures per network call (default 1)")
     parser.add_argument("--workers", type=int, help="decoding threads (default 2)")
     parser.add_argument("--root", help="folder of the pictures that a JSON file or list names")
@@ -59,11 +69,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--salvage", action="store_true", default=None, help="accept JPEGs that lack only their end")
     parser.add_argument("--max-pixels", type=int, help="refuse larger pictures")
     parser.add_argument("--max-refused", type=int, help="exit with 3 when more pictures are refused")
-    parser.add_argument("--retry-refused", action="store_true", help="try the refused pictures of earlier runs again")
-    parser.add_argument("--dry-run", action="store_true", help="list, try a few pictures, estimate size and time")
-    parser.add_argument("--quiet", action="store_true", help="no progress; notes and errors stay")
-    add_json(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

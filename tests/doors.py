@@ -17,7 +17,7 @@ from tests.store_oracle import KINDS
 
 RECORD = path_of("lmdb", KEYS[3])
 EXPECTED = bytes_of(KEYS[3], KINDS["lmdb"].schema)
-PATIENCE, KEEP_ALIVE = 1.0, 0.5  # seconds of the servers below
+PATIENCE, KEEP_ALIVE = 2.0, 0.5  # seconds of the servers below
 
 Spoken = tuple[bytes, tuple[bytes, ...], bytes]  # status line, headers, body
 

@@ -18,7 +18,7 @@ from featx.images import list_pictures
 from featx.runner import trying
 from featx.runner.watch import Watch
 from featx.store import open_store, verify
-from featx.store.deaths import IN_A_ROW, read_deaths
+from featx.store.deaths import read_deaths
 from featx.store.flight import Flight, left_behind
 from tests.deadly import run
 from tests.fake import expected
@@ -65,7 +65,7 @@ def check(photos: Path, path: Path, refused: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
 @pytest.mark.parametrize("stage", ["decode", "network"])
-def test_a_picture_that_kills_its_process_is_refused_after_the_second_death(
+def test_a_picture_that_kills_is_alone_after_two_deaths_and_refused_when_it_kills_alone_again(
     photos: Path, path: Path, backend: str, stage: str
 ) -> None:
     assert run(photos, path, backend, ["p17"], stage) == (-9, [])
@@ -74,13 +74,25 @@ def test_a_picture_that_kills_its_process_is_refused_after_the_second_death(
     assert "was killed with" in said[0]
     assert "one at a time" in said[1]
     code, said = run(photos, path, backend, ["p17"], stage)
-    assert code == 0
+    assert code == -9
     assert "was killed with 1 picture under way" in said[0]
-    assert any(note.startswith("p17 is refused: ") for note in said)
+    assert "p17 was the only picture in hand when a process died: it comes last" in said
+    with open_store(path, partial=True) as store:
+        assert len(store) == 39, "nothing waits for it any more"
+    code, said = run(photos, path, backend, ["p17"], stage)
+    assert code == 0
+    assert said[1:] == ["p17 is refused: 2 processes died with nothing but this picture in hand"]
     check(photos, path, {"p17": "killed-worker"})
     with open_store(path) as store:
         (refusal,) = store.failures()
-    assert refusal.message == ("the process that worked on it died 2 times, the last time with nothing else in hand")
+    assert refusal.message == "2 processes died with nothing but this picture in hand"
+
+
+def test_a_picture_that_was_alone_in_hand_when_something_else_killed_is_kept(photos: Path, path: Path) -> None:
+    assert run(photos, path, "lmdb", ["p17"], "network")[0] == -9
+    assert run(photos, path, "lmdb", ["p17"], "network")[0] == -9
+    assert run(photos, path, "lmdb")[0] == 0
+    check(photos, path, {})
 
 
 @pytest.mark.parametrize("backend", ["lmdb", "hdf5"])
@@ -99,45 +111,37 @@ def test_a_picture_that_only_kills_beside_others_is_done_alone(
 
 def test_two_that_kill_side_by_side_are_both_found(photos: Path, path: Path) -> None:
     bad = ["p17", "p18"]
-    assert [run(photos, path, "lmdb", bad, "network", batch=4)[0] for _ in range(4)] == [-9, -9, -9, 0]
+    assert [run(photos, path, "lmdb", bad, "network", batch=4)[0] for _ in range(6)] == [-9] * 5 + [0]
     check(photos, path, dict.fromkeys(bad, "killed-worker"))
 
 
-def test_more_of_them_in_a_row_than_may_be_refused_are_found_when_others_are_done(photos: Path, path: Path) -> None:
-    bad = [f"p{i:02}" for i in range(IN_A_ROW + 1)]
-    codes = []
-    while not codes or codes[-1] != 0:
-        codes.append(run(photos, path, "lmdb", bad, "network", batch=4)[0])
-        assert len(codes) < 12
-    check(photos, path, dict.fromkeys(bad, "killed-worker"))
-
-
-def test_where_every_picture_kills_it_is_not_the_pictures(photos: Path, path: Path) -> None:
-    ends = [run(photos, path, "lmdb", ["*"]) for _ in range(12)]
-    assert {code for code, _ in ends} == {-9}
-    assert any("is not refused" in note for _, said in ends for note in said)
+def test_where_every_picture_kills_none_is_refused(photos: Path, path: Path) -> None:
+    assert {run(photos, path, "lmdb", ["*"])[0] for _ in range(12)} == {-9}
     with open_store(path, partial=True) as store:
-        assert len(list(store.failures())) == IN_A_ROW
+        assert not list(store.failures())
     assert run(photos, path, "lmdb")[0] == 0, "the machine is in order again"
-    with open_store(path) as store:
-        refused = {one.key for one in store.failures()}
-    check(photos, path, dict.fromkeys(refused, "killed-worker"))
-    assert len(refused) == IN_A_ROW
-    assert run(photos, path, "lmdb", retry=True)[0] == 0
     check(photos, path, {})
 
 
-def test_retrying_the_refused_tries_poison_again_and_finds_it_again(photos: Path, path: Path) -> None:
-    bad = ["p17", "p30"]  # p30 dies later: the part stays unfinished while p17 is in the ledger
-    assert [run(photos, path, "lmdb", bad)[0] for _ in range(3)] == [-9, -9, -9]
+def test_a_part_of_poison_alone_is_finished(tmp_path: Path, photos: Path, path: Path) -> None:
+    for photo in photos.iterdir():
+        if photo.stem != "p17":
+            photo.unlink()
+    assert [run(photos, path, "lmdb", ["p17"])[0] for _ in range(3)] == [-9, -9, 0]
+    with open_store(path) as store:
+        assert [one.reason for one in store.failures()] == ["killed-worker"]
+
+
+def test_retrying_the_refused_tries_poison_again(photos: Path, path: Path) -> None:
+    bad = ["p17", "p18"]
+    assert [run(photos, path, "lmdb", bad, "network", batch=4)[0] for _ in range(5)] == [-9] * 5
     with open_store(path, partial=True) as store:
         assert [one.key for one in store.failures()] == ["p17"]
-    assert run(photos, path, "lmdb", ["p30"], retry=True)[0] == -9
-    with open_store(path, partial=True) as store:
-        assert "p17" in store, "it was tried, and does no harm any more"
-    assert run(photos, path, "lmdb", ["p30"])[0] == 0
-    check(photos, path, {"p30": "killed-worker"})
-    assert run(photos, path, "lmdb", retry=True)[0] == 0
+    assert run(photos, path, "lmdb", ["p17"], "network", retry=True)[0] == -9, "its count began anew"
+    assert run(photos, path, "lmdb")[0] == 0
+    with open_store(path) as store:
+        assert {one.key for one in store.failures()} == {"p18"}, "it had killed twice by then"
+    assert run(photos, path, "lmdb", [], retry=True)[0] == 0
     check(photos, path, {})
 
 
@@ -145,9 +149,10 @@ def test_an_unexpected_error_is_a_death_too_and_its_words_reach_the_ledger(photo
     assert run(photos, path, "lmdb", ["p17"], "network", raises=True)[0] == 1
     assert notes_in(path) == {"deaths.jsonl"}
     assert run(photos, path, "lmdb", ["p17"], "network", raises=True)[0] == 1
-    first, second = read_deaths(folder_of(path))
+    assert run(photos, path, "lmdb", ["p17"], "network", raises=True)[0] == 1
+    first, second, third = read_deaths(folder_of(path))
     assert "p17" in first.pictures
-    assert second.pictures == ["p17"]
+    assert second.pictures == third.pictures == ["p17"]
     assert second.error == "RuntimeError: the device gave up"
     assert run(photos, path, "lmdb", ["p17"], "network", raises=True)[0] == 0
     check(photos, path, {"p17": "killed-worker"})

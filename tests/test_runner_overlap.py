@@ -70,8 +70,11 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def settled(count: Callable[[], int]) -> int:
-    """What ``count`` says when it has said so for a while."""
+def settled(count: Callable[[], int], least: int) -> int:
+    """What ``count`` says when it has said so for a while, and is not below ``least`` any more."""
+    end = time.monotonic() + 20
+    while count() < least and time.monotonic() < end:
+        time.sleep(0.01)
     before, since = -1, time.monotonic()
     while time.monotonic() - since < 0.3:
         if (now := count()) != before:
@@ -86,7 +89,7 @@ def test_the_network_goes_on_while_a_commit_is_under_way_but_not_without_end(
     fake, gate, progress = Fake(), Gate(part), progress_of(sources)
     thread = in_thread(lambda: Runner(fake, part, progress).run(sources))
     assert gate.reached.wait(10)
-    ahead = settled(lambda: len(fake.seen))
+    ahead = settled(lambda: len(fake.seen), WAITING + 2)
     assert WAITING < ahead <= 2 * WAITING + 1
     assert progress.summary().pictures == 0, "nothing is done before it is durable"
     gate.open.set()
@@ -98,7 +101,7 @@ def test_a_large_batch_is_at_most_two_batches_ahead_of_the_disk(sources: Listing
     fake, gate = Fake(), Gate(part)
     thread = in_thread(lambda: Runner(fake, part, progress_of(sources), batch=20).run(sources))
     assert gate.reached.wait(10)
-    assert settled(lambda: len(fake.batches)) == 3, "one in the commit, one waiting, one at the door"
+    assert settled(lambda: len(fake.batches), 3) == 3, "one in the commit, one waiting, one at the door"
     gate.open.set()
     thread.join()
     assert fake.batches == [20] * 5
@@ -197,7 +200,7 @@ def test_the_second_interrupt_waits_only_for_the_commit_under_way(
 
     def interrupt() -> None:
         assert gate.reached.wait(10)
-        settled(lambda: len(fake.seen))  # the network is waiting for the disk
+        settled(lambda: len(fake.seen), WAITING + 2)  # the network is waiting for the disk
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)

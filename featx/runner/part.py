@@ -64,22 +64,18 @@ class Runner:
     def _batches(self, watch: Watch, writing: Writing) -> Generator[list[Ready]]:
         """All that is missing: suspects first, each alone from decoding to commit, then the others, overlapped.
 
-        What is poison is refused; where that is in doubt it is tried again, behind everything else.
+        What is poison is refused; what was the only picture in hand at a death comes last, alone.
         """
         decoder = Decoder(self.extractor, self.policy, self.workers, self.progress, watch.take)
-        doubtful = []
+        for source in watch.poison:
+            yield [Ready(source, refused=watch.verdict(source))]
         for source in watch.suspects:
             writing.drain()
-            if not watch.is_poison(source):
-                yield [decoder.ready(source)]
-            elif (refused := watch.verdict(source)) is not None:
-                yield [Ready(source, refused=refused)]
-            else:
-                doubtful.append(source)
+            yield [decoder.ready(source)]
         writing.drain()
         with closing(decoder.ahead(watch.others, self.workers + AHEAD * self.network.batch)) as ahead:
             yield from batches(ahead, lambda: self.network.batch)
-        for source in doubtful:
+        for source in watch.aside:
             writing.drain()
             yield [decoder.ready(source)]
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from featx.errors import FeatxError, PictureRefused
 from featx.images import Source
 from featx.store import disk
-from featx.store.deaths import Death, Deaths, read_deaths
+from featx.store.deaths import FATAL, Death, Deaths, read_deaths
 from featx.store.flight import Flight, left_behind
 
 
@@ -53,16 +53,20 @@ class Watch:
         self.folder, self.on_note = folder, on_note
         self.flight = Flight(folder)
         self._keys = {source.ordinal: source.key for source in missing}
-        self._missing = len(missing)
         with disk.room(folder):
             self.deaths = Deaths(folder)
             self._find()
         suspects = {*self.deaths.suspects(source.key for source in missing)}
-        self.suspects = [source for source in missing if source.key in suspects]
         self.others = [source for source in missing if source.key not in suspects]
+        self.suspects, self.aside, self.poison = [], [], []
+        for source in (source for source in missing if source.key in suspects):
+            alone = len(self.deaths.alone(source.key))
+            (self.poison if alone >= FATAL else self.aside if alone else self.suspects).append(source)
         if self.suspects:
-            count = f"{len(suspects)} picture{'' if len(suspects) == 1 else 's'}"
+            count = f"{len(self.suspects)} picture{'' if len(self.suspects) == 1 else 's'}"
             on_note(f"{count} that a process had in hand when it died: done first, one at a time")
+        for source in self.aside:
+            on_note(f"{source.key} was the only picture in hand when a process died: it comes last")
 
     def _find(self) -> None:
         """Move what the run before left into the history."""
@@ -96,25 +100,14 @@ class Watch:
     def land(self, sources: Sequence[Source]) -> None:
         """Pictures are committed, or refused."""
         self.flight.land(source.ordinal for source in sources)
-        self._missing -= len(sources)
 
-    def is_poison(self, source: Source) -> bool:
-        """Whether processes died of this picture often enough."""
-        return bool(self.deaths.fatal(source.key))
-
-    def verdict(self, source: Source) -> PictureRefused | None:
-        """Why a picture is refused that is poison; None when it is likelier that something else is wrong.
-
-        All that was handed over for writing must have landed.
-        """
-        fatal = self.deaths.fatal(source.key)
-        if self.deaths.would_be_all(self._missing):
-            self.deaths.acquit(source.key)
-            self.on_note(f"one picture after the other ended its process: {source.key} is not refused, but comes last")
-            return None
-        self.deaths.convict(source.key, self._missing - 1)
+    def verdict(self, source: Source) -> PictureRefused:
+        """Why a picture is refused that is poison."""
+        fatal = self.deaths.alone(source.key)
+        with disk.room(self.folder):
+            self.deaths.convict(source.key)
         said = fatal[-1].error
-        message = f"the process that worked on it died {len(fatal)} times, the last time with nothing else in hand"
+        message = f"{len(fatal)} processes died with nothing but this picture in hand"
         refused = PictureRefused("killed-worker", f"{message}: {said}" if said else message)
         self.on_note(f"{source.key} is refused: {refused.message}")
         return refused

@@ -1,9 +1,10 @@
 """``deaths.jsonl``: the processes that died in a part, with the pictures each of them had in hand.
 
-The file lies in the folder of an open part, a line for each death and for each picture that was found guilty of some.
-A picture that was in hand at a death is a *suspect* until it is done. One that was in hand at two, and at one of them
-alone, is *poison*: it is refused, and its count begins anew, so that it can be tried again. Where picture after picture
-would be poison, as on a machine that is not in order, no more of them are found guilty.
+The file lies in the folder of an open part, a line for each death and for each picture that was refused for some.
+A picture that was in hand at a death is a *suspect* until it is done. One that was the only one in hand is set aside:
+it comes last. When a process dies of it alone again it is *poison*, and refused; its count begins anew then, so that it
+can be tried again. One death with nothing else in hand is not enough: processes die for other reasons, too, and
+suspects are done one at a time, so whatever kills twice in a short while would take an innocent picture with it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from featx.store import disk
 from featx.store.ledger import append_lines, mend, read_lines
 
 FILE = "deaths.jsonl"
-FATAL = 2  # deaths
-IN_A_ROW = 3  # pictures found guilty with nothing done in between
+FATAL = 2  # deaths with nothing else in hand
 
 
 class Death(NamedTuple):
@@ -38,11 +38,9 @@ class Death(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was decided of a picture that processes died of; its count begins anew. missing: how many pictures the part
-    still lacked beside it when it was found guilty, None when it was not."""
+    """The key of a picture that was refused as poison."""
 
-    picture: str
-    missing: int | None
+    refused: str
 
 
 def read_deaths(folder: Path) -> list[Death]:
@@ -81,32 +79,19 @@ class Deaths:
         suspected = {key for row in self._rows if isinstance(row, Death) for key in row.pictures}
         return [key for key in keys if key in suspected]
 
-    def fatal(self, key: str) -> list[Death]:
-        """The deaths that make a picture poison; [] when it is not."""
+    def alone(self, key: str) -> list[Death]:
+        """The deaths at which a picture was the only one in hand, since it was last refused."""
         found: list[Death] = []
         for row in self._rows:
-            if isinstance(row, Death):
-                found += [row] if key in row.pictures else []
-            elif row.picture == key:
-                found = []
-        alone = any(len(death.pictures) == 1 for death in found)
-        return found if alone and len(found) >= FATAL else []
+            if isinstance(row, Verdict):
+                found = [] if row.refused == key else found
+            elif list(row.pictures) == [key]:
+                found.append(row)
+        return found
 
-    def would_be_all(self, missing: int) -> bool:
-        """Whether the last pictures found guilty followed upon each other, with ``missing`` pictures missing now.
-
-        Then it is hardly the pictures, and nobody should be found guilty before something else was done.
-        """
-        guilty = [row.missing for row in self._rows if isinstance(row, Verdict) and row.missing is not None]
-        return guilty[-IN_A_ROW:] == [missing + more for more in reversed(range(IN_A_ROW))]
-
-    def convict(self, key: str, missing: int) -> None:
-        """Note that a picture was found guilty, before its refusal is: if that is lost, it is tried again."""
-        self._append(Verdict(key, missing))
-
-    def acquit(self, key: str) -> None:
-        """Note that what happened is not put down to a picture."""
-        self._append(Verdict(key, None))
+    def convict(self, key: str) -> None:
+        """Note that a picture is refused, before its refusal is: if that is lost, it is tried again."""
+        self._append(Verdict(key))
 
     def remove(self) -> None:
         """The part has no missing picture any more."""

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from featx.errors import FeatxError
     from featx.extractor import Extractor
     from featx.grounder import Grounder
-    from featx.jobs import extract
     from featx.loading import FeatureDataset, FeatureLoader
     from featx.matcher import Matcher
     from featx.predictor import Predictor
     from featx.record import Record, RecordBatch
     from featx.schema import Schema
+    from featx.spread import extract
     from featx.store import open_store
     from featx.task import Task
 
 # Where each public name lives; imported when first used, so that `import featx` costs nothing and loads no torch.
 _HOME = {
     "open_store": "featx.store",
-    "extract": "featx.jobs",
+    "extract": "featx.spread",
     "Record": "featx.record",
     "RecordBatch": "featx.record",
     "Schema": "featx.schema",

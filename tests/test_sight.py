@@ -11,9 +11,9 @@ import torch
 
 from featx import pairing
 from featx.errors import RecordError, UsageError
-from featx.jobs import extract
 from featx.record import Record
 from featx.sight import Sight
+from featx.spread import extract
 from featx.store import open_store
 from featx.tasks.about import about
 from featx.wants import Wants

@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ from featx.errors import Interrupted, TooManyRefused, UsageError
 from featx.store import open_store
 
 if TYPE_CHECKING:
-    from featx.jobs import Job
+    from featx.images import Source
+    from featx.progress import Summary
 
 # Flags that are passed on to the extractor, with their help; None means: let the YAML file or the extractor decide.
 OPTIONS = {
@@ -40,7 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="+", help="files, folders, globs, - (list on stdin), COCO/VQAv2 JSON, tar, URL")
     parser.add_argument("store", help="folder of the store; made if absent, resumed if present")
     add_settings(parser)
-    parser.add_argument("--part", default="1/1", help="do part i of n, for example 3/16")
+    parser.add_argument("--part", help="do part i of n in this process, for example 3/16")
+    add_workers(parser)
     parser.add_argument("--publish", metavar="URL", help="send each finished part there: s3://, gs://, file://, ...")
     parser.add_argument("--retry-refused", action="store_true", help="try the refused pictures of earlier runs again")
     parser.add_argument("--dry-run", action="store_true", help="list, try a few pictures, estimate size and time")
@@ -71,6 +74,35 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-refused", type=int, help="exit with 3 when more pictures are refused")
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say who does all the parts."""
+    group = parser.add_argument_group("all parts at once, by other processes")
+    group.add_argument("--jobs", type=jobs_number, metavar="N", help="processes; `all` is one for each core")
+    group.add_argument("--gpus", type=gpus_listed, metavar="0,1", help="a process for each of these GPUs, or for `all`")
+    group.add_argument("--parts", type=int, metavar="N", help="parts of a new store (default: by its pictures, <= 256)")
+    group.add_argument("--executor", choices=("joblib", "ray"), help="this machine (default), or a Ray cluster")
+    group.add_argument("--ray-address", metavar="HOST:PORT", help="of the cluster (default: this machine's)")
+
+
+def jobs_number(text: str) -> int:
+    """``--jobs``: 0 stands for all."""
+    if text == "all":
+        return 0
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a number of processes nor `all`")
+
+
+def gpus_listed(text: str) -> list[int] | str:
+    """``--gpus``."""
+    if text == "all":
+        return text
+    numbers = text.split(",")
+    if all(number.isdigit() for number in numbers) and len(set(numbers)) == len(numbers):
+        return [int(number) for number in numbers]
+    raise argparse.ArgumentTypeError(f"{text!r} is neither different numbers, such as 0,1, nor `all`")
+
+
 def run(options: argparse.Namespace) -> int:
     """Extract, or estimate. An interrupt that nobody waited for (start-up, the second one) also says how to resume."""
     try:
@@ -81,29 +113,67 @@ def run(options: argparse.Namespace) -> int:
 
 def extract(options: argparse.Namespace) -> int:
     """The command itself."""
-    from featx import jobs
-
     if Path(options.store).is_file():
         raise UsageError(f"{options.store} is a file, not the folder of a store", "the last word is the store")
+    source = options.source if len(options.source) > 1 else options.source[0]
+    many = any(value is not None for value in (options.jobs, options.gpus, options.parts, options.executor))
+    if many and options.part is not None:
+        raise UsageError(
+            "--part is for one process, and --jobs and the like are for all parts", "leave one of them out"
+        )
+    if options.ray_address and options.executor != "ray":
+        raise UsageError("--ray-address without a Ray cluster", "add --executor ray")
+    if many and not options.dry_run:
+        return spread(source, options)
+    return alone(source, options)
+
+
+def alone(source: str | list[str], options: argparse.Namespace) -> int:
+    """One part, in this process."""
+    from featx import jobs
+
     job = jobs.plan(
-        options.source if len(options.source) > 1 else options.source[0],
-        options.store,
-        settings(options),
-        part_of=parse_part(options.part),
-        stdin=sys.stdin,
-        retry_refused=options.retry_refused,
-        publish=options.publish,
-    )
+        source, options.store, settings(options), part_of=parse_part(options.part or "1/1"), stdin=sys.stdin,
+        retry_refused=options.retry_refused, publish=options.publish,
+    )  # fmt: skip
     if options.dry_run:
         return show_estimate(jobs.estimate(job), options, job.extractor.reads)
-    outcome = jobs.run(
-        job, quiet=options.quiet, json_lines=options.json, resume_hint=f"resume with: {command_line()}",
-        on_note=lambda text: print(f"featx: {text}", file=sys.stderr),
+    outcome = jobs.run(job, **talk(options))
+    return told(outcome, job.store, job.sources, job.extractor.reads, job.config.max_refused, options)
+
+
+def spread(source: str | list[str], options: argparse.Namespace) -> int:
+    """All parts, by other processes."""
+    from featx.spread import Workers, plan
+
+    config = settings(options)
+    if options.gpus and "device" in config.options:
+        raise UsageError("--device and --gpus", "leave out --device: every process has a GPU of its own")
+    todo = plan(
+        source, options.store, config, parts=options.parts, stdin=sys.stdin,
+        retry_refused=options.retry_refused, publish=options.publish,
     )  # fmt: skip
-    refused, limit, reads = refusals(job), job.config.max_refused, job.extractor.reads
+    workers = Workers(options.jobs or None, options.gpus or (), options.executor or "joblib", options.ray_address)
+    outcome = todo.run(workers, **talk(options))
+    return told(outcome, todo.store, todo.sources, todo.reads, config.max_refused, options)
+
+
+def talk(options: argparse.Namespace) -> dict[str, Any]:
+    """How a run speaks with whoever started it."""
+    return {
+        "quiet": options.quiet, "json_lines": options.json, "resume_hint": f"resume with: {command_line()}",
+        "on_note": lambda text: print(f"featx: {text}", file=sys.stderr),
+    }  # fmt: skip
+
+
+def told(
+    outcome: Summary, store: str, sources: Sequence[Source], reads: str, limit: int | None, options: argparse.Namespace
+) -> int:
+    """Say what was done. Raises TooManyRefused."""
+    refused = refusals(store, sources)
     if not options.quiet and not options.json:
         idle = not outcome.pictures and not outcome.refused
-        said = idle_line(len(job.sources), refused) if idle else str(outcome)
+        said = idle_line(len(sources), refused) if idle else str(outcome)
         print(said if reads == "pictures" else said.replace("picture", "text"), file=sys.stderr)
     if limit is not None and refused > limit:
         raise TooManyRefused(
@@ -113,10 +183,10 @@ def extract(options: argparse.Namespace) -> int:
     return 0
 
 
-def refusals(job: Job) -> int:
-    """How many pictures of this part the store's ledgers name, whichever run refused them."""
-    ours = {store_key(source.key) for source in job.sources}
-    with open_store(job.store, partial=True) as store:
+def refusals(path: str, sources: Sequence[Source]) -> int:
+    """How many of these pictures the store's ledgers name, whichever run refused them."""
+    ours = {store_key(source.key) for source in sources}
+    with open_store(path, partial=True) as store:
         return sum(store_key(r.key) in ours and r.key not in store for r in store.failures())
 
 

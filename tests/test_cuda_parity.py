@@ -116,6 +116,9 @@ def wide_cases() -> Iterator[Case]:
                 rois[:, 0] = rois[:, 0].clamp(max=len(some) - 1)
                 yield "roi_pool", (some, rois, 14, 14, 1 / 16), 0
                 yield "roi_pool", (some, rois, 1, 1, 1 / 16), 0
+                loose = {torch.float16: 1e-2, torch.bfloat16: 6e-2}.get(dtype, 1e-5)
+                yield "roi_align", (some, rois, 7, 7, 1 / 16, 0, True), loose
+                yield "roi_align", (some, rois, 1, 1, 1 / 16, 2, False), loose
 
 
 def sum_cases() -> Iterator[Case]:

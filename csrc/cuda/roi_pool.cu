@@ -66,14 +66,12 @@ __global__ void pool_kernel(const Vector<T>* features, const float* rois, int64_
 
 template <typename T>
 void pool(const Tensor& map, const Tensor& rois, PoolShape shape, const Tensor& out) {
-  constexpr int64_t kMostBlocks = 1 << 30;
   const int64_t vectors = map.size(1) / Vector<T>::kLength, bins = out.size(0) * out.size(2) * out.size(3);
-  const int64_t threads = vectors < kThreads ? (vectors + 31) / 32 * 32 : kThreads;
   if (bins == 0 || vectors == 0) return;
   const Launch launch(out);
-  pool_kernel<T><<<static_cast<unsigned>(bins < kMostBlocks ? bins : kMostBlocks), static_cast<unsigned>(threads), 0,
-                   launch.stream>>>(as_vectors(map.const_data_ptr<T>()), rois.const_data_ptr<float>(), bins, vectors,
-                                    shape, as_vectors(out.mutable_data_ptr<T>()));
+  pool_kernel<T><<<blocks_of_bins(bins), threads_of(vectors), 0, launch.stream>>>(
+      as_vectors(map.const_data_ptr<T>()), rois.const_data_ptr<float>(), bins, vectors, shape,
+      as_vectors(out.mutable_data_ptr<T>()));
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 

@@ -1,6 +1,7 @@
 // 16 bytes of neighbouring channels, which a thread reads and writes at once.
 #pragma once
 
+#include "cuda/stream.cuh"
 #include "tensor.h"
 
 namespace featx::cuda {
@@ -27,6 +28,16 @@ const Vector<T>* as_vectors(const T* data) {
 template <typename T>
 Vector<T>* as_vectors(T* data) {
   return reinterpret_cast<Vector<T>*>(data);
+}
+
+// A block for each bin of a grid, whose threads share its vectors.
+inline unsigned blocks_of_bins(int64_t bins) {
+  constexpr int64_t kMost = 1 << 30;
+  return static_cast<unsigned>(bins < kMost ? bins : kMost);
+}
+
+inline unsigned threads_of(int64_t vectors) {
+  return static_cast<unsigned>(vectors < kThreads ? (vectors + 31) / 32 * 32 : kThreads);
 }
 
 }  // namespace featx::cuda

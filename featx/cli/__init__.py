@@ -29,6 +29,7 @@ from featx.errors import FeatxError, UsageError
 # name -> one line of help. Kept here so that `featx --help` imports none of the modules behind it.
 COMMANDS = {
     "extract": "turn pictures into a store of region features",
+    "plan": "measure a sample; say what an extraction takes and costs, and how to run it",
     "status": "say how an extraction stands: parts, rate, time left",
     "inspect": "say what a store, or one record of it, holds",
     "get": "read one record into an .npz file",

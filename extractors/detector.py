@@ -17,6 +17,7 @@ from featx_extractors.precision import precision_of
 from featx_extractors.preprocess import Frame
 from featx_extractors.profiles import Profile
 from featx_extractors.proposals import Proposals, anchor_grid, propose
+from featx_extractors.regions import SharedRegions
 from featx_extractors.selection import Regression, Selection, best_class, select
 from featx_extractors.superset import candidates
 from featx_extractors.weights import Weights
@@ -79,6 +80,9 @@ class Detector:
         if self.dtype != torch.float32:
             self.network.convolve_in(self.dtype)
         self.network.to(self.device)
+        self.shared: SharedRegions | None = None
+        if self.device.type == "cpu" and profile.pooler == "pool":
+            self.shared = SharedRegions(self.network.res5, profile, self.roi_chunk)
         self.anchors = lru_cache(ANCHOR_GRIDS)(partial(anchor_grid, self.network.proposal_head.cell_anchors))
 
     @torch.inference_mode()
@@ -119,6 +123,8 @@ class Detector:
         """Features ``[R, D]`` float32 of ``boxes [R, 4]`` (input pixels) on one picture's ``res4 [1, C, h, w]``."""
         if not len(boxes):
             return torch.zeros(0, self.network.dim, device=res4.device)
+        if self.shared is not None:
+            return self.shared(res4, boxes)
         return torch.cat([self.network.res5(pooled) for pooled in self.pooled(res4, boxes)])
 
     def pooled(self, res4: torch.Tensor, boxes: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,9 +38,10 @@ class FolderWatch:
         with disk.reading(self.store):
             manifest = Manifest.load(self.store)
             parts = [self._part(manifest, part) for part in range(manifest.parts)]
-            if not manifest.complete and all(part.state == "done" for part in parts):
-                manifest = Manifest.load(self.store)  # the last one may have finished meanwhile
-            return StoreStatus(str(self.store), manifest, parts, list(self._recent(manifest, parts)))
+            if manifest.complete != all(part.state == "done" for part in parts):
+                manifest = Manifest.load(self.store)  # the last one may have finished meanwhile, or one was reopened
+            told = missed(manifest, parts)
+            return StoreStatus(str(self.store), manifest, told, list(self._recent(manifest, told)))
 
     def part(self, part: int) -> PartStatus:
         """One part as it is now, counted from 0. Raises StoreError for what is no store, or may not be read."""
@@ -119,6 +120,14 @@ class FolderWatch:
             left -= len(lines)
             if not left:
                 return
+
+
+def missed(manifest: Manifest, parts: Sequence[PartStatus]) -> list[PartStatus]:
+    """The same parts; those that are not done of a store whose manifest says that all are have failed."""
+    if not manifest.complete:
+        return list(parts)
+    why = "manifest.json says that the store is complete, and this part is not"
+    return [part if part.state == "done" else replace(part, state="failed", why=part.why or why) for part in parts]
 
 
 def block(manifest: Manifest, part: int) -> int | None:

@@ -11,7 +11,7 @@ from featx.care.pull import PUSHING
 from featx.care.remote import Remote
 from featx.care.transfer import folder_name
 from featx.errors import StoreDamaged, StoreError
-from featx.status.folder import block
+from featx.status.folder import block, missed
 from featx.status.part import PartStatus, beating, finished
 from featx.status.whole import StoreStatus
 from featx.store import Manifest, PartManifest
@@ -34,9 +34,9 @@ class UrlWatch:
         files = self.remote.files("parts")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             parts = list(pool.map(lambda part: self._part(manifest, part, files), range(manifest.parts)))
-        if not manifest.complete and all(part.state == "done" for part in parts):
+        if manifest.complete != all(part.state == "done" for part in parts):
             manifest = self._manifest()  # the last one may have been published meanwhile
-        return StoreStatus(self.remote.url, manifest, parts)
+        return StoreStatus(self.remote.url, manifest, missed(manifest, parts))
 
     def _manifest(self) -> Manifest:
         """That of the store; until all of it is there, that which a push or a publishing left."""

@@ -27,10 +27,8 @@ class StoreStatus:
         """ "unconfirmed": every part is done, but the manifest does not say so (its last writer died before it did, or
         the parts do not make the list). "failed", "stopped": nothing runs, and something is to be done."""
         states = {part.state for part in self.parts}
-        if self.manifest.complete:
-            return "complete"
         if states == {"done"}:
-            return "unconfirmed"
+            return "complete" if self.manifest.complete else "unconfirmed"
         for state in ("running", "failed", "stopped"):
             if state in states:
                 return state

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from featx.serve import door, mounted
+from featx.serve.listener import listen
+from featx.serve.metrics import BUCKETS
 from featx.serve.mounted import Mounts
 from tests.doors import EXPECTED, RECORD, Watched, all_of, both, clogged, connected, head, parsed, said, tag_of
 from tests.serving import KEYS, bytes_of, make_stores, path_of, serving
@@ -86,6 +88,29 @@ def test_clients_that_do_not_read_or_vanish_are_in_nobodys_way(
                     pass
                 assert file.read(len(EXPECTED)) == EXPECTED
             file.close()
+            client.close()
+
+
+def test_connections_are_dealt_out_to_those_who_wait() -> None:
+    """As workers do: else all clients that come one after the other would be with the same process."""
+    native = door.compiled()
+    with listen("127.0.0.1", 0, 60.0) as listener:
+        listener.setblocking(False)
+        lanes = [native.make(listener.fileno(), 60.0, 60.0, (), b"", (), BUCKETS) for _ in range(2)]
+        for lane in lanes:
+            native.start(lane)
+        clients: list[socket.socket] = []
+        until = time.monotonic() + 30
+        while len(clients) < 20:
+            clients.append(socket.create_connection(listener.getsockname()))
+            while sum(map(native.left, lanes)) < len(clients):
+                assert time.monotonic() < until
+        assert all(native.left(lane) > 5 for lane in lanes)
+        for lane in lanes:
+            native.stop(lane)
+            native.end(lane)
+        for client in clients:
+            assert all_of(client) == b""
             client.close()
 
 

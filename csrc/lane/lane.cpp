@@ -114,7 +114,7 @@ void Lane::take_events(int milliseconds) {
   if (waiting) accept_one();
 }
 
-// One at a time: the next may go to another process, which has less to do.
+// One at a time, and then to the end of the line: the next is for another process.
 void Lane::accept_one() {
   if (stopping_) return;
   const int file = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -126,6 +126,8 @@ void Lane::accept_one() {
     }
     return;
   }
+  epoll_ctl(poll_, EPOLL_CTL_DEL, listener_, nullptr);
+  listen_again();
   const int on = 1;
   setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   std::unique_ptr<Connection> made;
@@ -149,7 +151,7 @@ void Lane::accept_one() {
 
 void Lane::listen_again() {
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLEXCLUSIVE;  // of the processes that wait, one is woken
+  event.events = EPOLLIN | EPOLLEXCLUSIVE;  // of the processes that wait, the first in line is woken
   event.data.ptr = &listening_;
   listening_ = epoll_ctl(poll_, EPOLL_CTL_ADD, listener_, &event) == 0;
   relisten_ = Clock::now() + kRest;

@@ -21,6 +21,8 @@ NAMES = {
     "answers": "how many answers of the default LXMERT change with the dtype of the features it reads",
     "feeding": "a small LXMERT on a store four times the memory it may have: the share of time spent waiting for data",
     "epochs": "steps of a cached epoch beside the same with the tower in front, for each reader of grids (SMALL=1)",
+    "scale": "100 million pictures on 64 GPUs and 512 cores, simulated; the model beside runs of 1 and 2 workers here",
+    "endurance": "COUNT=100000 tiny pictures in one run: rate, memory, and resuming what is finished",
     "learning": "LXMERT on drawn scenes of SEED=n, against a model that cannot look (RETRAIN=1: trained anew as well)",
 }
 

@@ -1,8 +1,9 @@
 """A long run of tiny pictures through the tiny network: does memory grow, does the rate sink, does resuming wait?
 
 ``COUNT`` pictures (100,000) are drawn once into ``build/endurance``; ``featx extract`` runs on them as a process of its
-own and is watched from outside: what it says is durable, and the memory that is its own (RssAnon: pages of mapped files
-are the kernel's). Then the same command runs again and finds nothing to do.
+own and is watched from outside: what it says is durable, the memory that is its own (RssAnon: pages of mapped files are
+the kernel's) and its processor time, which the rest of a busy machine disturbs less than the rate. Then
+the same command runs again and finds nothing to do.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ workers: 1
 
 
 class Sample(NamedTuple):
-    """seconds since the start, pictures durable by then, bytes of memory of the process's own."""
+    """seconds since the start, pictures durable by then, bytes of memory of the process's own, and its CPU seconds."""
 
     seconds: float
     done: int
     memory: int
+    cpu: float
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def main() -> None:
     resume = time.perf_counter() - begin
     facts = verdict(samples, COUNT) | {"resume of the finished job, s": resume, "pictures": COUNT}
     print(table([["", ""], *([name, f"{value:,.3f}".removesuffix(".000")] for name, value in facts.items())]))
-    series = [[round(s.seconds, 1), s.done, s.memory] for s in thinned(samples, 400)]
+    series = [[round(s.seconds, 1), s.done, s.memory, round(s.cpu, 2)] for s in thinned(samples, 400)]
     print("\nwrote", save("endurance", {"facts": facts, "series": series}), plot(samples, facts))
     shutil.rmtree(store)
 
@@ -87,7 +89,7 @@ def watched(command: Sequence[str]) -> list[Sample]:
         assert process.stdout is not None
         for line in process.stdout:
             said = json.loads(line)
-            samples.append(Sample(time.perf_counter() - begin, said["done"], own_memory(process.pid)))
+            samples.append(Sample(time.perf_counter() - begin, said["done"], own_memory(process.pid), cpu(process.pid)))
     if process.returncode:
         raise SystemExit(f"{command[3]} ended with {process.returncode}")
     return samples
@@ -102,15 +104,28 @@ def own_memory(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), 0)
 
 
+def cpu(pid: int) -> float:
+    """Processor seconds that a process has used; 0 when it is gone."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def verdict(samples: Sequence[Sample], count: int) -> dict[str, float]:
     """The second tenth against the last: pictures a second, and memory."""
     times = np.interp([0.1 * count, 0.2 * count, 0.9 * count, count], *unzipped(samples))
     second, last = 0.1 * count / (times[1] - times[0]), 0.1 * count / (times[3] - times[2])
     before, after = (memory(samples, count * low, count * (low + 0.1)) for low in (0.1, 0.9))
+    alive = [s for s in samples if s.cpu]
+    spent = np.interp([0.1 * count, 0.2 * count, 0.9 * count, count], [s.done for s in alive], [s.cpu for s in alive])
     return {
         "pictures/s, second tenth": float(second),
         "pictures/s, last tenth": float(last),
         "last over second": float(last / second),
+        "CPU ms a picture, second tenth": float(spent[1] - spent[0]) / count * 1e4,
+        "CPU ms a picture, last tenth": float(spent[3] - spent[2]) / count * 1e4,
         "own memory in the second tenth, MB": before / 1e6,
         "own memory in the last tenth, MB": after / 1e6,
         "growth, bytes a picture": (after - before) / (0.8 * count),
@@ -157,7 +172,7 @@ def plot(samples: Sequence[Sample], facts: dict[str, Any]) -> Path:
     for ax in (rates, memories):
         ax.set_xlim(0, facts["pictures"])
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    return keep(shown, DOCS / "endurance.png" if facts["pictures"] >= 100_000 else WORK / "endurance.png")
+    return keep(shown, (DOCS if facts["pictures"] >= 100_000 else WORK) / "endurance.png")
 
 
 if __name__ == "__main__":

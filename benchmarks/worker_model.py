@@ -12,6 +12,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 AHEAD, WAITING = 4, 16  # as in featx.runner.batches and featx.runner.writing
 
@@ -137,6 +138,7 @@ def seconds(stages: Stages, pictures: Sequence[int], cores: float) -> float:
     return max(worker.end for worker in workers)
 
 
+@cache
 def rate(stages: Stages, cores: float, pictures: int = 2000) -> float:
     """Pictures a second of one worker, its beginning and end left out."""
     return pictures / (seconds(stages, [2 * pictures], cores) - seconds(stages, [pictures], cores))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.endurance import Sample, verdict
 from benchmarks.fleet_model import Fleet, simulate
 from benchmarks.worker_model import Stages, Work, rate, seconds
 
@@ -77,3 +78,17 @@ def test_many_parts_let_fast_workers_do_more_of_them() -> None:
     few = Fleet(workers=8, pictures=800_000, parts=8, seconds=0.1, start=0.0, slow=0.3, slowness=2.0)
     assert math.isclose(simulate(few, seed=2).hours * 3600, 20_000)  # the slow one has as many as the others
     assert simulate(replace(few, parts=800), seed=2).hours < 0.7 * 20_000 / 3600
+
+
+def test_a_run_that_gets_slower_and_larger_is_told_so() -> None:
+    """100 pictures/s in the first half of 10,000 and 50 in the second, 100 bytes and 1 then 2 ms of CPU a picture."""
+    samples = [Sample(done / 100, done, 10**6 + 100 * done, done * 1e-3) for done in range(0, 5001, 50)]
+    later = range(5050, 10_001, 50)
+    samples += [Sample(50 + (d - 5000) / 50, d, 10**6 + 100 * d, 5 + (d - 5000) * 2e-3) for d in later]
+    facts = verdict(samples, 10_000)
+    assert facts["pictures/s, second tenth"] == pytest.approx(100)
+    assert facts["pictures/s, last tenth"] == pytest.approx(50)
+    assert facts["last over second"] == pytest.approx(0.5)
+    assert facts["growth, bytes a picture"] == pytest.approx(100, rel=0.02)
+    assert facts["CPU ms a picture, second tenth"] == pytest.approx(1)
+    assert facts["CPU ms a picture, last tenth"] == pytest.approx(2)

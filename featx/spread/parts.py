@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-TRIES = 4  # deaths of workers in one part without a picture more: poison is found out by the third run
+TRIES = 8  # deaths of workers in one part without a picture more: several poison pictures in a row cost one each
 PATIENCE = 180.0  # seconds until a part that somebody else holds, without getting on, is given up
 PAUSE = 3.0  # seconds between two looks at one
 

@@ -173,7 +173,7 @@ class Pool:
         else:
             name = self.tally.name(part)
             again = self.todo.died(part, self._moved(seat), why)
-            self._note(
+            self._tell(
                 f"the worker of part {name} ended ({why}); " + ("another goes on" if again else "it is given up")
             )
         self._remove(seat, now=True)

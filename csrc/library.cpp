@@ -1,5 +1,6 @@
 // Registers the kernels for the schemas that featx/ops declares. Nothing else here knows the dispatcher.
 #include "kernels.h"
+#include "winograd.h"
 
 #define FEATX_REGISTER(device)                                        \
   m.impl("box_geometry", TORCH_BOX(&device::box_geometry));           \
@@ -18,6 +19,7 @@
 STABLE_TORCH_LIBRARY_IMPL(featx, CPU, m) {
   using namespace featx;
   FEATX_REGISTER(cpu)
+  if (cpu::winograd_level() > 0) m.impl("winograd_conv", TORCH_BOX(&cpu::winograd_conv));
 }
 
 #ifdef FEATX_CUDA

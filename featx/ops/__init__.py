@@ -14,6 +14,7 @@ from featx.ops.library import NativeStatus, native_status
 from featx.ops.nms import batched_nms, nms, nms_padded
 from featx.ops.roi import roi_align, roi_pool
 from featx.ops.select import select_boxes, select_boxes_padded, select_maxnms
+from featx.ops.winograd import winograd_compiled, winograd_conv, winograd_weight
 
 __all__ = [
     "NativeStatus",
@@ -34,4 +35,7 @@ __all__ = [
     "select_boxes",
     "select_boxes_padded",
     "select_maxnms",
+    "winograd_compiled",
+    "winograd_conv",
+    "winograd_weight",
 ]

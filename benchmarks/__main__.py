@@ -7,6 +7,7 @@ from importlib import import_module
 
 NAMES = {
     "stages": "every stage of the full-size network on one 640x480 photo, against the peers' way",
+    "processes": "two processes of one thread against one: pictures a second of the full-size network",
     "select": "box selection: select_boxes against the per-class Python loop, maxnms against the demo's",
     "roipool": "RoIPool against the speed of memory",
     "gpu": "pictures a second on a GPU in every precision beside the peers' loop, and our kernels (DRY=1: without one)",

@@ -1,14 +1,15 @@
 """Stages of the full-size network on one 640x480 photo: the peers' way, ours, and what the CPU can do.
 
-The limit of a stage is the sum of its bare convolutions (no norm, ReLU or sum), each timed in the same run in the
-faster of NCHW and channels-last; "of limit" is that sum over our time for the stage. Large matrix products are timed
-as well. Operation counts are 2 x multiply-adds.
+The limit of a stage is the sum of the plain network's bare convolutions (no norm, ReLU or sum), each timed in the same
+run in the faster of NCHW and channels-last; "of limit" is that sum over our time for the stage. The best rate among
+them is the peak; "of peak" is the rate of the operations that featx really does, over it. Large matrix products are
+timed as well. Operation counts are 2 x multiply-adds. "regions" is RoIPool and res5 together, for the proposals of the
+untrained weights, which are small, and for as many of all sizes.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.peers import Peer, pool
+from benchmarks.savings import done, regions_of_all_sizes, sharing
 from benchmarks.timing import Timing, interleaved, measure, save, table
 from featx_extractors.conv import Conv
 from featx_extractors.detector import Detector
@@ -29,7 +31,20 @@ from featx_extractors.weights import load_weights
 from featx_extractors.weights.architecture import CELL_ANCHORS
 
 RUNS = 3
-ORDER = ("resize", "stem", "res2", "res3", "res4", "rpn head", "proposals", "RoIPool", "res5", "predictor", "selection")
+ORDER = (
+    "resize",
+    "stem",
+    "res2",
+    "res3",
+    "res4",
+    "rpn head",
+    "proposals",
+    "res5",
+    "all sizes",
+    "predictor",
+    "selection",
+)
+TITLES = {"res5": "regions", "all sizes": "regions, all sizes"}
 
 
 @torch.inference_mode()
@@ -42,11 +57,24 @@ def main() -> None:
     frame = frame_for(*pixels.shape[:2], profile)
     x = to_input(pixels, frame, profile)[None]
     same_boxes(detector, peer, x, frame)
-    limits = limit_of_stages(detector.network, x)
+    half, fast = bfloat16(weights, profile, detector, x, frame)
+    limits, peak = limit_of_stages(detector.network, x)
+    note_work(detector, x, frame, limits)
     times = stage_times(detector, peer, pixels, frame)
-    whole = whole_pictures(detector, pixels, frame)
-    half = bfloat16(weights, profile, detector, x, frame)
-    report(times, limits, whole, half)
+    whole = whole_pictures(detector, fast, pixels, frame)
+    report(times, limits, peak, whole, half)
+
+
+def note_work(detector: Detector, x: torch.Tensor, frame: Frame, limits: dict[str, dict[str, float]]) -> None:
+    """Put beside each limit how many operations featx does, and print what the regions share."""
+    res4 = detector.trunk(x)
+    own, other = detector.propose(res4, [frame])[0].boxes, regions_of_all_sizes(frame.size)
+    for name, boxes in (("proposed", own), ("of all sizes", other)):
+        print(f"{name}: {sharing(detector, boxes, res4)}")
+    limits["all sizes"] = dict(limits["res5"])
+    for name, operations in done(detector, x, own).items():
+        limits[name]["done"] = operations
+    limits["all sizes"]["done"] = done(detector, x, other)["res5"]
 
 
 def photo() -> Any:
@@ -74,7 +102,7 @@ def run_peer(peer: Peer, cell_anchors: torch.Tensor, pixels: Any, frame: Frame, 
     return keep, boxes, ids, features[keep]
 
 
-def whole_pictures(detector: Detector, pixels: Any, frame: Frame) -> dict[str, Timing]:
+def whole_pictures(detector: Detector, fast: Detector, pixels: Any, frame: Frame) -> dict[str, Timing]:
     """From pixels to 36 boxes, turn by turn; the peer in a process of its own, with the allocator as it finds it."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -85,7 +113,9 @@ def whole_pictures(detector: Detector, pixels: Any, frame: Frame) -> dict[str, T
         here.send("run")
         here.recv()
 
-    times = interleaved({"peer": ask, "featx": lambda: run_featx(detector, pixels, frame)}, RUNS + 2)
+    pieces = {"peer": ask, "featx": lambda: run_featx(detector, pixels, frame),
+              "bfloat16": lambda: run_featx(fast, pixels, frame)}  # fmt: skip
+    times = interleaved(pieces, RUNS + 2)
     process.terminate()
     # The peer is the "other process" of its own rows, so what others used cannot be told apart.
     return {name: replace(timing, others=None if name == "peer" else timing.others) for name, timing in times.items()}
@@ -130,7 +160,7 @@ def stage_times(detector: Detector, peer: Peer, pixels: Any, frame: Frame) -> di
     out = network.predictor(features)
     scores, box_deltas, attributes = peer.predict(features)
     regression = Regression(proposals, out.deltas, detector.delta_weights, frame, profile)
-    their_pooled, our_pooled = pool(their4, proposals), list(detector.pooled(res4, proposals))
+    large = regions_of_all_sizes(frame.size)
     head_out = network.proposal_head(res4)
     from featx_extractors.proposals import propose
 
@@ -145,13 +175,13 @@ def stage_times(detector: Detector, peer: Peer, pixels: Any, frame: Frame) -> di
             "peer": lambda: peer.propose(logits, deltas, anchors, frame.size),
             "featx": lambda: propose(head_out[0][0], head_out[1][0], anchors, frame, profile),
         },
-        "RoIPool": {
-            "peer": lambda: pool(their4, proposals),
-            "featx": lambda: consume(detector.pooled(res4, proposals)),
-        },
         "res5": {
-            "peer": lambda: peer.res5(their_pooled).mean((2, 3)),
-            "featx": lambda: consume(network.res5(chunk) for chunk in our_pooled),
+            "peer": lambda: peer.res5(pool(their4, proposals)).mean((2, 3)),
+            "featx": lambda: detector.region_features(res4, proposals),
+        },
+        "all sizes": {
+            "peer": lambda: peer.res5(pool(their4, large)).mean((2, 3)),
+            "featx": lambda: detector.region_features(res4, large),
         },
         "predictor": {"peer": lambda: peer.predict(features), "featx": lambda: network.predictor(features)},
         "selection": {
@@ -162,14 +192,11 @@ def stage_times(detector: Detector, peer: Peer, pixels: Any, frame: Frame) -> di
     return {name: interleaved(piece, RUNS) for name, piece in pieces.items()}
 
 
-def consume(chunks: Iterable[Any]) -> None:
-    """Go through all chunks and keep none, as the detector does: memory is reused."""
-    for _ in chunks:
-        pass
+def limit_of_stages(network: Network, x: torch.Tensor) -> tuple[dict[str, dict[str, float]], float]:
+    """For each stage of convolutions: operations, and seconds of its bare convolutions in the better layout; the peak.
 
-
-def limit_of_stages(network: Network, x: torch.Tensor) -> dict[str, dict[str, float]]:
-    """For each stage of convolutions: operations, and seconds of its bare convolutions in the better layout."""
+    The peak is the most operations a second that any of them reaches.
+    """
     calls: dict[str, list[tuple[Conv, tuple[int, ...]]]] = {}
     hooks = []
     parts = {"stem": network.trunk.stem, "res2": network.trunk.res2, "res3": network.trunk.res3,
@@ -185,7 +212,8 @@ def limit_of_stages(network: Network, x: torch.Tensor) -> dict[str, dict[str, fl
     for hook in hooks:
         hook.remove()
     known: dict[Any, tuple[float, float]] = {}
-    return {name: _limit(made, known) for name, made in calls.items()}
+    limits = {name: _limit(made, known) for name, made in calls.items()}
+    return limits, max(operations / seconds for operations, seconds in known.values())
 
 
 def _limit(made: list[tuple[Conv, tuple[int, ...]]], known: dict[Any, tuple[float, float]]) -> dict[str, float]:
@@ -212,30 +240,40 @@ def _bare(conv: Conv, shape: tuple[int, ...]) -> tuple[float, float]:
     return 2.0 * out.numel() * taps, min(best)
 
 
-def bfloat16(weights: Any, profile: Any, exact: Detector, x: torch.Tensor, frame: Frame) -> dict[str, Any]:
-    """Time of the whole network in bfloat16, and its error at the boxes that float32 chose."""
+def bfloat16(
+    weights: Any, profile: Any, exact: Detector, x: torch.Tensor, frame: Frame
+) -> tuple[dict[str, Any], Detector]:
+    """Error of bfloat16 at the boxes that float32 chose, and the detector that has it."""
     fast = Detector(weights, profile, precision="bfloat16")
     found = exact.detect(x, [frame])[0]
     other = fast.describe(x, [frame], [found.proposals])[0]
     cosine = functional.cosine_similarity(other.features, found.features)
     error = (other.features - found.features).abs()
-    return {
-        "seconds": measure(lambda: fast.detect(x, [frame]), 3),
+    errors = {
         "features max error": float(error.max()),
         "features mean error": float(error.mean()),
         "features mean": float(found.features.mean()),
         "least cosine": float(cosine.min()),
         "same object id": float((other.object_ids == found.object_ids).float().mean()),
     }
+    return errors, fast
 
 
-def trunk_row(times: Any, limits: Any) -> tuple[str, ...]:
+def trunk_row(times: Any, limits: Any, peak: float) -> tuple[str, ...]:
     """stem to res4 together."""
     parts = ("stem", "res2", "res3", "res4")
     theirs, ours = (sum(times[p][who].median for p in parts) for who in ("peer", "featx"))
-    work, limit = (sum(limits[p][what] for p in parts) for what in ("operations", "seconds"))
-    return ("trunk", f"{theirs:.4f}", f"{ours:.4f}", f"{theirs / ours:.2f}", f"{work / 1e9:.1f}",
-            f"{work / ours / 1e9:.0f}", f"{limit / ours:.0%}", "", "")  # fmt: skip
+    limit = {what: sum(limits[p][what] for p in parts) for what in ("operations", "seconds", "done")}
+    return ("trunk", f"{theirs:.4f}", f"{ours:.4f}", f"{theirs / ours:.2f}", *shares(limit, ours, peak), "", "")
+
+
+def shares(limit: dict[str, float] | None, seconds: float, peak: float) -> tuple[str, ...]:
+    """Operations of the plain network and of ours, our rate, its share of the peak, and our share of the limit."""
+    if limit is None:
+        return ("-",) * 5
+    rate = limit["done"] / seconds
+    plain, ours = f"{limit['operations'] / 1e9:.1f}", f"{limit['done'] / 1e9:.1f}"
+    return plain, ours, f"{rate / 1e9:.0f}", f"{rate / peak:.0%}", f"{limit['seconds'] / seconds:.0%}"
 
 
 def matrix_product() -> dict[str, float]:
@@ -247,28 +285,28 @@ def matrix_product() -> dict[str, float]:
     return rates
 
 
-def report(times: Any, limits: Any, whole: Any, half: Any) -> None:
+def report(times: Any, limits: Any, peak: float, whole: Any, half: Any) -> None:
     """The table and the file."""
-    rows = [("stage", "peer s", "featx s", "peer/featx", "GFLOP", "GFLOP/s", "of limit", "featx spread", "others")]
-    rows += [stage_row(name, times[name], limits.get(name)) for name in ORDER]
-    rows.append(trunk_row(times, limits))
-    rows.append(stage_row("whole picture", whole, None))
+    columns = "stage|peer s|featx s|peer/featx|GFLOP plain|done|GFLOP/s|of peak|of limit|featx spread|others"
+    rows = [tuple(columns.split("|"))]
+    rows += [stage_row(TITLES.get(name, name), times[name], limits.get(name), peak) for name in ORDER]
+    rows.append(trunk_row(times, limits, peak))
+    rows.append(stage_row("whole picture", whole, None, peak))
+    rows.append(stage_row("in bfloat16", {"peer": whole["peer"], "featx": whole["bfloat16"]}, None, peak))
     print(table(rows))
+    print(f"\npeak of the bare convolutions: {peak / 1e9:.0f} GFLOP/s")
     products = matrix_product()
-    print("\n4096 x 4096 matrix product, GFLOP/s: " + ", ".join(f"{k} {v:.0f}" for k, v in products.items()))
-    errors = ", ".join(f"{name} {value:.4g}" for name, value in half.items() if name != "seconds")
-    print(f"bfloat16: {half['seconds'].median:.3f} s a picture; {errors}")
-    results = {"stages": times, "limits": limits, "whole": whole, "bfloat16": half, "matrix_product": products}
+    print("4096 x 4096 matrix product, GFLOP/s: " + ", ".join(f"{k} {v:.0f}" for k, v in products.items()))
+    print("bfloat16: " + ", ".join(f"{name} {value:.4g}" for name, value in half.items()))
+    results = {"stages": times, "limits": limits, "peak": peak, "whole": whole, "bfloat16": half,
+               "matrix_product": products}  # fmt: skip
     print(f"\nwritten to {save('stages', results)}")
 
 
-def stage_row(name: str, times: dict[str, Timing], limit: dict[str, float] | None) -> tuple[str, ...]:
+def stage_row(name: str, times: dict[str, Timing], limit: dict[str, float] | None, peak: float) -> tuple[str, ...]:
     """One line of the table."""
     theirs, ours = times["peer"], times["featx"]
     share = "-" if ours.others is None else f"{ours.others:.0%}"
-    work = ("-", "-", "-")
-    if limit is not None:
-        flop, bare = limit["operations"], limit["seconds"]
-        work = (f"{flop / 1e9:.1f}", f"{flop / ours.median / 1e9:.0f}", f"{bare / ours.median:.0%}")
     figures = (f"{theirs.median:.4f}", f"{ours.median:.4f}", f"{theirs.median / ours.median:.2f}")
-    return (name, *figures, *work, f"{ours.best:.4f}..{ours.worst:.4f}", share)
+    spread = f"{ours.best:.4f}..{ours.worst:.4f}"
+    return (name, *figures, *shares(limit, ours.median, peak), spread, share)

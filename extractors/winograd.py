@@ -12,14 +12,23 @@ LEAST_SIDE = 4  # cells of a plane (every dilation-th row and column): smaller o
 
 
 class WinogradConv(Conv):
-    """:class:`Conv` for 3x3 kernels with stride 1 and padding = dilation; whatever else it is given, Conv computes.
+    """:class:`Conv` that takes Winograd's way for 3x3 kernels with stride 1 and padding = dilation, if that is faster.
 
     Which of both it is depends on channels and size of the map, never on the batch. The transformed weight, four times
     the weight, is made at the first use and kept.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, *, dilation: int = 1, relu: bool = True) -> None:
-        super().__init__(weight, bias, padding=dilation, dilation=dilation, relu=relu)
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        relu: bool = True,
+    ) -> None:
+        super().__init__(weight, bias, stride=stride, padding=padding, dilation=dilation, relu=relu)
         self._transformed: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
@@ -34,6 +43,8 @@ class WinogradConv(Conv):
         if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return False
         if x.dtype != torch.float32 or self.weight.dtype != torch.float32 or self.weight.shape[2:] != (3, 3):
+            return False
+        if self.stride != 1 or self.padding != self.dilation:
             return False
         planes = -(-x.shape[2] // self.dilation), -(-x.shape[3] // self.dilation)
         return min(planes) >= LEAST_SIDE and min(self.weight.shape[:2]) >= LEAST_CHANNELS and ops.winograd_compiled()

@@ -12,7 +12,8 @@ LEAST_SIDE = 4  # cells of a plane (every dilation-th row and column): smaller o
 
 
 class WinogradConv(Conv):
-    """:class:`Conv` that takes Winograd's way for 3x3 kernels with stride 1 and padding = dilation, if that is faster.
+    """:class:`Conv` that takes Winograd's way for 3x3 kernels with stride 1 and padding = dilation (the default), if that is
+    faster.
 
     Which of both it is depends on channels and size of the map, never on the batch. The transformed weight, four times
     the weight, is made at the first use and kept.
@@ -24,10 +25,11 @@ class WinogradConv(Conv):
         bias: torch.Tensor,
         *,
         stride: int = 1,
-        padding: int = 0,
+        padding: int | None = None,
         dilation: int = 1,
         relu: bool = True,
     ) -> None:
+        padding = dilation if padding is None else padding
         super().__init__(weight, bias, stride=stride, padding=padding, dilation=dilation, relu=relu)
         self._transformed: torch.Tensor | None = None
 

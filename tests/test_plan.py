@@ -76,7 +76,7 @@ def test_nothing_left_to_do_takes_no_time() -> None:
     assert crew(sample(), 0, 10, 4, 1.0).seconds == 0
 
 
-@pytest.mark.parametrize(("pictures", "workers", "parts"), [(5, 1, 1), (33, 1, 2), (10**6, 8, 256), (10**6, 100, 400)])
+@pytest.mark.parametrize(("pictures", "workers", "parts"), [(5, 1, 1), (33, 1, 2), (10**6, 8, 256), (10**6, 100, 800)])
 def test_parts_suit_the_list_and_the_largest_crew(pictures: int, workers: int, parts: int) -> None:
     assert suitable(pictures, workers) == parts
 

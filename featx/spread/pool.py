@@ -52,7 +52,7 @@ class Pool:
                 self._leave_at_once()
                 raise
             for seat in self._seats:
-                seat.worker.end()
+                seat.worker.end(now=seat.future is not None)
         if self._error is not None:
             raise self._error
         if stopper.asked:
@@ -67,8 +67,8 @@ class Pool:
             if not stopping:
                 self._hand_out()
             under_way = [seat for seat in self._seats if seat.future is not None]
-            if not under_way and (stopping or not len(self.todo)):
-                return
+            if not any(seat.part is not None for seat in under_way) and (stopping or not len(self.todo)):
+                return  # some may still be starting, or wait for a node that will never be there again
             if under_way:
                 futures = [seat.future for seat in under_way if seat.future is not None]
                 wait(futures, TICK, FIRST_COMPLETED)

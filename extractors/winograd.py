@@ -12,8 +12,7 @@ LEAST_SIDE = 4  # cells of a plane (every dilation-th row and column): smaller o
 
 
 class WinogradConv(Conv):
-    """:class:`Conv` that takes Winograd's way for 3x3 kernels with stride 1 and padding = dilation (the default), if that is
-    faster.
+    """:class:`Conv` that takes Winograd's way where it is faster: 3x3, stride 1, padding = dilation (the default).
 
     Which of both it is depends on channels and size of the map, never on the batch. The transformed weight, four times
     the weight, is made at the first use and kept.

@@ -7,8 +7,8 @@ import torch
 from featx import ops
 from featx_extractors.conv import Conv
 
-LEAST_CHANNELS = 64  # on either side: fewer do not pay for the transforms
-LEAST_SIDE = 4  # cells of a plane (every dilation-th row and column): smaller ones fill no tile
+LEAST_CHANNELS = 64  # on either side: of fewer a network has little work, and that stays exactly oneDNN's
+LEAST_SIDE = 4  # cells of a plane (every dilation-th row and column): a smaller one fills no tile of 4 x 4
 
 
 class WinogradConv(Conv):

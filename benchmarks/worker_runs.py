@@ -7,6 +7,7 @@ cores; ``device`` waits for each picture as for a GPU, and writes records of the
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -27,11 +28,10 @@ from featx.store import create_store, open_part
 
 CONFIG = str(Path(__file__).resolve().parent.parent / "configs" / "seeded_tiny.yaml")
 DEVICE = 0.06  # seconds that the device takes for a picture
-SPIN = 1.0
 
 
 class Measured(NamedTuple):
-    """Seconds from the first beginning to the last end, and cores that spinning threads were given meanwhile."""
+    """Seconds from the first beginning to the last end, and cores that were left beside other processes meanwhile."""
 
     seconds: float
     cores: float
@@ -85,10 +85,13 @@ def timed(kind: str, photos: str, store: Path, workers: int, pictures: int) -> M
     processes = [context.Process(target=_work, args=(k, *arguments)) for k in range(1, workers + 1)]
     for process in processes:
         process.start()
-    told = [results.get(timeout=300) for _ in processes]
+    told = [results.get(timeout=600) for _ in processes]
     for process in processes:
         process.join()
-    return Measured(max(t[1] for t in told) - min(t[0] for t in told), sum(t[2] for t in told))
+    wall = max(t[1] for t in told) - min(t[0] for t in told)
+    busy = max(t[3] for t in told) - min(t[2] for t in told)  # of the whole machine
+    ours = sum(t[4] for t in told)
+    return Measured(wall, max(0.0, (os.cpu_count() or 1) - max(0.0, busy - ours) / wall))
 
 
 def _work(
@@ -98,13 +101,10 @@ def _work(
     job = job_of(kind, photos, store, (k, workers), pictures)
     job.extractor([job.extractor.prepare(opened(job.sources[0], "pictures", job.policy))] * job.config.batch)
     barrier.wait()
-    before = granted()
-    barrier.wait()
-    begin = time.perf_counter()
+    begin, before, own = time.perf_counter(), machine_cpu(), time.process_time()
     jobs.run(job, quiet=True)
     end = time.perf_counter()
-    barrier.wait()
-    results.put((begin, end, (before + granted()) / 2))
+    results.put((begin, end, before, machine_cpu(), time.process_time() - own))
 
 
 def one_thread() -> None:
@@ -116,12 +116,13 @@ def one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def granted() -> float:
-    """The share of a core that a thread which never waits is given."""
-    begin, cpu = time.perf_counter(), time.process_time()
-    while time.perf_counter() - begin < SPIN:
-        pass
-    return (time.process_time() - cpu) / (time.perf_counter() - begin)
+def machine_cpu() -> float:
+    """Processor seconds that the whole machine has used (0 where it does not tell)."""
+    try:
+        words = Path("/proc/stat").read_text().split()[1:4]
+    except OSError:
+        return 0.0
+    return sum(map(int, words)) / os.sysconf("SC_CLK_TCK")
 
 
 class Cost(NamedTuple):

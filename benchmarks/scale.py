@@ -244,7 +244,7 @@ def _draw_gpus(ax: Any, price: Cost) -> None:
     ax.minorticks_off()
     ticks = [0.5, 1, 2, 5, 10, 20, 50, 100, 200]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set(xlabel="GPUs", ylabel="hours", title="8 cores feed a GPU; with 1 (dotted) decoding sets the pace")
+    ax.set(xlabel="GPUs", ylabel="hours", title="Hours with 8 cores a GPU (dotted: 1)")
     ax.legend()
 
 

@@ -58,7 +58,9 @@ class Watch:
             self._find()
         suspects = {*self.deaths.suspects(source.key for source in missing)}
         self.others = [source for source in missing if source.key not in suspects]
-        self.suspects, self.aside, self.poison = [], [], []
+        self.suspects: list[Source] = []
+        self.aside: list[Source] = []
+        self.poison: list[Source] = []
         for source in (source for source in missing if source.key in suspects):
             alone = len(self.deaths.alone(source.key))
             (self.poison if alone >= FATAL else self.aside if alone else self.suspects).append(source)

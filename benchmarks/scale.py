@@ -209,8 +209,8 @@ def _draw_checks(ax: Any, checks: Sequence[dict[str, Any]]) -> None:
         at, [f"{names[c['kind']]}\n{c['workers']} worker{'s' * (c['workers'] > 1)}, {c['pictures']}" for c in checks]
     )
     cores, least = os.cpu_count() or 1, min(c["cores"] for c in checks)
-    quiet = "quiet" if least > QUIET * cores else f"BUSY machine ({least:.1f} of {cores} cores free)"
-    ax.set(ylabel="seconds", xlabel="workers, pictures", title=f"The model beside real runs here: {quiet}")
+    quiet = "quiet" if least > QUIET * cores else f"busy ({least:.1f} of {cores} cores free)"
+    ax.set(ylabel="seconds", xlabel="workers, pictures", title=f"Model and real runs: {quiet} machine")
     ax.grid(axis="x", visible=False)
     ax.margins(y=0.15)
     ax.legend()

@@ -8,7 +8,6 @@ import platform
 import socket
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from typing import Any, cast
 
 from featx import __version__
 from featx.codec import encode, store_key
-from featx.config import ExtractConfig, load_config
+from featx.config import ExtractConfig
 from featx.decode import Policy
 from featx.errors import PictureRefused, StoreError, UsageError
 from featx.extractor import Extractor, Reads
@@ -82,7 +81,7 @@ class Job:
         }
 
 
-def list_facts(listing: Listing) -> dict[str, Any]:
+def list_facts(listing: Sequence[Source]) -> dict[str, Any]:
     """Number and hash of a whole list's keys."""
     digest = hashlib.sha256()
     for source in listing:
@@ -274,25 +273,3 @@ def _done(job: Job) -> int:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def extract(
-    source: str | Sequence[str],
-    store: str,
-    *,
-    config: str | None = None,
-    part: tuple[int, int] = (1, 1),
-    retry_refused: bool = False,
-    publish: str | None = None,
-    quiet: bool = True,
-    **settings: Any,
-) -> Summary:
-    """Extract pictures into a store from Python; ``settings`` are the keys of a configuration file, and win over it.
-
-    ``featx.extract("photos", "photos.featx", profile="caffe-36", weights="weights.safetensors")``. ``part`` is (k, n),
-    k counted from 1. ``publish``: a URL that the finished part is sent to. What the extractor wants to be read
-    (untrained weights, for one) becomes a warning. Returns counts and times. Raises FeatxError: UsageError,
-    WeightsError, StoreError, Interrupted.
-    """
-    job = plan(source, store, load_config(config, settings), part_of=part, retry_refused=retry_refused, publish=publish)
-    return run(job, quiet=quiet, on_note=warnings.warn)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from featx_extractors.conv import Bottleneck, Conv
+from featx_extractors.bottleneck import Bottleneck
+from featx_extractors.conv import Conv
 from featx_extractors.network import Network
 
 Sides = tuple[int, int]

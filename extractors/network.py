@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from featx_extractors.conv import Conv, Tensors, folded, stage
+from featx_extractors.bottleneck import stage
+from featx_extractors.conv import Conv, Tensors, folded
 from featx_extractors.profiles import Profile
 from featx_extractors.weights.architecture import CELL_ANCHORS
 

@@ -20,9 +20,11 @@ import torch
 
 from featx import ops
 from featx.ops.roi_reference import pool_bins
-from featx_extractors.conv import Bottleneck, Conv
+from featx_extractors.bottleneck import Bottleneck
+from featx_extractors.conv import Conv
 from featx_extractors.network import STRIDE, Res5
 from featx_extractors.profiles import Profile
+from featx_extractors.winograd import WinogradConv
 
 TILE = 14  # rows are convolved as pictures of TILE x TILE cells, the shape oneDNN is given elsewhere
 MOST_WINDOWS = 12_000  # convolved at a time: 100 MB in the shortcut's 2048 float32 channels
@@ -90,7 +92,7 @@ def pooled_rows(res4: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
 class SharedRegions:
     """``Res5`` after RoIPool on the CPU: the same features, to rounding, as pooling every bin and calling it.
 
-    It reads the tensors that ``res5`` has now, also when they are changed in place. ``chunk`` regions at a time.
+    It shares the tensors of ``res5``, of the dtype that they have now. ``chunk`` regions at a time.
     """
 
     def __init__(self, res5: Res5, profile: Profile, chunk: int) -> None:
@@ -161,10 +163,10 @@ def _dense(block: Bottleneck, dilation: int) -> Bottleneck:
     twin = Bottleneck.__new__(Bottleneck)
     torch.nn.Module.__init__(twin)
     twin.shortcut = None if block.shortcut is None else _like(block.shortcut)
-    twin.conv1, twin.conv2, twin.conv3 = _like(block.conv1), _like(block.conv2, dilation), _like(block.conv3)
+    twin.conv1, twin.conv3 = _like(block.conv1), _like(block.conv3)
+    twin.conv2 = WinogradConv(block.conv2.weight, block.conv2.bias, padding=dilation, dilation=dilation)
     return twin
 
 
-def _like(conv: Conv, dilation: int = 1) -> Conv:
-    padding = dilation * (conv.weight.shape[2] // 2)
-    return type(conv)(conv.weight, conv.bias, padding=padding, dilation=dilation, relu=conv.relu)
+def _like(conv: Conv) -> Conv:
+    return Conv(conv.weight, conv.bias, relu=conv.relu)

@@ -31,6 +31,8 @@ def main() -> None:
         for count in rates:
             timing = measure(lambda count=count: ask(pipes[:count]), 1, 0)  # type: ignore[misc]
             rates[count].append(count * PICTURES / timing.median)
+    for pipe in pipes:
+        pipe.send("")
     one, two = (statistics.median(rates[count]) for count in (1, 2))
     rows = [("processes", "pictures/s", "each round")]
     rows += [(str(n), f"{statistics.median(r):.4f}", " ".join(f"{v:.4f}" for v in r)) for n, r in rates.items()]
@@ -49,7 +51,7 @@ def ask(pipes: list[Any]) -> None:
 
 
 def work(pipe: Any) -> None:
-    """Serve, until the parent ends."""
+    """Serve, until an empty message comes."""
     import torch
 
     torch.set_num_threads(1)

@@ -16,6 +16,7 @@ from featx_extractors.bottleneck import stage
 from featx_extractors.conv import Conv, Tensors, folded
 from featx_extractors.profiles import Profile
 from featx_extractors.weights.architecture import CELL_ANCHORS
+from featx_extractors.winograd import WinogradConv
 
 STRIDE = 16  # input pixels per cell of res4
 LEAST_SIDE = 3  # input pixels: less leaves the stem's pool without a window
@@ -57,7 +58,8 @@ class ProposalHead(nn.Module):
 
         def conv(leaf: str, padding: int = 0, relu: bool = False) -> Conv:
             name = f"{head}.{leaf}"
-            return Conv(tensors[f"{name}.weight"], tensors[f"{name}.bias"], padding=padding, relu=relu)
+            kind = WinogradConv if padding else Conv
+            return kind(tensors[f"{name}.weight"], tensors[f"{name}.bias"], padding=padding, relu=relu)
 
         self.conv = conv("conv", padding=1, relu=True)
         self.objectness_logits = conv("objectness_logits")

@@ -13,7 +13,7 @@
 #SBATCH --mem=16G
 #SBATCH --time=12:00:00
 #SBATCH --requeue
-#SBATCH --signal=INT@120
+#SBATCH --signal=B:INT@120
 #SBATCH --output=featx-%A_%a.log
 # The INT, two minutes before the time is over, lets the batch under way be finished and committed.
 set -euo pipefail

@@ -11,6 +11,7 @@ import asyncio
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from featx.errors import MissingDependency, UsageError
@@ -87,16 +88,21 @@ class Cluster(Crew):
             _connect(ray, address)
         places = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0))
         self.size = jobs or places
-        if not self.size:
+        if not places:
             self.close()
-            raise UsageError(f"the cluster has no {'GPU' if gpus else 'core'}", "look at `ray status`, or give --jobs")
+            raise UsageError(f"the cluster has no {'GPU' if gpus else 'core'}", "look at `ray status`")
         here = ray.get_runtime_context().get_node_id()
         pinned = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
         self.bell = ray.remote(Bell).options(num_cpus=0, scheduling_strategy=pinned).remote()
         self.rung = 0
 
     def hire(self, build: Build) -> Worker:
-        return _Actor(self, build)
+        return _Actor(self, replace(build, device=self.device))
+
+    @property
+    def device(self) -> str | None:
+        """What an actor computes on: Ray shows each only the GPU that is its own."""
+        return "cuda:0" if self._gpus else None
 
     def actor(self) -> Any:
         """A new actor; Ray starts it where there is a place, as soon as there is one."""
@@ -122,11 +128,13 @@ class Cluster(Crew):
 class _Actor(Worker):
     def __init__(self, crew: Cluster, build: Build) -> None:
         self._crew, self._asked = crew, 0
+        self._device = build.device
         self._actor = crew.actor()
         self.ready: Future[Outcome] = self._actor.build.remote(build).future()
 
     def do(self, task: Task) -> Future[Outcome]:
-        future: Future[Outcome] = self._actor.do.remote(task).future()
+        own = replace(task, build=replace(task.build, device=self._device))
+        future: Future[Outcome] = self._actor.do.remote(own).future()
         return future
 
     def stop(self) -> None:

@@ -60,23 +60,32 @@ class Guard:
         self._change, self._under_way = threading.Condition(), 0
 
 
+_lasting: set[str] = set()  # threads of gRPC that were waited for in vain
+
+
 def _wait_for_grpc() -> None:
     """Wait until gRPC has ended its threads, which it does some time after the last connection was closed.
 
-    A server in this process keeps them for good; then this is in vain, and so is the fork.
+    A server in this process keeps them for good; then this is in vain, and so is the fork, but nobody waits for the
+    same ones twice.
     """
     end = time.monotonic() + _ENDS_WITHIN
-    while _GRPC & _threads() and time.monotonic() < end:
+    while (there := _grpc_threads()) - _lasting:
+        if time.monotonic() > end:
+            _lasting.update(there)
+            return
         time.sleep(0.002)
+    _lasting.intersection_update(there)
 
 
-def _threads() -> set[str]:
-    """Names of the threads of this process; none where the system does not tell."""
-    names = set()
+def _grpc_threads() -> set[str]:
+    """Those threads of this process, by the numbers of the system; none where it does not tell."""
+    found = set()
     for task in Path("/proc/self/task").glob("*/comm"):
         with suppress(OSError):  # it has ended
-            names.add(task.read_text().strip())
-    return names
+            if task.read_text().strip() in _GRPC:
+                found.add(task.parent.name)
+    return found
 
 
 guard = Guard()

@@ -97,6 +97,7 @@ Lane::Next Lane::write(Connection& connection) {
   if (done < 0 && !again(errno)) return Next::close;
   connection.sent += done < 0 ? 0 : static_cast<size_t>(done);
   if (connection.sent == whole) return finish(connection);
+  if (done > 0) return Next::go_on;  // a full buffer says so the next time; a file that was cut fails then
   connection.writable = false;  // its buffer is full
   return Next::wait;
 }
@@ -115,6 +116,9 @@ void Lane::close(Connection& connection) {
     counts_.note(connection.answer.kind, sent > head ? sent - head : 0, since(connection.asked));
   }
   discard(connection.file, room_);
+  // A forked child may hold the file still: it would stay in the set, and the client without an end.
+  epoll_ctl(poll_, EPOLL_CTL_DEL, connection.file, nullptr);
+  shutdown(connection.file, SHUT_RDWR);
   ::close(connection.file);
   again_.erase(&connection);
   connections_.erase(&connection);

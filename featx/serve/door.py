@@ -127,13 +127,13 @@ class Door:
             spans = mounted.latest
             if spans is None or self._told.get(mounted.name) is spans:
                 return
-            self._told[mounted.name] = spans
             name, gather = mounted.name.encode(), spans.reader.gathering
             if isinstance(gather, Gather):
-                schema, shards, whole = gather.told
-                self._native.put(self._lane, name, schema, shards, whole, heads(spans), spans)
+                schema, shards, whole = gather.told  # addresses that hold as long as what gathers, not as the reader
+                self._native.put(self._lane, name, schema, shards, whole, heads(spans), (spans, gather))
             else:
                 self._native.remove(self._lane, name)
+            self._told[mounted.name] = spans
 
     def _take(self) -> None:
         for file, first in self._native.taken(self._lane):

@@ -2,6 +2,7 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
+#include <unistd.h>
 
 #include <exception>
 #include <stdexcept>
@@ -9,6 +10,7 @@
 #include <system_error>
 #include <vector>
 
+#include "calls.h"
 #include "lane.h"
 #include "words.h"
 
@@ -16,38 +18,6 @@ namespace featx::lane {
 namespace {
 
 constexpr char kCapsule[] = "featx.lane";
-
-struct Buffer {
-  Py_buffer view{};
-  ~Buffer() {
-    if (view.obj != nullptr) PyBuffer_Release(&view);
-  }
-  const int64_t* words() const { return static_cast<const int64_t*>(view.buf); }
-  size_t count() const { return static_cast<size_t>(view.len) / sizeof(int64_t); }
-  std::string text() const { return {static_cast<const char*>(view.buf), static_cast<size_t>(view.len)}; }
-};
-
-template <typename Body>
-PyObject* guarded(const Body& body) {
-  try {
-    return body();
-  } catch (const std::system_error& error) {
-    errno = error.code().value();
-    PyErr_SetFromErrno(PyExc_OSError);
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
-  }
-  return nullptr;
-}
-
-template <typename Body>
-void unlocked(const Body& body) {
-  struct Unlocked {
-    PyThreadState* state = PyEval_SaveThread();
-    ~Unlocked() { PyEval_RestoreThread(state); }
-  } const whole;
-  body();
-}
 
 Lane* lane_of(PyObject* capsule) { return static_cast<Lane*>(PyCapsule_GetPointer(capsule, kCapsule)); }
 
@@ -177,10 +147,16 @@ PyObject* py_taken(PyObject*, PyObject* capsule) {
     let_go(*lane->kept());
     PyObject* list = PyList_New(0);
     for (const Handed& handed : lane->taken()) {
-      PyObject* pair = list == nullptr ? nullptr
-                                       : Py_BuildValue("iy#", handed.file, handed.bytes.data(),
-                                                       static_cast<Py_ssize_t>(handed.bytes.size()));
-      if (pair == nullptr || PyList_Append(list, pair) != 0) Py_CLEAR(list);
+      if (list == nullptr) {  // no memory: nobody will ever have these
+        close(handed.file);
+        continue;
+      }
+      PyObject* pair =
+          Py_BuildValue("iy#", handed.file, handed.bytes.data(), static_cast<Py_ssize_t>(handed.bytes.size()));
+      if (pair == nullptr || PyList_Append(list, pair) != 0) {
+        close(handed.file);
+        Py_CLEAR(list);
+      }
       Py_XDECREF(pair);
     }
     return list;

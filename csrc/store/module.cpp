@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "calls.h"
 #include "cpu.h"
 #include "pool.h"
 #include "words.h"
@@ -18,17 +19,6 @@ namespace featx::store {
 namespace {
 
 constexpr size_t kLongestKey = 400;  // bytes of a key that is stored as it is
-
-// A buffer that an argument gave, let go of at the end of the call.
-struct Buffer {
-  Py_buffer view{};
-  ~Buffer() {
-    if (view.obj != nullptr) PyBuffer_Release(&view);
-  }
-  const int64_t* words() const { return static_cast<const int64_t*>(view.buf); }
-  size_t count() const { return static_cast<size_t>(view.len) / sizeof(int64_t); }
-  const Byte* bytes() const { return static_cast<const Byte*>(view.buf); }
-};
 
 // The stored keys of a tuple of names. Most are plain ASCII and are taken as they are; Python makes the others.
 class Keys {
@@ -76,27 +66,6 @@ class Keys {
   std::vector<Key> keys_;
   std::vector<PyObject*> owned_;
 };
-
-// Runs a body that may throw, with the message as a ValueError.
-template <typename Body>
-PyObject* guarded(const Body& body) {
-  try {
-    return body();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
-    return nullptr;
-  }
-}
-
-// Runs a body without Python's lock, also when it throws.
-template <typename Body>
-void unlocked(const Body& body) {
-  struct Unlocked {
-    PyThreadState* state = PyEval_SaveThread();
-    ~Unlocked() { PyEval_RestoreThread(state); }
-  } const whole;
-  body();
-}
 
 PyObject* py_xxh3_64(PyObject*, PyObject* arguments) {
   PyObject* pieces = nullptr;

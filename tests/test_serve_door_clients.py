@@ -190,6 +190,29 @@ def test_a_store_that_somebody_in_the_process_closes_is_answered_from_on(
     assert watched.seen == []
 
 
+def test_a_look_at_a_store_that_fails_is_not_the_last(
+    stores: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mounted, "EVERY", 0.05)
+    told: list[str] = []
+    tell = door.Door._tell
+
+    def failing(own: door.Door, store: mounted.Mounted) -> None:
+        told.append(store.name)
+        if len(told) == 20:
+            raise ValueError("no such shard")
+        tell(own, store)
+
+    with serving(Mounts.of(**stores)) as server:
+        monkeypatch.setattr(door.Door, "_tell", failing)
+        until = time.monotonic() + 30
+        while len(told) < 60:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert server.ask("GET", RECORD).body == EXPECTED
+    assert "cannot be given to the compiled thread: no such shard" in caplog.text
+
+
 def test_a_connection_that_is_closed_has_ended_although_a_child_holds_its_file(
     stores: dict[str, Path], watched: Watched
 ) -> None:

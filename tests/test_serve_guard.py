@@ -133,6 +133,12 @@ def test_any_other_address_than_loopback_needs_a_token() -> None:
         check(Settings(host=host))
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_an_empty_token_is_none_that_anybody_could_be_kept_out_with(host: str) -> None:
+    with pytest.raises(UsageError, match="the token is empty"):
+        check(Settings(host=host, token=""))
+
+
 def test_pages_of_other_hosts_read_nothing_unless_they_are_named(server: Server) -> None:
     plain = server.ask("GET", RECORD, headers={"origin": "https://evil.example"})
     assert not [name for name in plain.headers if name.startswith("access-control")]

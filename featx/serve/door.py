@@ -117,9 +117,12 @@ class Door:
 
     def _look(self) -> None:
         for mounted in self._mounts.stores.values():
-            with suppress(FeatxError):
-                _ = mounted.spans
-            self._tell(mounted)
+            try:
+                with suppress(FeatxError):
+                    _ = mounted.spans
+                self._tell(mounted)
+            except Exception as error:  # it is tried again, and so are the others: nobody may serve an old one for ever
+                log.error("%s cannot be given to the compiled thread: %s", mounted.name, error)
 
     def _tell(self, mounted: Mounted) -> None:
         """Let the thread serve a store as it is."""

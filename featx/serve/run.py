@@ -60,6 +60,8 @@ def check(settings: Settings) -> None:
             f"{settings.host} can be reached from elsewhere, and there is no token",
             "give --token-file FILE or FEATX_TOKEN, or leave --host out to serve this machine only",
         )
+    if settings.token == "":
+        raise UsageError("the token is empty, so that anybody has it", "give one, or None to serve this machine only")
     for name, least in (("workers", 1), ("max_body", 1), ("max_keys", 1), ("max_pixels", 1)):
         if getattr(settings, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} is {getattr(settings, name)}", f"give at least {least}")

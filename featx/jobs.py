@@ -26,6 +26,7 @@ from featx.images import part as part_of_list
 from featx.progress import Progress, Summary
 from featx.registry import load
 from featx.runner import Runner, opened, trying
+from featx.runner.network import out_of_memory
 from featx.store import create_store, open_part, open_store
 from featx.store.pulse import Count
 from featx.text_sources import list_texts
@@ -184,7 +185,8 @@ def _count(progress: Progress, before: int) -> Count:
 def measured(job: Job, missing: int) -> dict[str, Any]:
     """What the extractor measures of itself on the first picture that it can read, kept with the part.
 
-    That may cost as much as a few pictures, so small parts leave it to the first.
+    That may cost as much as a few pictures, so small parts leave it to the first. Nothing where there is no picture to
+    measure, or no memory for a second network beside the first.
     """
     if job.of[0] != 1 and missing < WORTH_MEASURING:
         return {}
@@ -200,6 +202,10 @@ def measured(job: Job, missing: int) -> dict[str, Any]:
     try:
         return job.extractor.measured(first) if job.sources else {}
     except PictureRefused:
+        return {}
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
         return {}
 
 

@@ -135,3 +135,22 @@ def test_an_extractor_that_is_begun_gives_its_records_when_asked() -> None:
     prepared = [frcnn.prepare(picture(seed)) for seed in range(2)]
     begun = [frcnn.begin([each]) for each in prepared]
     assert [records()[0] for records in begun] == [frcnn([each])[0] for each in prepared]
+
+
+def test_without_the_memory_for_a_second_network_the_run_goes_on_without_a_measure(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 262000000 bytes")
+
+    monkeypatch.setattr("featx_extractors.frcnn.deviation", full)
+    whole = job(photos, tmp_path / "s")
+    assert measured(whole, WORTH_MEASURING) == {}
+    assert run(whole, quiet=True).pictures == 3  # and one that is none
+    assert not list((tmp_path / "s").rglob("deaths.jsonl"))
+
+
+def test_any_other_error_of_the_measure_is_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featx_extractors.frcnn.deviation", lambda *a: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        measured(job(photos, tmp_path / "s"), WORTH_MEASURING)

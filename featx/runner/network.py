@@ -34,7 +34,7 @@ class Network:
             with self.progress.time("network"):
                 return self._waited(self.extractor.begin([ready.prepared for ready in batch]))
         except Exception as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         return self._halved(batch)
 
@@ -64,7 +64,8 @@ class Network:
         return lambda: [outcome for piece in pieces for outcome in piece()]
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory has run out, of the device or of the machine."""
     # By name, so that this module needs no torch: torch.OutOfMemoryError, or the allocator's RuntimeError on the CPU.
     text = str(error).lower()
     return (
